@@ -1,0 +1,24 @@
+# make colorize    colorizes the photos that ship with the project, into outputs/
+# make test        passes the tests
+# Both set everything up in .venv first. Python 3.11 to 3.13; another than python3: make test PYTHON=python3.12
+
+PYTHON ?= python3
+
+.PHONY: colorize test lint
+
+colorize: .venv/installed
+	.venv/bin/python test.py data/samples --output outputs
+
+test: .venv/installed
+	.venv/bin/python -m pytest
+
+lint: .venv/installed
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+
+.venv/installed: requirements.txt
+	@$(PYTHON) -c "import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 14) else \
+	  'Python 3.11 to 3.13 is needed, for example: make test PYTHON=python3.12')"
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet -r requirements.txt
+	touch $@

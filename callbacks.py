@@ -1,0 +1,163 @@
+"""What happens around training: progress, pictures, history and checkpoints that a run can go on from."""
+
+import csv
+import io
+import json
+import math
+import time
+
+import h5py
+import keras
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from files import replacing, write_whole
+from utils import lab_to_rgb, neutral_from_lightness
+
+
+class TrainingError(Exception):
+    """Training that cannot go on; the message says why and what to do."""
+
+
+class Progress(keras.callbacks.Callback):
+    """A progress bar an epoch with photos a second, then one line with the losses."""
+
+    def __init__(self, epochs, photos, batch_size):
+        super().__init__()
+        self.epochs, self.photos, self.batch_size = epochs, photos, batch_size
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.bar = tqdm(total=self.photos, unit=" photos", desc=f"epoch {epoch + 1}/{self.epochs}", leave=False)
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.bar.update(min(self.batch_size, self.photos - self.bar.n))
+        self.bar.set_postfix(loss=f"{logs['loss']:.5f}", refresh=False)
+
+    def on_test_begin(self, logs=None):
+        self.bar.set_description(self.bar.desc.removesuffix(": ") + ", validating")
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.bar.close()
+        losses = ", ".join(f"{name} {value:.5f}" for name, value in logs.items() if name.endswith("loss"))
+        tqdm.write(f"epoch {epoch + 1}/{self.epochs}: {losses}, {logs['photos_per_second']:.1f} photos/s")
+
+    def on_train_end(self, logs=None):
+        self.bar.close()
+
+
+class Speed(keras.callbacks.Callback):
+    """Adds to each epoch's logs the training photos a second (validation excluded). Comes before all that read it."""
+
+    def __init__(self, batch_size):
+        super().__init__()
+        self.batch_size = batch_size
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.started = time.monotonic()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.speed = (batch + 1) * self.batch_size / (time.monotonic() - self.started)
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs["photos_per_second"] = self.speed
+
+
+class FiniteLoss(keras.callbacks.Callback):
+    """Stops a run whose loss is no longer a finite number."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        if not math.isfinite(logs["loss"]):
+            raise TrainingError(
+                f"the loss is {logs['loss']} at step {batch + 1} of this epoch, so training cannot go on; try a lower "
+                "--learning-rate or --policy float32. The checkpoints of the epochs before are whole"
+            )
+
+
+class ValidationPictures(keras.callbacks.Callback):
+    """Writes the same validation photos to TensorBoard after every epoch: gray, colorized, and the photo's target."""
+
+    def __init__(self, folder, pairs, count=6):
+        super().__init__()
+        self.writer = tf.summary.create_file_writer(str(folder))
+        self.lightness, self.ab = next(iter(pairs.unbatch().batch(count)))
+
+    def on_epoch_end(self, epoch, logs=None):
+        predicted = self.model.colorize(self.lightness)
+        gray = tf.repeat(neutral_from_lightness(self.lightness), 3, axis=-1)
+        colored = [lab_to_rgb(tf.concat([self.lightness, ab], axis=-1)) for ab in (predicted, self.ab)]
+        rows = tf.concat([gray, *colored], axis=2)
+        with self.writer.as_default():
+            tf.summary.image("gray, colorized, target", rows, step=epoch, max_outputs=len(rows))
+
+
+class Checkpoints(keras.callbacks.Callback):
+    """Keeps the best and the last epoch of a run, and its history, in the run's folder. Comes last in the list.
+
+    `best.keras` is the model of the lowest val_loss (or loss, without validation). `last.weights.h5` is all that
+    `restore` needs to go on after the last finished epoch: weights, optimizer, history and the plateau's state in one
+    file, which is replaced in one step. `history.csv` has one row an epoch.
+    """
+
+    PLATEAU_STATE = ("best", "wait", "cooldown_counter")
+
+    def __init__(self, folder, plateau=None):
+        super().__init__()
+        self.folder = folder
+        self.plateau = plateau
+        self.history = []
+        self._plateau_state = {}
+
+    @property
+    def last(self):
+        """Path of the checkpoint that a run goes on from."""
+        return self.folder / "last.weights.h5"
+
+    def best_epoch(self):
+        """The history's row with the lowest val_loss (or loss, without validation)."""
+        return min(self.history, key=lambda row: row.get("val_loss", row["loss"]))
+
+    def restore(self, model):
+        """Loads the last finished epoch into a compiled model. Returns the epoch to go on with, from 0."""
+        try:
+            with h5py.File(self.last) as file:
+                state = json.loads(file.attrs["state"])
+            model.optimizer.build(model.trainable_variables)
+            model.load_weights(self.last)
+        except (OSError, KeyError, ValueError) as error:
+            raise TrainingError(f"{self.last}: the checkpoint cannot be read ({error})") from error
+        self.history = state["history"]
+        self._plateau_state = state["plateau"]
+        return len(self.history)
+
+    def on_train_begin(self, logs=None):
+        # Keras resets the plateau's state when training begins, so it is put back here.
+        for name, value in self._plateau_state.items():
+            setattr(self.plateau, name, value)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.history.append({"epoch": epoch + 1, **{name: float(value) for name, value in logs.items()}})
+        try:
+            if self.best_epoch() is self.history[-1]:
+                with replacing(self.folder / "best.keras") as path:
+                    self.model.save(path, include_optimizer=False)
+            self._save_last()
+            self._write_history()
+        except (OSError, RuntimeError) as error:
+            raise TrainingError(
+                f"{self.folder}: epoch {epoch + 1} cannot be saved ({error}); make room and go on with --resume"
+            ) from error
+
+    def _save_last(self):
+        plateau = {name: getattr(self.plateau, name) for name in self.PLATEAU_STATE} if self.plateau else {}
+        with replacing(self.last) as path:
+            self.model.save_weights(path, overwrite=True)
+            with h5py.File(path, "a") as file:
+                file.attrs["state"] = json.dumps({"history": self.history, "plateau": plateau}, default=np.ndarray.item)
+
+    def _write_history(self):
+        table = io.StringIO()
+        writer = csv.DictWriter(table, fieldnames=list(self.history[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.history)
+        write_whole(self.folder / "history.csv", table.getvalue().encode())

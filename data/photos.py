@@ -1,0 +1,158 @@
+"""Finds the photos of a data set and decodes them.
+
+What counts as a photo to learn from: JPEG, PNG, WebP, BMP or TIFF in colour. Palette files are expanded, transparency
+is dropped, CMYK is converted to RGB, 16 bits are reduced to 8, EXIF orientation is applied. Skipped and counted, since
+they have nothing to teach: gray photos, photos over 8:1, and files that are damaged, truncated or not images.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from files import PHOTO_SUFFIXES, PhotoError, is_photo, read_photo
+
+MAX_ELONGATION = 8
+# A photo's shorter side is at most this much larger than the crop, so that a crop shows a scene and not a detail.
+MAX_MARGIN = 1.25
+
+
+class DatasetError(Exception):
+    """A data set that cannot be used; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Photos:
+    """The photos of a data set, in the order of their names.
+
+    Attributes:
+        paths: One path a photo.
+        labels: int32 [photos], index into `classes`; None without class folders.
+        classes: Names of the class folders, sorted; empty without.
+    """
+
+    paths: tuple[Path, ...]
+    labels: np.ndarray | None = None
+    classes: tuple[str, ...] = ()
+
+
+def find_photos(folder):
+    """Finds all photos under a folder. Where each lies in a sub-folder, the first folder's name is its class.
+
+    Raises:
+        DatasetError: The folder is missing, is not a folder, or holds no photo.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        state = "is not a folder" if folder.exists() else "does not exist"
+        raise DatasetError(f"{folder} {state}; pass a folder of photos with --dataset or edit DATASET in configs.py")
+    paths = tuple(sorted(path for path in folder.rglob("*") if is_photo(path) and path.is_file()))
+    if not paths:
+        raise DatasetError(f"{folder} holds no photo ({', '.join(sorted(PHOTO_SUFFIXES))}); pass another --dataset")
+    parents = [path.relative_to(folder).parts[:-1] for path in paths]
+    if not all(parents):
+        return Photos(paths)
+    names = [parts[0] for parts in parents]
+    classes, labels = np.unique(names, return_inverse=True)
+    return Photos(paths, labels.astype(np.int32), tuple(classes.tolist()))
+
+
+def split_photos(count, validation_fraction, seed):
+    """Splits photos 0..count-1 into training and validation indices, both sorted.
+
+    Validation gets the share given, rounded, but at least one photo when the share is not zero.
+    """
+    order = np.random.default_rng(seed).permutation(count)
+    held_out = min(max(round(count * validation_fraction), validation_fraction > 0), count - 1)
+    return np.sort(order[held_out:]), np.sort(order[:held_out])
+
+
+def scale_to_cover(photo, crop):
+    """Resizes a photo so that a crop of (height, width) fits and leaves at most a quarter of the shorter side over."""
+    height, width = photo.shape[:2]
+    cover = max(crop[0] / height, crop[1] / width)
+    scale = cover if cover > 1 else min(1, cover * MAX_MARGIN)
+    if scale == 1:
+        return photo
+    size = max(crop[1], round(width * scale)), max(crop[0], round(height * scale))
+    return cv2.resize(photo, size, interpolation=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA)
+
+
+class PhotoStore:
+    """The photos of a data set as pixels: decodes on demand, keeps what fits in memory, counts what it must skip.
+
+    Calls from several threads are safe: each index is asked for by one of them at a time.
+
+    Attributes:
+        skipped: {path: cause} of the photos that could not be used so far.
+    """
+
+    def __init__(self, paths, crop, cache_bytes):
+        self.paths = paths
+        self.crop = crop
+        self.skipped = {}
+        self._kept = {}
+        self._room = cache_bytes
+
+    def __len__(self):
+        return len(self.paths)
+
+    def load(self, index):
+        """The photo as sRGB, uint8 [height, width, 3], scaled to cover the crop; None if it has to be skipped."""
+        path = self.paths[index]
+        if index in self._kept or path in self.skipped:
+            return self._kept.get(index)
+        try:
+            photo = scale_to_cover(self._decode(path), self.crop)
+        except PhotoError as error:
+            self.skipped[path] = error.cause
+            return None
+        if photo.nbytes <= self._room:
+            self._room -= photo.nbytes
+            self._kept[index] = photo
+        return photo
+
+    def load_crop(self, index, down, right, mirrored):
+        """A crop of one photo; see `load`.
+
+        Args:
+            index: Which photo.
+            down, right: Where the crop lies, each 0..1 from the first possible place to the last.
+            mirrored: Whether to flip left and right.
+
+        Returns:
+            (crop, usable): uint8 [height, width, 3] and True, or zeros and False for a photo that has to be skipped.
+        """
+        height, width = self.crop
+        photo = self.load(index)
+        if photo is None:
+            return np.zeros((height, width, 3), np.uint8), False
+        top = int(down * (photo.shape[0] - height) + 0.5)
+        left = int(right * (photo.shape[1] - width) + 0.5)
+        crop = photo[top : top + height, left : left + width]
+        return np.ascontiguousarray(crop[:, ::-1] if mirrored else crop), True
+
+    def first_usable(self, indices):
+        """The first of the indices whose photo can be used; None if there is none."""
+        return next((index for index in indices if self.load(index) is not None), None)
+
+    def describe_skipped(self):
+        """One line a skipped photo, after a line with the counts by cause; an empty string if there is none."""
+        if not self.skipped:
+            return ""
+        causes = Counter(self.skipped.values())
+        summary = ", ".join(f"{count} {cause}" for cause, count in causes.most_common())
+        lines = [f"Skipped {len(self.skipped)} of {len(self)} photos: {summary}"]
+        return "\n".join(lines + [f"  {path}: {cause}" for path, cause in sorted(self.skipped.items())])
+
+    @staticmethod
+    def _decode(path):
+        photo = read_photo(path)
+        height, width = photo.shape[:2]
+        if max(height, width) > MAX_ELONGATION * min(height, width):
+            raise PhotoError(path, f"more than {MAX_ELONGATION}:1 long")
+        if (photo == photo[..., :1]).all():
+            raise PhotoError(path, "gray, so without colour to learn")
+        return photo

@@ -1,0 +1,73 @@
+"""Builds, saves and loads the networks."""
+
+import dataclasses
+import inspect
+from pathlib import Path
+
+import keras
+
+from configs import RUNS, WEIGHTS
+from models.colorization import PaperColorizer
+
+NETWORKS = {"paper": PaperColorizer}
+
+
+class ModelError(Exception):
+    """A model that cannot be found or loaded; the message says which and what to do."""
+
+
+def build(experiment):
+    """Builds an experiment's network: its constructor gets the experiment's fields of the same names."""
+    network = NETWORKS[experiment.model]
+    arguments = inspect.signature(network).parameters
+    options = {field.name: getattr(experiment, field.name) for field in dataclasses.fields(experiment)}
+    return network(**{name: value for name, value in options.items() if name in arguments})
+
+
+def find(name):
+    """The file of a model given as a file, a run's folder, or a name: of a run first, then of weights that ship.
+
+    Raises:
+        ModelError: There is no such model; the message lists those there are.
+    """
+    candidates = [
+        Path(name),
+        *(folder / file for folder in (Path(name), RUNS / name) for file in ("model.keras", "best.keras")),
+        WEIGHTS / f"{name}.keras",
+    ]
+    for path in candidates:
+        if path.is_file():
+            return path
+    known = sorted(
+        {path.parent.name for path in RUNS.glob("*/*.keras")} | {path.stem for path in WEIGHTS.glob("*.keras")}
+    )
+    raise ModelError(f"{name}: no such model; there are {', '.join(known) or 'none yet'}, or pass a .keras file")
+
+
+def load(name):
+    """Loads a trained colorizer by file, run folder or name (see `find`), under the current numeric policy.
+
+    Raises:
+        ModelError: There is no such model, or its file is damaged or holds something else.
+    """
+    path = find(name)
+    try:
+        model = keras.saving.load_model(path, compile=False)
+    except Exception as error:  # Whatever a damaged or foreign file makes h5py, zipfile or Keras raise.
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise ModelError(f"{path}: not a model that can be loaded ({reason[0]})") from error
+    if not hasattr(model, "colorize"):
+        raise ModelError(f"{path}: a Keras model, but not a colorizer of this project")
+    return model
+
+
+def save_half(model, path):
+    """Saves a colorizer with its weights in half precision; `load` gives it back under any policy."""
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float16")
+    try:
+        half = type(model).from_config(model.get_config())
+    finally:
+        keras.config.set_dtype_policy(policy)
+    half.set_weights(model.get_weights())
+    half.save(path)

@@ -1,0 +1,70 @@
+"""Small layers that several networks share."""
+
+import keras
+import tensorflow as tf
+
+
+def conv(features, filters, *, initializer, name, strides=1, activation="relu", kernel_size=3, dtype=None):
+    """A convolution with bias and 'same' padding: the building block of every table in the paper."""
+    return keras.layers.Conv2D(
+        filters,
+        kernel_size,
+        strides=strides,
+        padding="same",
+        activation=activation,
+        kernel_initializer=initializer,
+        dtype=dtype,
+        name=name,
+    )(features)
+
+
+@keras.saving.register_keras_serializable("colorization")
+class PadToMultiple(keras.layers.Layer):
+    """Repeats the last row and column until height and width are multiples of `multiple`. Always float32.
+
+    Networks that halve the picture several times and double it again need such sizes; `CropLike` takes the padding
+    off again.
+    """
+
+    def __init__(self, multiple, **kwargs):
+        super().__init__(**{**kwargs, "dtype": "float32"})
+        self.multiple = multiple
+
+    def call(self, image):
+        shape = tf.shape(image)
+        for axis in (1, 2):
+            size = shape[axis]
+            padded_size = -(-size // self.multiple) * self.multiple
+            image = tf.gather(image, tf.minimum(tf.range(padded_size), size - 1), axis=axis)
+        return image
+
+    def get_config(self):
+        return {**super().get_config(), "multiple": self.multiple}
+
+
+@keras.saving.register_keras_serializable("colorization")
+class CropLike(keras.layers.Layer):
+    """Cuts [batch, height, width, channels] down to the height and width of a second picture. Always float32."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**{**kwargs, "dtype": "float32"})
+
+    def call(self, image, reference):
+        shape = tf.shape(reference)
+        return image[:, : shape[1], : shape[2]]
+
+
+@keras.saving.register_keras_serializable("colorization")
+class ResizeTo(keras.layers.Layer):
+    """The copy a global branch sees: resized to a fixed size, bilinear with antialiasing. Always float32."""
+
+    def __init__(self, height, width, **kwargs):
+        super().__init__(**{**kwargs, "dtype": "float32"})
+        self.height, self.width = height, width
+
+    def call(self, image):
+        resized = tf.image.resize(image, (self.height, self.width), antialias=True)
+        return tf.ensure_shape(resized, (None, self.height, self.width, image.shape[-1]))
+
+    def get_config(self):
+        return {**super().get_config(), "height": self.height, "width": self.width}

@@ -1,0 +1,40 @@
+"""Chooses the numeric policy from the hardware."""
+
+from pathlib import Path
+
+import tensorflow as tf
+
+
+def choose_policy():
+    """The fastest Keras dtype policy that this machine runs natively.
+
+    Returns:
+        "mixed_bfloat16" on GPUs of compute capability 8 and up and on CPUs with bfloat16 units (AMX or AVX512),
+        "mixed_float16" on GPUs of capability 7, whose tensor cores know only float16, else "float32": elsewhere
+        bfloat16 is emulated and slower than float32.
+    """
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        capabilities = [tf.config.experimental.get_device_details(gpu).get("compute_capability") for gpu in gpus]
+        return policy_for_gpu(min(capability or (0, 0) for capability in capabilities))
+    return policy_for_cpu(_cpu_flags())
+
+
+def policy_for_gpu(compute_capability):
+    """The policy for a GPU of a compute capability (major, minor)."""
+    if compute_capability >= (8, 0):
+        return "mixed_bfloat16"
+    return "mixed_float16" if compute_capability >= (7, 0) else "float32"
+
+
+def policy_for_cpu(flags):
+    """The policy for a CPU with a set of feature flags, as /proc/cpuinfo names them."""
+    return "mixed_bfloat16" if flags & {"amx_bf16", "avx512_bf16"} else "float32"
+
+
+def _cpu_flags():
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return set()
+    return next((set(line.partition(":")[2].split()) for line in lines if line.startswith("flags")), set())

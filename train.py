@@ -1,0 +1,208 @@
+"""Trains one of the experiments in configs.py.
+
+    python train.py                                      the paper's recipe
+    python train.py scenes --dataset DIR --epochs 3      another experiment, with fields overridden
+    python train.py scenes --dataset DIR --resume        goes on after the last finished epoch
+
+The run's folder, runs/NAME, then holds: config.json, history.csv, best.keras (the best epoch so far), last.weights.h5
+(to go on from), logs/ (for TensorBoard) and, at the end, model.keras with model.json: the best epoch in half precision,
+for `python test.py --model NAME`, and what made it.
+"""
+
+import dataclasses
+import json
+import shlex
+import sys
+from pathlib import Path
+
+from quiet import silence_native_libraries
+
+if __name__ == "__main__":
+    silence_native_libraries()
+
+import keras
+import tensorflow as tf
+import tyro
+
+import models
+from callbacks import Checkpoints, FiniteLoss, Progress, Speed, TrainingError, ValidationPictures
+from configs import EXPERIMENTS, RUNS, Experiment
+from data.pairs import TrainingOrder, training_pairs, validation_pairs
+from data.photos import DatasetError, PhotoStore, find_photos, split_photos
+from files import replacing, write_whole
+from models.precision import choose_policy
+
+
+def train(experiment, folder, resume=False):
+    """Trains an experiment and leaves the run in a folder.
+
+    Args:
+        experiment: What to train.
+        folder: The run's folder; made if need be.
+        resume: Go on after the last epoch that the folder holds, if it holds one.
+
+    Returns:
+        The history: one dict an epoch.
+
+    Raises:
+        DatasetError: The photos cannot be used.
+        TrainingError: The folder holds another run, or training cannot go on.
+    """
+    photos = find_photos(experiment.dataset)
+    checkpoints = prepare_run(folder, experiment, resume)
+    policy = choose_policy() if experiment.policy == "auto" else experiment.policy
+    keras.config.set_dtype_policy(policy)
+    keras.utils.set_random_seed(experiment.seed)
+
+    train_indices, validation_indices = split_photos(len(photos.paths), experiment.validation_fraction, experiment.seed)
+    store = PhotoStore(photos.paths, experiment.crop, int(experiment.cache_gigabytes * 1e9))
+    order = TrainingOrder(train_indices, experiment.seed, experiment.flip)
+    if store.first_usable(train_indices) is None:
+        raise DatasetError(f"{experiment.dataset} holds no photo to learn from. {store.describe_skipped()}")
+    if store.first_usable(validation_indices) is None:
+        validation_indices = validation_indices[:0]
+    pipeline = dict(batch_size=experiment.batch_size, saturation_factor=experiment.saturation_factor)
+    pairs = training_pairs(store, order, **pipeline)
+    validation = validation_pairs(store, validation_indices, **pipeline) if len(validation_indices) else None
+    print(f"{experiment.dataset}: {len(train_indices)} training, {len(validation_indices)} validation photos; {policy}")
+
+    model = models.build(experiment)
+    steps = max(1, len(train_indices) // experiment.batch_size) * experiment.epochs
+    model.compile(optimizer=make_optimizer(experiment, steps))
+    callbacks = [
+        Speed(experiment.batch_size),
+        keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, _: setattr(order, "epoch", epoch)),
+        FiniteLoss(),
+    ]
+    if experiment.schedule == "plateau":
+        checkpoints.plateau = keras.callbacks.ReduceLROnPlateau(factor=0.1, patience=10, min_delta=1e-4)
+        callbacks.append(checkpoints.plateau)
+    callbacks.append(keras.callbacks.TensorBoard(folder / "logs", write_graph=False))
+    if validation is not None:
+        callbacks.append(ValidationPictures(folder / "logs" / "pictures", validation))
+    callbacks += [Progress(experiment.epochs, len(train_indices), experiment.batch_size), checkpoints]
+
+    done = checkpoints.restore(model) if resume and checkpoints.last.exists() else 0
+    if done:
+        print(f"{folder}: going on after epoch {done}")
+    model.fit(
+        pairs,
+        validation_data=validation,
+        initial_epoch=done,
+        epochs=experiment.epochs,
+        callbacks=callbacks,
+        verbose=0,
+        shuffle=False,  # The order is the pipeline's.
+    )
+    if report := store.describe_skipped():
+        print(report.splitlines()[0], f"listed in {folder / 'skipped.txt'}", sep="; ", file=sys.stderr)
+        write_whole(folder / "skipped.txt", f"{report}\n".encode())
+    finish_run(folder, checkpoints)
+    return checkpoints.history
+
+
+def make_optimizer(experiment, steps):
+    """The experiment's optimizer with its learning rate schedule over a number of steps."""
+    rate = experiment.learning_rate
+    if experiment.schedule == "cosine":
+        warmup = min(experiment.warmup_steps, steps // 2)
+        rate = keras.optimizers.schedules.CosineDecay(
+            initial_learning_rate=0.0 if warmup else rate,
+            decay_steps=steps - warmup,
+            warmup_target=rate if warmup else None,
+            warmup_steps=warmup,
+        )
+    if experiment.optimizer == "sgd":
+        return keras.optimizers.SGD(rate)
+    return keras.optimizers.AdamW(rate, weight_decay=experiment.weight_decay)
+
+
+def prepare_run(folder, experiment, resume):
+    """Makes a run's folder with its config.json, or checks that it holds the same experiment. Returns `Checkpoints`.
+
+    Raises:
+        TrainingError: The folder holds a run that was not asked to go on, or one of another experiment, or cannot be
+            written.
+    """
+    checkpoints = Checkpoints(folder)
+    config = as_json(experiment)
+    try:
+        if checkpoints.last.exists():
+            if not resume:
+                raise TrainingError(f"{folder} holds a run already; pass --resume to go on, or --run-dir for a new one")
+            before = json.loads((folder / "config.json").read_text())["experiment"]
+            # The photos may have moved, and memory does not change the outcome; all else would make it another run.
+            free = {"dataset", "cache_gigabytes"}
+            changed = [key for key in config.keys() - free if before.get(key) != config[key]]
+            if changed:
+                options = ", ".join(f"--{key.replace('_', '-')} {before.get(key)}" for key in changed)
+                raise TrainingError(f"{folder} holds a run with other settings; to go on, pass {options}")
+            return checkpoints
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / "config.json", to_bytes({"experiment": config, **provenance()}))
+    except (OSError, ValueError, KeyError) as error:
+        raise TrainingError(f"{folder}: the run's folder cannot be used ({error})") from error
+    return checkpoints
+
+
+def finish_run(folder, checkpoints):
+    """Leaves model.keras, the best epoch in half precision, and model.json, which says what made it."""
+    with replacing(folder / "model.keras") as path:
+        models.save_half(models.load(folder / "best.keras"), path)
+    config = json.loads((folder / "config.json").read_text())
+    best = checkpoints.best_epoch()
+    write_whole(folder / "model.json", to_bytes({**config, "best_epoch": best, "last_epoch": checkpoints.history[-1]}))
+    print(f"{folder / 'model.keras'}: the model of epoch {best['epoch']}")
+
+
+def provenance():
+    """How this run came about: the command and the versions that decide its result."""
+    versions = {"python": sys.version.split()[0], "tensorflow": tf.__version__, "keras": keras.__version__}
+    return {"command": shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]]), "versions": versions}
+
+
+def as_json(experiment):
+    """The experiment as a dict of JSON values."""
+    return json.loads(json.dumps(dataclasses.asdict(experiment), default=str))
+
+
+def to_bytes(value):
+    return (json.dumps(value, indent=2) + "\n").encode()
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Trains one of the experiments in configs.py; without a name, `paper`."""
+
+    experiment: tyro.conf.OmitArgPrefixes[Experiment]
+    run_dir: Path | None = None
+    """The run's folder. Default: a folder in RUNS (configs.py) named like the experiment."""
+    resume: bool = False
+    """Go on after the last finished epoch of the run's folder; start anew where there is none."""
+
+
+def parse(arguments):
+    """Reads the command line: an experiment's name, then fields to override. Returns (name, Options)."""
+    name, rest = "paper", arguments
+    if arguments and not arguments[0].startswith("-"):
+        name, rest = arguments[0], arguments[1:]
+    if name not in EXPERIMENTS:
+        print(f"train.py: no experiment named {name}; there are {', '.join(EXPERIMENTS)}", file=sys.stderr)
+        sys.exit(2)
+    description = f"{Options.__doc__} Experiments: {', '.join(EXPERIMENTS)}. The defaults shown are those of {name}."
+    default = Options(EXPERIMENTS[name])
+    return name, tyro.cli(Options, prog="train.py [experiment]", description=description, default=default, args=rest)
+
+
+def main():
+    name, options = parse(sys.argv[1:])
+    try:
+        train(options.experiment, options.run_dir or RUNS / name, options.resume)
+    except (DatasetError, TrainingError) as error:
+        sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit("interrupted; pass --resume to go on after the last finished epoch")
+
+
+if __name__ == "__main__":
+    main()

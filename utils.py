@@ -1,0 +1,189 @@
+"""Colour.
+
+Colour is sRGB (IEC 61966-2-1) and CIELAB under D65 (2 degrees), with the numbers that scikit-image uses, as batched
+TensorFlow functions: the same ones serve training, colorizing and export. Channels are always last.
+
+Run as a script, this file turns colour photos gray:
+
+    python utils.py FOLDER --output DIR
+
+Gray is the neutral of equal L. Results have the names, sizes and formats of the photos.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from quiet import silence_native_libraries
+
+if __name__ == "__main__":
+    silence_native_libraries()
+
+import numpy as np
+import tensorflow as tf
+import tyro
+
+from files import finish, plan_jobs, process_files
+
+# Linear sRGB to CIE XYZ and the white point, as in skimage.color.colorconv.
+XYZ_FROM_RGB = np.array(
+    [[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]]
+)
+WHITE = np.array([0.95047, 1.0, 1.08883])
+# Weights of skimage.color.rgb2gray (Rec. 709 luma).
+GRAY_WEIGHTS = np.array([0.2125, 0.7154, 0.0721])
+
+_SMALLEST = np.finfo(np.float32).tiny
+
+
+def _power(base, exponent):
+    """base ** exponent for base >= 0. Compiled, exp and log are several times faster than pow."""
+    return tf.exp(exponent * tf.math.log(tf.maximum(base, _SMALLEST)))
+
+
+def _decode_srgb(encoded):
+    return tf.where(encoded > 0.04045, _power((encoded + 0.055) / 1.055, 2.4), encoded / 12.92)
+
+
+def _encode_srgb(linear):
+    return tf.where(linear > 0.0031308, 1.055 * _power(linear, 1 / 2.4) - 0.055, linear * 12.92)
+
+
+def linear_rgb(rgb):
+    """Linear light in 0..1 (float32) of sRGB values: uint8, or floats in 0..1. Any shape."""
+    if rgb.dtype == tf.uint8:
+        table = _decode_srgb(tf.range(256, dtype=tf.float32) / 255)
+        return tf.gather(table, tf.cast(rgb, tf.int32))
+    return _decode_srgb(rgb)
+
+
+def _lab_curve(ratio):
+    return tf.where(ratio > 0.008856, _power(ratio, 1 / 3), 7.787 * ratio + 16 / 116)
+
+
+def _lab_curve_inverse(value):
+    return tf.where(value > 0.2068966, value**3, (value - 16 / 116) / 7.787)
+
+
+def lightness_from_rgb(rgb):
+    """L in 0..100, float32 [..., 1], of sRGB [..., 3]: uint8, or floats in 0..1."""
+    luminance = tf.tensordot(linear_rgb(rgb), tf.constant(XYZ_FROM_RGB[1], tf.float32), axes=1)
+    return (116 * _lab_curve(luminance) - 16)[..., None]
+
+
+def ab_from_rgb(rgb):
+    """ab in Lab units, float32 [..., 2], of sRGB [..., 3]: uint8, or floats in 0..1."""
+    xyz = tf.tensordot(linear_rgb(rgb), tf.constant((XYZ_FROM_RGB / WHITE[:, None]).T, tf.float32), axes=1)
+    x, y, z = tf.unstack(_lab_curve(xyz), axis=-1)
+    return tf.stack([500 * (x - y), 200 * (y - z)], axis=-1)
+
+
+def rgb_to_lab(rgb):
+    """CIELAB, float32 [..., 3] (L in 0..100, then ab), of sRGB [..., 3]: uint8, or floats in 0..1."""
+    rgb = tf.convert_to_tensor(rgb)
+    return tf.concat([lightness_from_rgb(rgb), ab_from_rgb(rgb)], axis=-1)
+
+
+def lab_to_linear_rgb(lab):
+    """Linear sRGB, float32 [..., 3], of CIELAB [..., 3]. Colours outside sRGB give values outside 0..1."""
+    lightness, a, b = tf.unstack(tf.convert_to_tensor(lab), axis=-1)
+    y = (lightness + 16) / 116
+    # Like scikit-image, no negative Z: blue so far outside sRGB has no counterpart.
+    xyz = _lab_curve_inverse(tf.stack([y + a / 500, y, tf.maximum(y - b / 200, 0)], axis=-1))
+    return tf.tensordot(xyz, tf.constant((np.linalg.inv(XYZ_FROM_RGB) * WHITE).T, tf.float32), axes=1)
+
+
+def lab_to_rgb(lab):
+    """sRGB in 0..1, float32 [..., 3], of CIELAB [..., 3]. Colours outside sRGB are clipped."""
+    return tf.clip_by_value(_encode_srgb(lab_to_linear_rgb(lab)), 0, 1)
+
+
+def fit_chroma(lab, tolerance=1e-5, halvings=16):
+    """Shrinks chroma at constant L and hue until the colour lies inside sRGB.
+
+    Args:
+        lab: CIELAB, float32 [..., 3], with L in 0..100.
+        tolerance: How far linear RGB may lie outside 0..1.
+        halvings: Steps of the bisection: a chroma found is at most 2^-halvings of the given one too small.
+
+    Returns:
+        CIELAB, float32 [..., 3]: L untouched, ab as it was where it fitted, else scaled down.
+    """
+    lab = tf.convert_to_tensor(lab)
+
+    def fits(colors):
+        rgb = lab_to_linear_rgb(colors)
+        return tf.reduce_all((rgb >= -tolerance) & (rgb <= 1 + tolerance), axis=-1)
+
+    outside = tf.where(~fits(lab))
+    stray = tf.gather_nd(lab, outside)
+    low, high = tf.zeros_like(stray[:, :1]), tf.ones_like(stray[:, :1])
+    for _ in range(halvings):
+        middle = (low + high) / 2
+        inside = fits(scale_chroma(stray, middle))[:, None]
+        low, high = tf.where(inside, middle, low), tf.where(inside, high, middle)
+    return tf.tensor_scatter_nd_update(lab, outside, scale_chroma(stray, low))
+
+
+def scale_chroma(lab, factor):
+    """CIELAB [..., 3] with ab multiplied by a factor."""
+    return tf.concat([lab[..., :1], lab[..., 1:] * factor], axis=-1)
+
+
+def neutral_from_lightness(lightness):
+    """The gray of equal L: sRGB value in 0..1, same shape as `lightness` (0..100). The inverse of L of a gray pixel."""
+    return tf.clip_by_value(_encode_srgb(_lab_curve_inverse((lightness + 16) / 116)), 0, 1)
+
+
+def rgb_to_gray(rgb):
+    """skimage.color.rgb2gray: gray in 0..1, float32 [..., 1], of sRGB [..., 3] floats in 0..1.
+
+    Its lightness is not that of the photo; it serves the gray flow of ColorNet only.
+    """
+    return tf.tensordot(rgb, tf.constant(GRAY_WEIGHTS, tf.float32), axes=1)[..., None]
+
+
+def saturate(rgb, factor):
+    """Raises HSV saturation to S' = min(factor * S, 1) at constant hue and value (paper, section 3.5, its T).
+
+    With V = max(R, G, B) and m = min(R, G, B), S = (V - m) / V, and scaling S moves every channel c to
+    V - k (V - c) with k = min(factor, V / (V - m)): exact, without a detour through HSV.
+
+    Args:
+        rgb: sRGB floats in 0..1, [..., 3].
+        factor: T, at least 0.
+
+    Returns:
+        sRGB in 0..1, same shape.
+    """
+    value = tf.reduce_max(rgb, axis=-1, keepdims=True)
+    spread = value - tf.reduce_min(rgb, axis=-1, keepdims=True)
+    stretch = tf.minimum(tf.cast(factor, rgb.dtype), value / tf.maximum(spread, _SMALLEST))
+    return value - stretch * (value - rgb)
+
+
+def to_gray(photo):
+    """Turns a photo gray: uint8 [height, width], the neutral of equal L, of sRGB uint8 [height, width, 3]."""
+    neutral = neutral_from_lightness(lightness_from_rgb(tf.constant(photo)))
+    return tf.cast(tf.round(neutral[..., 0] * 255), tf.uint8).numpy()
+
+
+@dataclass(frozen=True)
+class Options:
+    """Turns colour photos gray, each pixel into the neutral of equal lightness."""
+
+    photos: tyro.conf.Positional[tuple[Path, ...]]
+    """Photos, and folders to search for photos."""
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    """Folder for the results."""
+
+
+def main():
+    options = tyro.cli(Options, prog="utils.py", description=Options.__doc__)
+    jobs, missing = plan_jobs(options.photos, options.output)
+    failed = process_files(jobs, to_gray)
+    finish(f"{len(jobs) - len(failed)} of {len(jobs)} photos turned gray, in {options.output}", missing + failed)
+
+
+if __name__ == "__main__":
+    main()
