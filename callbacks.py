@@ -28,7 +28,9 @@ class Progress(keras.callbacks.Callback):
         self.epochs, self.photos, self.batch_size = epochs, photos, batch_size
 
     def on_epoch_begin(self, epoch, logs=None):
-        self.bar = tqdm(total=self.photos, unit=" photos", desc=f"epoch {epoch + 1}/{self.epochs}", leave=False)
+        self.bar = tqdm(
+            total=self.photos, unit=" photos", desc=f"epoch {epoch + 1}/{self.epochs}", leave=False, disable=None
+        )
 
     def on_train_batch_end(self, batch, logs=None):
         self.bar.update(min(self.batch_size, self.photos - self.bar.n))

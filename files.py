@@ -1,7 +1,6 @@
 """Image files: which there are, reading and writing them, and a run over many of them."""
 
 import os
-import sys
 import tempfile
 from pathlib import Path
 
@@ -153,17 +152,9 @@ def process_files(jobs, work):
         One sentence for each photo that could not be done.
     """
     failures = []
-    for photo_path, result_path in tqdm(jobs, unit=" photos", leave=False):
+    for photo_path, result_path in tqdm(jobs, unit=" photos", leave=False, disable=None):
         try:
             write_photo(result_path, work(read_photo(photo_path)))
         except PhotoError as error:
             failures.append(str(error))
     return failures
-
-
-def finish(summary, failures):
-    """Ends a script: prints a summary, and each failure as a line on stderr; exits with 1 if there is one, else 0."""
-    print(summary)
-    for failure in failures:
-        print(failure, file=sys.stderr)
-    sys.exit(1 if failures else 0)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from quiet import silence_native_libraries
+from command_line import finish, parse, silence_native_libraries
 
 if __name__ == "__main__":
     silence_native_libraries()
@@ -22,7 +22,7 @@ import tyro
 import models
 from colorize import colorize_photo, side_by_side
 from configs import OUTPUTS, SAMPLES
-from files import finish, plan_jobs, process_files
+from files import plan_jobs, process_files
 from models.precision import choose_policy
 from utils import to_gray
 
@@ -42,7 +42,7 @@ class Options:
 
 
 def main():
-    options = tyro.cli(Options, prog="test.py", description=Options.__doc__)
+    options = parse(Options, "test.py [PHOTO|FOLDER ...] [options]")
     keras.config.set_dtype_policy(choose_policy())
     try:
         model = models.load(options.model)

@@ -15,7 +15,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from quiet import silence_native_libraries
+from command_line import parse, silence_native_libraries
 
 if __name__ == "__main__":
     silence_native_libraries()
@@ -58,7 +58,7 @@ def train(experiment, folder, resume=False):
     store = PhotoStore(photos.paths, experiment.crop, int(experiment.cache_gigabytes * 1e9))
     order = TrainingOrder(train_indices, experiment.seed, experiment.flip)
     if store.first_usable(train_indices) is None:
-        raise DatasetError(f"{experiment.dataset} holds no photo to learn from. {store.describe_skipped()}")
+        raise DatasetError(f"{experiment.dataset} holds no photo to learn from: {store.count_skipped()}")
     if store.first_usable(validation_indices) is None:
         validation_indices = validation_indices[:0]
     pipeline = dict(batch_size=experiment.batch_size, saturation_factor=experiment.saturation_factor)
@@ -94,9 +94,10 @@ def train(experiment, folder, resume=False):
         verbose=0,
         shuffle=False,  # The order is the pipeline's.
     )
-    if report := store.describe_skipped():
-        print(report.splitlines()[0], f"listed in {folder / 'skipped.txt'}", sep="; ", file=sys.stderr)
-        write_whole(folder / "skipped.txt", f"{report}\n".encode())
+    if store.skipped:
+        listing = folder / "skipped.txt"
+        print(f"skipped {len(store.skipped)} photos: {store.count_skipped()}; see {listing}", file=sys.stderr)
+        write_whole(listing, "".join(f"{path}: {cause}\n" for path, cause in sorted(store.skipped.items())).encode())
     finish_run(folder, checkpoints)
     return checkpoints.history
 
@@ -181,21 +182,21 @@ class Options:
     """Go on after the last finished epoch of the run's folder; start anew where there is none."""
 
 
-def parse(arguments):
-    """Reads the command line: an experiment's name, then fields to override. Returns (name, Options)."""
-    name, rest = "paper", arguments
-    if arguments and not arguments[0].startswith("-"):
-        name, rest = arguments[0], arguments[1:]
+def read_command_line(arguments):
+    """Reads an experiment's name, if the first argument is one, and fields to override. Returns (name, Options)."""
+    usage = f"train.py [{'|'.join(EXPERIMENTS)}] [options]"
+    name, rest = (
+        (arguments[0], arguments[1:]) if arguments and not arguments[0].startswith("-") else ("paper", arguments)
+    )
     if name not in EXPERIMENTS:
-        print(f"train.py: no experiment named {name}; there are {', '.join(EXPERIMENTS)}", file=sys.stderr)
+        print(f"no experiment is named {name}\nusage: python {usage}", file=sys.stderr)
         sys.exit(2)
-    description = f"{Options.__doc__} Experiments: {', '.join(EXPERIMENTS)}. The defaults shown are those of {name}."
-    default = Options(EXPERIMENTS[name])
-    return name, tyro.cli(Options, prog="train.py [experiment]", description=description, default=default, args=rest)
+    description = f"{Options.__doc__} There are {', '.join(EXPERIMENTS)}; the defaults shown are those of {name}."
+    return name, parse(Options, usage, description=description, default=Options(EXPERIMENTS[name]), args=rest)
 
 
 def main():
-    name, options = parse(sys.argv[1:])
+    name, options = read_command_line(sys.argv[1:])
     try:
         train(options.experiment, options.run_dir or RUNS / name, options.resume)
     except (DatasetError, TrainingError) as error:

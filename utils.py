@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from quiet import silence_native_libraries
+from command_line import finish, parse, silence_native_libraries
 
 if __name__ == "__main__":
     silence_native_libraries()
@@ -23,7 +23,7 @@ import numpy as np
 import tensorflow as tf
 import tyro
 
-from files import finish, plan_jobs, process_files
+from files import plan_jobs, process_files
 
 # Linear sRGB to CIE XYZ and the white point, as in skimage.color.colorconv.
 XYZ_FROM_RGB = np.array(
@@ -179,7 +179,7 @@ class Options:
 
 
 def main():
-    options = tyro.cli(Options, prog="utils.py", description=Options.__doc__)
+    options = parse(Options, "utils.py PHOTO|FOLDER [...] --output DIR")
     jobs, missing = plan_jobs(options.photos, options.output)
     failed = process_files(jobs, to_gray)
     finish(f"{len(jobs) - len(failed)} of {len(jobs)} photos turned gray, in {options.output}", missing + failed)

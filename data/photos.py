@@ -80,6 +80,13 @@ def scale_to_cover(photo, crop):
     return cv2.resize(photo, size, interpolation=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA)
 
 
+def cut(photo, crop, down=0.5, right=0.5):
+    """Cuts a crop of (height, width) out of a photo; `down` and `right` in 0..1 say where, 0.5 is the centre."""
+    top = int(down * (photo.shape[0] - crop[0]) + 0.5)
+    left = int(right * (photo.shape[1] - crop[1]) + 0.5)
+    return photo[top : top + crop[0], left : left + crop[1]]
+
+
 class PhotoStore:
     """The photos of a data set as pixels: decodes on demand, keeps what fits in memory, counts what it must skip.
 
@@ -115,37 +122,24 @@ class PhotoStore:
         return photo
 
     def load_crop(self, index, down, right, mirrored):
-        """A crop of one photo; see `load`.
-
-        Args:
-            index: Which photo.
-            down, right: Where the crop lies, each 0..1 from the first possible place to the last.
-            mirrored: Whether to flip left and right.
+        """A crop of one photo, see `cut`, flipped left and right if `mirrored`.
 
         Returns:
             (crop, usable): uint8 [height, width, 3] and True, or zeros and False for a photo that has to be skipped.
         """
-        height, width = self.crop
         photo = self.load(index)
         if photo is None:
-            return np.zeros((height, width, 3), np.uint8), False
-        top = int(down * (photo.shape[0] - height) + 0.5)
-        left = int(right * (photo.shape[1] - width) + 0.5)
-        crop = photo[top : top + height, left : left + width]
+            return np.zeros((*self.crop, 3), np.uint8), False
+        crop = cut(photo, self.crop, down, right)
         return np.ascontiguousarray(crop[:, ::-1] if mirrored else crop), True
 
     def first_usable(self, indices):
         """The first of the indices whose photo can be used; None if there is none."""
         return next((index for index in indices if self.load(index) is not None), None)
 
-    def describe_skipped(self):
-        """One line a skipped photo, after a line with the counts by cause; an empty string if there is none."""
-        if not self.skipped:
-            return ""
-        causes = Counter(self.skipped.values())
-        summary = ", ".join(f"{count} {cause}" for cause, count in causes.most_common())
-        lines = [f"Skipped {len(self.skipped)} of {len(self)} photos: {summary}"]
-        return "\n".join(lines + [f"  {path}: {cause}" for path, cause in sorted(self.skipped.items())])
+    def count_skipped(self):
+        """How many photos were skipped so far for which cause: "3 the file is empty, 1 more than 8:1 long"."""
+        return ", ".join(f"{count} {cause}" for cause, count in Counter(self.skipped.values()).most_common())
 
     @staticmethod
     def _decode(path):

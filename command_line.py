@@ -1,0 +1,44 @@
+"""What the scripts share: quiet libraries, the command line, and the end."""
+
+import os
+import sys
+
+import tyro
+
+
+def silence_native_libraries():
+    """Sends what C and C++ code writes to stderr nowhere, while Python's own stderr stays what it was.
+
+    TensorFlow reports on the machine while it loads, and libjpeg and libpng on every damaged file; the scripts say what
+    matters of it themselves. Has to come before TensorFlow is imported. Does nothing where the environment variable
+    TF_CPP_MIN_LOG_LEVEL is set, so TF_CPP_MIN_LOG_LEVEL=0 shows all of it, for example why a GPU is not used.
+    """
+    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+        return
+    sys.stderr.flush()
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+
+
+def parse(options, usage, **arguments):
+    """Reads the command line into a dataclass of options, whose docstring is the script's description.
+
+    A wrong command line ends the script with what is wrong, the usage, and status 2.
+    """
+    arguments = {"description": options.__doc__, **arguments}
+    try:
+        return tyro.cli(options, prog=usage.split(" [")[0], **arguments)
+    except SystemExit as end:
+        if end.code:
+            print(f"usage: python {usage}", file=sys.stderr)
+        raise
+
+
+def finish(summary, failures):
+    """Ends a script: prints a summary, and each failure as a line on stderr; exits with 1 if there is one, else 0."""
+    print(summary)
+    for failure in failures:
+        print(failure, file=sys.stderr)
+    sys.exit(1 if failures else 0)

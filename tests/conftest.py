@@ -1,0 +1,37 @@
+"""Photos and models that several tests use."""
+
+from pathlib import Path
+
+import cv2
+import keras
+import numpy as np
+import pytest
+
+import models
+from configs import SAMPLES
+from models.colorization import PaperColorizer
+
+ROOT = Path(__file__).parent.parent
+COLOR_SAMPLES = ("mountain-lake.jpg", "castle-forest.jpg", "great-wall-hills.jpg", "autumn-meadow.jpg")
+
+
+@pytest.fixture(autouse=True)
+def float32():
+    """Every test starts under float32, whatever the hardware and the tests before it."""
+    keras.config.set_dtype_policy("float32")
+
+
+@pytest.fixture(scope="session")
+def photos():
+    """Four sample photos in colour, uint8 [4, 96, 128, 3]."""
+    read = [cv2.imread(str(SAMPLES / name), cv2.IMREAD_COLOR_RGB) for name in COLOR_SAMPLES]
+    return np.stack([cv2.resize(photo, (128, 96), interpolation=cv2.INTER_AREA) for photo in read])
+
+
+@pytest.fixture(scope="session")
+def model_file(tmp_path_factory):
+    """A file with an untrained colorizer."""
+    path = tmp_path_factory.mktemp("model") / "untrained.keras"
+    keras.utils.set_random_seed(0)
+    models.save_half(PaperColorizer(classification_size=64, lightness_scale=100.0), path)
+    return path

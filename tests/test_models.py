@@ -1,0 +1,105 @@
+"""The networks: sizes, the published graph, saving and loading."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import models
+from configs import EXPERIMENTS
+from models.colorization import PaperColorizer
+from models.edge_detection import canny
+
+
+@pytest.fixture(scope="module")
+def lightness():
+    noise = np.random.default_rng(0).uniform(0, 100, (2, 8, 8, 1)).astype(np.float32)
+    return keras.ops.convert_to_numpy(keras.ops.image.resize(noise, (64, 64), interpolation="bicubic")).clip(0, 100)
+
+
+@pytest.mark.parametrize(("experiment", "parameters"), [("paper", 9_844_743), ("scenes", 8_692_743)])
+def test_parameter_counts(experiment, parameters):
+    assert models.build(EXPERIMENTS[experiment]).count_params() == parameters
+
+
+def test_without_edges_only_the_edge_network_is_gone():
+    edn = (9 * 1 + 1) * 8 + 2 * (9 * 8 + 1) * 8 + 8 * 256
+    assert PaperColorizer(edges=False).count_params() == 9_844_743 - edn
+    assert models.build(dataclasses.replace(EXPERIMENTS["scenes"], edges=False)).edges is False
+
+
+def published_graph(size):
+    """The network as published: layer by layer, the global vector repeated and concatenated. Two inputs: L, edges."""
+
+    def stack(features, prefix, *layout, first=1):
+        for number, (filters, strides) in enumerate(layout, start=first):
+            conv = layers.Conv2D(filters, 3, strides, "same", activation="relu", name=f"{prefix}_conv_{number}")
+            features = conv(features)
+        return features
+
+    shared = (64, 2), (128, 1), (128, 2), (256, 2), (512, 1), (256, 1)
+    lightness, edges = keras.Input((size, size, 1)), keras.Input((size, size, 1))
+    local = stack(lightness, "lfn", *shared)
+    classes = layers.Flatten()(stack(lightness, "cn", *shared, (128, 1), (32, 1), (8, 1), (1, 1)))
+    classes = layers.Dense(1000, name="cn_dense_2")(layers.Dense(1500, name="cn_dense_1")(classes))
+    repeated = layers.Reshape((size // 8, size // 8, 1000))(layers.RepeatVector((size // 8) ** 2)(classes))
+    fused = layers.Concatenate()([local, repeated, stack(edges, "edn", (8, 2), (8, 2), (8, 2))])
+    features = stack(layers.Conv2D(256, 1, activation="relu", name="fusion")(fused), "color", (128, 1))
+    features = stack(layers.UpSampling2D()(features), "color", (64, 1), first=2)
+    features = stack(layers.UpSampling2D()(features), "color", (32, 1), (16, 1), first=3)
+    output = layers.Conv2D(2, 3, padding="same", activation="tanh", name="color_output")(features)
+    return keras.Model([lightness, edges], layers.UpSampling2D()(output))
+
+
+def test_computes_the_published_function(lightness):
+    keras.utils.set_random_seed(1)
+    published, model = published_graph(64), PaperColorizer(classification_size=64)
+    assert published.count_params() == model.count_params()
+    for layer in published.layers:
+        if layer.weights:
+            kernel, bias = model.get_layer(layer.name).weights
+            bias.assign(np.random.default_rng(0).normal(0, 0.1, bias.shape))
+            layer.set_weights([np.reshape(kernel, layer.kernel.shape), bias])
+    expected = published([lightness, canny(lightness).numpy()])
+    assert np.std(expected) > 0.01
+    np.testing.assert_allclose(model(lightness), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(97, 131), (1, 1), (64, 8)])
+def test_any_height_and_width(shape):
+    model = PaperColorizer(classification_size=32)
+    ab = model.colorize(np.full((2, *shape, 1), 60, np.float32))
+    assert ab.shape == (2, *shape, 2) and ab.dtype == "float32"
+
+
+def test_save_load_gives_equal_output(tmp_path, lightness):
+    model = PaperColorizer(classification_size=64, lightness_scale=100.0, edges=False, initializer="he_normal")
+    model.save(tmp_path / "model.keras")
+    loaded = models.load(tmp_path / "model.keras")
+    assert loaded.get_config() == model.get_config()
+    np.testing.assert_array_equal(loaded.colorize(lightness), model.colorize(lightness))
+
+
+def test_half_precision_file_is_small_and_close(tmp_path, lightness):
+    model = PaperColorizer(classification_size=64, lightness_scale=100.0)
+    models.save_half(model, tmp_path / "half.keras")
+    assert keras.config.dtype_policy().name == "float32"
+    assert (tmp_path / "half.keras").stat().st_size < 2.1 * model.count_params()
+    loaded = models.load(tmp_path / "half.keras")
+    assert {weight.dtype for weight in loaded.variables} == {"float32"}
+    np.testing.assert_allclose(loaded.colorize(lightness), model.colorize(lightness), atol=0.1)
+
+
+@pytest.mark.parametrize("content", [b"", b"no model", None])
+def test_what_is_no_model_is_named(tmp_path, content):
+    path = tmp_path / "bad.keras"
+    if content is None:
+        keras.Sequential([layers.Input((2,)), layers.Dense(1)]).save(path)
+    else:
+        path.write_bytes(content)
+    with pytest.raises(models.ModelError, match=r"bad\.keras"):
+        models.load(path)
+    with pytest.raises(models.ModelError, match="no such model"):
+        models.load("never-trained")

@@ -1,0 +1,87 @@
+"""The pipeline of L-to-ab pairs against scikit-image, one photo at a time."""
+
+import numpy as np
+import pytest
+from skimage import color
+
+from data.pairs import TrainingOrder, training_pairs, validation_pairs
+from data.photos import PhotoStore, find_photos
+from files import write_photo
+
+
+@pytest.fixture
+def store(tmp_path, photos):
+    """A store of twelve photos of 96x128, each a shifted copy of one of four, with crops of 80x96."""
+    for number in range(12):
+        write_photo(tmp_path / f"{number:02}.png", np.roll(photos[number % 4], number * 10, axis=1))
+    return PhotoStore(find_photos(tmp_path).paths, (80, 96), cache_bytes=10**8)
+
+
+def reference(crop, saturation_factor):
+    """L and K of one crop, uint8 [height, width, 3], as the paper describes them."""
+    hsv = color.rgb2hsv(crop)
+    hsv[..., 1] = np.minimum(hsv[..., 1] * saturation_factor, 1)
+    return color.rgb2lab(crop)[..., :1], color.rgb2lab(color.hsv2rgb(hsv))[..., 1:]
+
+
+def collect(pairs):
+    lightness, ab = zip(*pairs.as_numpy_iterator(), strict=True)
+    return np.concatenate(lightness), np.concatenate(ab)
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.8])
+def test_pairs_agree_with_scikit_image(store, factor):
+    order = TrainingOrder(np.arange(12), seed=3, flip=True)
+    order.epoch = 2
+    lightness, ab = collect(training_pairs(store, order, 4, factor))
+    indices, draws = order.plan()
+    assert lightness.shape == (12, 80, 96, 1) and ab.shape == (12, 80, 96, 2)
+    assert lightness.dtype == ab.dtype == np.float32
+    assert sorted(indices) == list(range(12)) and 0 < draws[:, 2].sum() < 12
+    for position, (index, (down, right, mirrored)) in enumerate(zip(indices, draws, strict=True)):
+        top, left = int(down * 16 + 0.5), int(right * 32 + 0.5)
+        crop = store.load(index)[top : top + 80, left : left + 96]
+        expected = reference(crop[:, ::-1] if mirrored else crop, factor)
+        np.testing.assert_allclose(lightness[position], expected[0], atol=1e-3)
+        np.testing.assert_allclose(ab[position], expected[1], atol=2e-3)
+
+
+def test_order_and_crops_depend_on_seed_and_epoch_only(store):
+    def epoch(number, seed=3):
+        order = TrainingOrder(np.arange(12), seed, flip=True)
+        order.epoch = number
+        return collect(training_pairs(store, order, 4, 1.0))[0]
+
+    order = TrainingOrder(np.arange(12), 3, flip=True)
+    pairs = training_pairs(store, order, 4, 1.0)
+    for number in range(3):
+        order.epoch = number
+        np.testing.assert_array_equal(collect(pairs)[0], epoch(number))
+    assert (epoch(0) != epoch(1)).any() and (epoch(0) != epoch(0, seed=4)).any()
+
+
+def test_without_flip_nothing_is_mirrored():
+    assert not TrainingOrder(np.arange(50), 0, flip=False).plan()[1][:, 2].any()
+
+
+def test_skipped_photos_are_made_up_for(store):
+    for number in (0, 5, 6):
+        store.paths[number].write_text("no photo")
+    pairs = training_pairs(store, TrainingOrder(np.arange(12), 3, flip=False), 4, 1.0)
+    assert pairs.cardinality() == 3
+    lightness, _ = collect(pairs)
+    assert len(lightness) == 12 and len(store.skipped) == 3
+
+
+def test_remainder_fills_no_batch_in_training_but_does_in_validation(store):
+    order = TrainingOrder(np.arange(12), 3, flip=False)
+    assert [len(batch) for batch, _ in training_pairs(store, order, 5, 1.8)] == [5, 5]
+    assert [len(batch) for batch, _ in training_pairs(store, order, 16, 1.8)] == [12]
+    assert [len(batch) for batch, _ in validation_pairs(store, np.arange(12), 5, 1.8)] == [5, 5, 2]
+
+
+def test_validation_crops_are_central_and_in_order(store):
+    lightness, _ = collect(validation_pairs(store, np.array([2, 5]), 2, 1.8))
+    for position, index in enumerate([2, 5]):
+        expected, _ = reference(store.load(index)[8:88, 16:112], 1.8)
+        np.testing.assert_allclose(lightness[position], expected, atol=1e-3)

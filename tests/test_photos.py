@@ -1,0 +1,99 @@
+"""Finding, splitting and decoding the photos of a data set."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data.photos import DatasetError, PhotoStore, cut, find_photos, scale_to_cover, split_photos
+from files import write_photo
+
+
+@pytest.fixture
+def folder(tmp_path, photos):
+    """A data set with two class folders, two photos each."""
+    for name, photo in zip(["sea/a.jpg", "sea/b.png", "wood/c.webp", "wood/deep/d.bmp"], photos, strict=True):
+        write_photo(tmp_path / name, photo)
+    (tmp_path / "notes.txt").write_text("no photo")
+    return tmp_path
+
+
+def test_photos_are_found_with_their_classes(folder, photos):
+    found = find_photos(folder)
+    assert [path.name for path in found.paths] == ["a.jpg", "b.png", "c.webp", "d.bmp"]
+    assert found.classes == ("sea", "wood")
+    np.testing.assert_array_equal(found.labels, [0, 0, 1, 1])
+    write_photo(folder / "loose.jpg", photos[0])
+    assert find_photos(folder).labels is None and len(find_photos(folder).paths) == 5
+
+
+def test_missing_and_empty_folders_say_what_to_do(tmp_path):
+    for path, state in [(tmp_path / "none", "does not exist"), (tmp_path, "holds no photo")]:
+        with pytest.raises(DatasetError, match=f"{path} {state}.*--dataset"):
+            find_photos(path)
+
+
+def test_split_is_seeded_and_complete():
+    train, validation = split_photos(103, 0.1, seed=5)
+    assert len(validation) == 10
+    np.testing.assert_array_equal(np.sort(np.concatenate([train, validation])), np.arange(103))
+    np.testing.assert_array_equal(split_photos(103, 0.1, seed=5)[1], validation)
+    assert (split_photos(103, 0.1, seed=6)[1] != validation).any()
+
+
+@pytest.mark.parametrize(("count", "fraction", "held_out"), [(1, 0.1, 0), (2, 0.1, 1), (9, 0.1, 1), (9, 0.0, 0)])
+def test_split_of_few_photos(count, fraction, held_out):
+    train, validation = split_photos(count, fraction, seed=0)
+    assert (len(train), len(validation)) == (count - held_out, held_out)
+
+
+@pytest.mark.parametrize(
+    ("shape", "crop", "expected"),
+    [
+        ((150, 150), (128, 128), (150, 150)),  # covers it with little to spare: kept
+        ((100, 120), (128, 128), (128, 154)),  # too small: scaled up to cover it
+        ((256, 256), (128, 256), (256, 256)),
+        ((1600, 3200), (128, 128), (160, 320)),  # large: reduced, so that a crop shows a scene
+    ],
+)
+def test_photos_are_scaled_to_cover_the_crop(shape, crop, expected):
+    scaled = scale_to_cover(np.zeros((*shape, 3), np.uint8), crop)
+    assert scaled.shape[:2] == expected
+
+
+def test_cut_reaches_every_corner():
+    photo = np.arange(20).reshape(4, 5)
+    np.testing.assert_array_equal(cut(photo, (2, 2), 0, 0), [[0, 1], [5, 6]])
+    np.testing.assert_array_equal(cut(photo, (2, 2), 1, 1), [[13, 14], [18, 19]])
+
+
+def test_store_skips_counts_and_goes_on(folder, photos):
+    write_photo(folder / "sea" / "gray.png", photos[0][..., 0])
+    write_photo(folder / "sea" / "strip.png", np.tile(photos[0][:8], (1, 2, 1)))
+    (folder / "sea" / "text.jpg").write_text("no photo")
+    data = (folder / "sea" / "a.jpg").read_bytes()
+    (folder / "sea" / "cut.jpg").write_bytes(data[: len(data) // 2])
+    (folder / "sea" / "empty.png").touch()
+    Image.fromarray(photos[1]).convert("P").save(folder / "wood" / "palette.png")
+    Image.fromarray(photos[1]).convert("RGBA").save(folder / "wood" / "rgba.png")
+    Image.fromarray(photos[1]).convert("CMYK").save(folder / "wood" / "cmyk.jpg")
+    store = PhotoStore(find_photos(folder).paths, (64, 64), cache_bytes=10**6)
+    usable = {path.name for index, path in enumerate(store.paths) if store.load(index) is not None}
+    assert usable == {"a.jpg", "b.png", "c.webp", "d.bmp", "palette.png", "rgba.png", "cmyk.jpg"}
+    causes = [(path.name, cause) for path, cause in sorted(store.skipped.items())]
+    expected = {"cut": "damaged", "empty": "empty", "gray": "without colour", "strip": "8:1", "text": "not an image"}
+    for (name, cause), (stem, part) in zip(causes, expected.items(), strict=True):
+        assert name.startswith(stem) and part in cause
+    assert store.count_skipped().startswith("2 not an image")
+    crop, ok = store.load_crop(store.paths.index(folder / "sea" / "text.jpg"), 0, 0, False)
+    assert crop.shape == (64, 64, 3) and not ok
+
+
+def test_store_keeps_what_fits_in_memory(folder):
+    paths = find_photos(folder).paths
+    size = 96 * 128 * 3
+    store = PhotoStore(paths, (96, 128), cache_bytes=2 * size)
+    first = [store.load(index) for index in range(4)]
+    again = [store.load(index) for index in range(4)]
+    assert [a is b for a, b in zip(first, again, strict=True)] == [True, True, False, False]
+    for a, b in zip(first, again, strict=True):
+        np.testing.assert_array_equal(a, b)

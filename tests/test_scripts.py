@@ -1,0 +1,127 @@
+"""The command lines, as a person runs them."""
+
+import resource
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+from conftest import ROOT
+from skimage import color
+
+from configs import SAMPLES
+from files import read_photo, write_photo
+
+
+def run(*command, **options):
+    """Runs a script in a process of its own. Returns its status, stdout, and the lines of stderr."""
+    command = [sys.executable, *map(str, command)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, **options)
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stdout, done.stderr.splitlines()
+
+
+@pytest.fixture
+def folder(tmp_path, photos):
+    """A folder of good photos, in colour, gray and odd-sized, between bad files."""
+    write_photo(tmp_path / "in" / "color.png", photos[0])
+    write_photo(tmp_path / "in" / "deep" / "gray.png", photos[1][..., 0])
+    write_photo(tmp_path / "in" / "odd size.jpg", photos[2][:41, :67])
+    write_photo(tmp_path / "in" / "pixel.png", photos[3][:1, :1])
+    (tmp_path / "in" / "text.jpg").write_text("no photo")
+    (tmp_path / "in" / "empty.png").touch()
+    data = (SAMPLES / "mountain-lake.jpg").read_bytes()
+    (tmp_path / "in" / "truncated.jpg").write_bytes(data[: len(data) // 2])
+    png = (tmp_path / "in" / "color.png").read_bytes()
+    (tmp_path / "in" / "truncated.png").write_bytes(png[: len(png) // 2])
+    (tmp_path / "no photos").mkdir()
+    return tmp_path
+
+
+def test_colorizes_the_good_and_names_the_bad(folder, model_file):
+    inputs = [folder / "in", folder / "missing.jpg", folder / "no photos"]
+    before = {path: path.read_bytes() for path in (folder / "in").rglob("*") if path.is_file()}
+    status, output, errors = run("test.py", *inputs, "--output", folder / "out", "--model", model_file)
+    assert status == 1 and "4 of 8 photos colorized" in output
+    bad = {"text.jpg": "not an image", "empty.png": "empty", "truncated.jpg": "damaged", "truncated.png": "damaged"}
+    bad |= {"missing.jpg": "no such file", "no photos": "without photos"}
+    assert len(errors) == len(bad)
+    for name, cause in bad.items():
+        assert any(f"{name}: " in line and cause in line for line in errors), (name, errors)
+    written = {str(path.relative_to(folder / "out")) for path in (folder / "out").rglob("*") if path.is_file()}
+    assert written == {"color.png", "deep/gray.png", "odd size.jpg", "pixel.png"}
+    assert before == {path: path.read_bytes() for path in before}
+
+    for name in ("color.png", "deep/gray.png"):
+        photo, result = (read_photo(folder / place / name) for place in ("in", "out"))
+        assert result.shape == photo.shape
+        # The result's lightness is the photo's, up to the rounding of sRGB to 8 bits.
+        difference = color.rgb2lab(result)[..., 0] - color.rgb2lab(photo)[..., 0]
+        assert np.abs(difference).max() < 0.5
+        assert (result != result[..., :1]).any()
+    assert read_photo(folder / "out" / "odd size.jpg").shape == (41, 67, 3)
+
+
+def test_compare_puts_gray_beside_colour(folder, model_file, photos):
+    photo = folder / "in" / "color.png"
+    status, _, errors = run("test.py", photo, "--output", folder / "out", "--model", model_file, "--compare")
+    assert (status, errors) == (0, [])
+    left, right = np.split(read_photo(folder / "out" / "color.png"), 2, axis=1)
+    assert left.shape == photos[0].shape and (left == left[..., :1]).all() and (right != right[..., :1]).any()
+
+
+def test_places_that_cannot_be_written(folder, model_file):
+    (folder / "file").touch()
+    photo = folder / "in" / "color.png"
+    status, _, errors = run("test.py", photo, "--output", folder / "file" / "out", "--model", model_file)
+    assert status == 1 and len(errors) == 1 and "color.png" in errors[0] and "cannot be written" in errors[0]
+
+    # A limit on the size of a file stands in for a full disk: the write fails half way.
+    def full():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+
+    status, _, errors = run("test.py", photo, "--output", folder / "full", "--model", model_file, preexec_fn=full)
+    assert status == 1 and len(errors) == 1 and "cannot be written" in errors[0]
+    assert list((folder / "full").iterdir()) == []
+
+
+def test_unknown_model_is_one_line(folder):
+    status, _, errors = run("test.py", folder / "in" / "color.png", "--model", folder / "in" / "text.jpg")
+    assert status == 1 and len(errors) == 1 and "text.jpg" in errors[0]
+
+
+def test_turns_photos_gray(folder):
+    status, output, errors = run("utils.py", folder / "in", "--output", folder / "out")
+    assert status == 1 and "4 of 8" in output and len(errors) == 4
+    gray = cv2.imread(str(folder / "out" / "color.png"), cv2.IMREAD_UNCHANGED)
+    photo = read_photo(folder / "in" / "color.png")
+    lightness = color.rgb2lab(np.repeat(gray[..., None], 3, axis=-1))[..., 0]
+    assert gray.ndim == 2
+    np.testing.assert_allclose(lightness, color.rgb2lab(photo)[..., 0], atol=0.3)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["train.py", "unknown"],
+        ["train.py", "scenes", "--epochs", "many"],
+        ["test.py", "--bogus"],
+        ["utils.py"],
+        ["evaluate.py"],
+    ],
+)
+def test_wrong_command_lines_exit_with_usage(command):
+    status, _, errors = run(*command)
+    assert status == 2 and errors[-1].startswith(f"usage: python {command[0]}")
+
+
+@pytest.mark.parametrize("script", ["train.py", "test.py", "utils.py", "evaluate.py"])
+def test_help(script):
+    status, output, errors = run(script, "--help")
+    assert (status, errors) == (0, []) and "--" in output
+
+
+def test_training_on_a_missing_folder_is_one_line(tmp_path):
+    status, _, errors = run("train.py", "scenes", "--dataset", tmp_path / "none", "--run-dir", tmp_path / "run")
+    assert status == 1 and len(errors) == 1 and "does not exist" in errors[0]

@@ -1,0 +1,168 @@
+"""Training: it learns, it survives being killed, and it says what is wrong."""
+
+import csv
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import h5py
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import ROOT
+
+import models
+from callbacks import Checkpoints, TrainingError
+from configs import EXPERIMENTS, SAMPLES
+from data.photos import DatasetError
+from models import precision
+from train import make_optimizer, train
+
+SMALL = dict(dataset=SAMPLES, crop=(64, 64), classification_size=64, policy="float32")
+
+
+def small(name, **changes):
+    return dataclasses.replace(EXPERIMENTS[name], **{**SMALL, **changes})
+
+
+def test_two_epochs_on_bundled_photos_lower_the_loss(tmp_path, capfd):
+    experiment = small("scenes", epochs=2, batch_size=3, learning_rate=1e-4, warmup_steps=0)
+    history = train(experiment, tmp_path / "run")
+    assert history[1]["loss"] < history[0]["loss"]
+    assert history[1]["val_loss"] < history[0]["val_loss"]
+
+    files = {path.name for path in (tmp_path / "run").iterdir()}
+    wanted = {"config.json", "history.csv", "best.keras", "last.weights.h5", "model.keras", "model.json", "logs"}
+    assert files == wanted | {"skipped.txt"}
+    rows = list(csv.DictReader((tmp_path / "run" / "history.csv").open()))
+    assert [float(row["val_loss"]) for row in rows] == [row["val_loss"] for row in history]
+    made = json.loads((tmp_path / "run" / "model.json").read_text())
+    assert made["experiment"]["saturation_factor"] == 1.8 and made["best_epoch"]["val_loss"] == history[1]["val_loss"]
+    assert "gray" in (tmp_path / "run" / "skipped.txt").read_text()
+    assert "skipped 6 photos: 6 gray" in capfd.readouterr().err
+
+    pictures = list((tmp_path / "run" / "logs" / "pictures").glob("events*"))
+    events = [value for event in tf.compat.v1.train.summary_iterator(str(pictures[0])) for value in event.summary.value]
+    # One row a validation photo and epoch, gray beside colorized beside target; one of the 16 photos is held out.
+    assert len(events) == 2
+    assert tf.io.decode_png(events[0].tensor.string_val[2]).shape == (64, 3 * 64, 3)
+
+    with pytest.raises(TrainingError, match="--resume"):
+        train(experiment, tmp_path / "run")
+    with pytest.raises(TrainingError, match="--epochs 2"):
+        train(dataclasses.replace(experiment, epochs=3), tmp_path / "run", resume=True)
+    ab = models.load(tmp_path / "run").colorize(np.full((1, 64, 64, 1), 50, np.float32))
+    assert np.isfinite(ab).all()
+
+
+def start(name, folder):
+    options = ["--crop", "64", "64", "--classification-size", "64", "--batch-size", "2", "--epochs", "4"]
+    command = [
+        sys.executable,
+        "train.py",
+        name,
+        "--dataset",
+        str(SAMPLES),
+        "--run-dir",
+        str(folder),
+        "--resume",
+        *options,
+    ]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def final_state(folder):
+    """Every weight and optimizer variable of a run's last checkpoint, and its losses."""
+    values = {}
+    with h5py.File(folder / "last.weights.h5") as file:
+        file.visititems(lambda name, item: values.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
+        history = json.loads(file.attrs["state"])["history"]
+    return values, [{key: row[key] for key in row if key != "photos_per_second"} for row in history]
+
+
+@pytest.mark.parametrize("name", ["paper", "scenes"])
+def test_killed_run_resumes_and_ends_bit_equal(name, tmp_path):
+    straight = start(name, tmp_path / "straight")
+    assert straight.wait(timeout=120) == 0, straight.stderr.read()
+
+    killed = start(name, tmp_path / "killed")
+    checkpoint = tmp_path / "killed" / "last.weights.h5"
+    while not checkpoint.exists():
+        assert killed.poll() is None, killed.stderr.read()
+        time.sleep(0.01)
+    time.sleep(0.2)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.wait()
+    assert not (tmp_path / "killed" / "model.keras").exists()
+
+    resumed = start(name, tmp_path / "killed")
+    assert resumed.wait(timeout=120) == 0, resumed.stderr.read()
+    expected, expected_history = final_state(tmp_path / "straight")
+    values, history = final_state(tmp_path / "killed")
+    assert history == expected_history and len(history) == 4
+    assert values.keys() == expected.keys() and any(key.startswith("optimizer") for key in values)
+    for key, value in expected.items():
+        np.testing.assert_array_equal(values[key], value, err_msg=key)
+
+
+def test_plateau_goes_on_where_it_was(tmp_path):
+    def run(epochs, folder, restore=False):
+        model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+        model.compile(keras.optimizers.SGD(0.0), loss="mse")
+        checkpoints = Checkpoints(folder, keras.callbacks.ReduceLROnPlateau(factor=0.1, patience=3))
+        done = checkpoints.restore(model) if restore else 0
+        data = np.ones((4, 1), np.float32)
+        callbacks = [checkpoints.plateau, checkpoints]
+        model.fit(
+            data, data, validation_data=(data, data), initial_epoch=done, epochs=epochs, callbacks=callbacks, verbose=0
+        )
+        return checkpoints
+
+    # With a learning rate of zero nothing improves: best at epoch 1, so the wait is 2 after epoch 3.
+    run(3, tmp_path)
+    resumed = run(3, tmp_path, restore=True)
+    assert resumed.plateau.wait == 2 and resumed.plateau.best == resumed.history[0]["val_loss"]
+    assert [row["epoch"] for row in run(5, tmp_path, restore=True).history] == [1, 2, 3, 4, 5]
+
+
+def test_loss_that_is_not_finite_stops_the_run(tmp_path):
+    with pytest.raises(TrainingError, match=r"the loss is .*--learning-rate"):
+        train(small("paper", learning_rate=float("nan"), batch_size=2), tmp_path / "run")
+
+
+def test_unusable_data_is_one_sentence(tmp_path):
+    with pytest.raises(DatasetError, match="does not exist"):
+        train(small("paper", dataset=tmp_path / "none"), tmp_path / "run")
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "text.jpg").write_text("no photo")
+    with pytest.raises(DatasetError, match="no photo to learn from: 1 not an image"):
+        train(small("paper", dataset=tmp_path / "photos"), tmp_path / "run")
+
+
+def test_schedules():
+    cosine = make_optimizer(small("scenes", warmup_steps=10), steps=110)
+    rate = cosine._learning_rate
+    assert [round(float(rate(step)), 8) for step in (0, 5, 10, 60, 110)] == [0, 2.5e-4, 5e-4, 2.5e-4, 0]
+    assert float(make_optimizer(small("paper"), steps=110).learning_rate) == np.float32(0.01)
+
+
+@pytest.mark.parametrize(
+    ("choose", "hardware", "policy"),
+    [
+        (precision.policy_for_cpu, {"avx2", "amx_bf16"}, "mixed_bfloat16"),
+        (precision.policy_for_cpu, {"avx512f", "avx512_bf16"}, "mixed_bfloat16"),
+        (precision.policy_for_cpu, {"avx2", "avx512f"}, "float32"),
+        (precision.policy_for_cpu, set(), "float32"),
+        (precision.policy_for_gpu, (9, 0), "mixed_bfloat16"),
+        (precision.policy_for_gpu, (7, 5), "mixed_float16"),
+        (precision.policy_for_gpu, (6, 1), "float32"),
+    ],
+)
+def test_policy_follows_the_hardware(choose, hardware, policy):
+    assert choose(hardware) == policy
+    assert precision.choose_policy() in {"float32", "mixed_bfloat16", "mixed_float16"}

@@ -1,0 +1,81 @@
+"""Colour maths against scikit-image."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from skimage import color
+
+import utils
+
+# Every fifth value of each channel, and so the corners, edges and the gray axis of the RGB cube.
+CUBE = np.stack(np.meshgrid(*[np.arange(0, 256, 5, np.uint8)] * 3), axis=-1)
+
+
+@pytest.mark.parametrize("rgb", [CUBE, (CUBE / 255).astype(np.float32)], ids=["uint8", "float"])
+def test_lab_agrees_with_scikit_image(rgb):
+    np.testing.assert_allclose(utils.rgb_to_lab(rgb), color.rgb2lab(CUBE), atol=1e-3)
+
+
+def test_rgb_agrees_with_scikit_image():
+    lab = color.rgb2lab(CUBE)
+    np.testing.assert_allclose(utils.lab_to_rgb(lab.astype(np.float32)), color.lab2rgb(lab), atol=1e-3)
+
+
+def test_colours_outside_srgb_are_clipped_as_in_scikit_image():
+    lab = np.random.default_rng(0).uniform([0, -128, -128], [100, 128, 128], (500, 3))
+    with np.testing.suppress_warnings() as quiet:
+        quiet.filter(UserWarning)
+        expected = color.lab2rgb(lab)
+    np.testing.assert_allclose(utils.lab_to_rgb(lab.astype(np.float32)), expected, atol=2e-3)
+
+
+def test_rgb_to_gray_agrees_with_scikit_image():
+    rgb = (CUBE / 255).astype(np.float32)
+    np.testing.assert_allclose(utils.rgb_to_gray(rgb)[..., 0], color.rgb2gray(rgb), atol=1e-3)
+
+
+@pytest.mark.parametrize("factor", [0.0, 0.5, 1.0, 1.8, 100.0])
+def test_saturate_scales_hsv_saturation(factor):
+    rgb = (CUBE / 255).astype(np.float32)
+    hsv = color.rgb2hsv(rgb)
+    hsv[..., 1] = np.minimum(hsv[..., 1] * factor, 1)
+    np.testing.assert_allclose(utils.saturate(tf.constant(rgb), factor), color.hsv2rgb(hsv), atol=1e-5)
+
+
+def test_gray_pixels_are_their_own_neutral():
+    gray = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=-1)
+    np.testing.assert_array_equal(utils.to_gray(gray), gray[..., 0])
+
+
+def test_to_gray_keeps_lightness(photos):
+    gray = np.repeat(utils.to_gray(photos[0])[..., None], 3, axis=-1)
+    # Half a step of 1/255 is at most 0.3 in L.
+    np.testing.assert_allclose(color.rgb2lab(gray)[..., 0], color.rgb2lab(photos[0])[..., 0], atol=0.3)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(st.floats(0, 100), st.floats(-150, 150), st.floats(-150, 150)), min_size=1, max_size=50))
+def test_fit_chroma_keeps_lightness_and_hue_inside_srgb(colors):
+    lab = np.array(colors, np.float32)
+    fitted = utils.fit_chroma(lab).numpy()
+    rgb = utils.lab_to_linear_rgb(fitted).numpy()
+    assert rgb.min() > -1e-4 and rgb.max() < 1 + 1e-4
+    np.testing.assert_array_equal(fitted[:, 0], lab[:, 0])
+    # Same hue: the cross product of the ab vectors vanishes, and neither factor is negative or above 1.
+    np.testing.assert_allclose(fitted[:, 1] * lab[:, 2], fitted[:, 2] * lab[:, 1], atol=1e-2)
+    assert (np.abs(fitted[:, 1:]) <= np.abs(lab[:, 1:])).all()
+
+
+def test_fit_chroma_leaves_colours_inside_srgb_alone():
+    lab = utils.rgb_to_lab(CUBE.reshape(-1, 3)[::7])
+    np.testing.assert_allclose(utils.fit_chroma(lab), lab, atol=0.02)
+
+
+def test_fit_chroma_takes_no_more_than_needed():
+    lab = np.float32([[50, 120, 0], [80, 0, -90], [30, -80, 60]])
+    fitted = utils.fit_chroma(lab).numpy()
+    assert (np.abs(fitted[:, 1:]).sum(axis=1) > 5).all()
+    rgb = utils.lab_to_linear_rgb(utils.scale_chroma(tf.constant(fitted), 1.01)).numpy()
+    assert ((rgb.min(axis=1) < 0) | (rgb.max(axis=1) > 1)).all()
