@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+import models
 from files import replacing, write_whole
 from utils import lab_to_rgb, neutral_from_lightness
 
@@ -142,7 +143,7 @@ class Checkpoints(keras.callbacks.Callback):
         try:
             if self.best_epoch() is self.history[-1]:
                 with replacing(self.folder / "best.keras") as path:
-                    self.model.save(path, include_optimizer=False)
+                    models.save(self.model, path)
             self._save_last()
             self._write_history()
         except (OSError, RuntimeError) as error:

@@ -17,6 +17,8 @@ OUTPUTS = Path("outputs")
 # Photos and trained weights that ship with the project.
 SAMPLES = Path(__file__).parent / "data" / "samples"
 WEIGHTS = Path(__file__).parent / "weights"
+# Pictures that the documentation shows.
+DOCS = Path(__file__).parent / "docs"
 
 
 @dataclass(frozen=True)

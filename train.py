@@ -149,7 +149,7 @@ def prepare_run(folder, experiment, resume):
 def finish_run(folder, checkpoints):
     """Leaves model.keras, the best epoch in half precision, and model.json, which says what made it."""
     with replacing(folder / "model.keras") as path:
-        models.save_half(models.load(folder / "best.keras"), path)
+        models.save(models.load(folder / "best.keras"), path, precision="float16")
     config = json.loads((folder / "config.json").read_text())
     best = checkpoints.best_epoch()
     write_whole(folder / "model.json", to_bytes({**config, "best_epoch": best, "last_epoch": checkpoints.history[-1]}))
@@ -199,7 +199,7 @@ def main():
     name, options = read_command_line(sys.argv[1:])
     try:
         train(options.experiment, options.run_dir or RUNS / name, options.resume)
-    except (DatasetError, TrainingError) as error:
+    except (DatasetError, TrainingError, OSError) as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
         sys.exit("interrupted; pass --resume to go on after the last finished epoch")

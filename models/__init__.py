@@ -61,13 +61,19 @@ def load(name):
     return model
 
 
-def save_half(model, path):
-    """Saves a colorizer with its weights in half precision; `load` gives it back under any policy."""
+def save(model, path, precision="float32"):
+    """Saves a colorizer's weights and configuration, without its optimizer; `load` gives it back under any policy.
+
+    Args:
+        model: The colorizer, compiled or not.
+        path: A .keras file.
+        precision: "float32", or "float16" for a file of half the size.
+    """
     policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float16")
+    keras.config.set_dtype_policy(precision)
     try:
-        half = type(model).from_config(model.get_config())
+        copy = type(model).from_config(model.get_config())
     finally:
         keras.config.set_dtype_policy(policy)
-    half.set_weights(model.get_weights())
-    half.save(path)
+    copy.set_weights(model.get_weights())
+    copy.save(path)

@@ -33,5 +33,5 @@ def model_file(tmp_path_factory):
     """A file with an untrained colorizer."""
     path = tmp_path_factory.mktemp("model") / "untrained.keras"
     keras.utils.set_random_seed(0)
-    models.save_half(PaperColorizer(classification_size=64, lightness_scale=100.0), path)
+    models.save(PaperColorizer(classification_size=64, lightness_scale=100.0), path, precision="float16")
     return path

@@ -5,12 +5,14 @@ import dataclasses
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers
 
 import models
 from configs import EXPERIMENTS
 from models.colorization import PaperColorizer
 from models.edge_detection import canny
+from models.layers import ResizeTo
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +69,20 @@ def test_computes_the_published_function(lightness):
     np.testing.assert_allclose(model(lightness), expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("shape", [(64, 64), (97, 131), (20, 33), (1, 7)])
+def test_resize_agrees_with_tensorflow(shape):
+    image = np.random.default_rng(0).uniform(0, 100, (2, *shape, 1)).astype(np.float32)
+    expected = tf.image.resize(image, (64, 48), antialias=True)
+    np.testing.assert_allclose(ResizeTo(64, 48)(image), expected, atol=1e-3)
+
+
+def test_trains_under_xla(lightness):
+    # Keras compiles the training step with XLA wherever there is a GPU.
+    model = PaperColorizer(classification_size=32)
+    model.compile(optimizer="sgd", jit_compile=True)
+    assert model.train_on_batch(lightness[:, :32, :32], np.zeros((2, 32, 32, 2), np.float32)) > 0
+
+
 @pytest.mark.parametrize("shape", [(97, 131), (1, 1), (64, 8)])
 def test_any_height_and_width(shape):
     model = PaperColorizer(classification_size=32)
@@ -76,7 +92,9 @@ def test_any_height_and_width(shape):
 
 def test_save_load_gives_equal_output(tmp_path, lightness):
     model = PaperColorizer(classification_size=64, lightness_scale=100.0, edges=False, initializer="he_normal")
-    model.save(tmp_path / "model.keras")
+    model.compile("adam")
+    models.save(model, tmp_path / "model.keras")
+    assert (tmp_path / "model.keras").stat().st_size < 4.1 * model.count_params()
     loaded = models.load(tmp_path / "model.keras")
     assert loaded.get_config() == model.get_config()
     np.testing.assert_array_equal(loaded.colorize(lightness), model.colorize(lightness))
@@ -84,7 +102,7 @@ def test_save_load_gives_equal_output(tmp_path, lightness):
 
 def test_half_precision_file_is_small_and_close(tmp_path, lightness):
     model = PaperColorizer(classification_size=64, lightness_scale=100.0)
-    models.save_half(model, tmp_path / "half.keras")
+    models.save(model, tmp_path / "half.keras", precision="float16")
     assert keras.config.dtype_policy().name == "float32"
     assert (tmp_path / "half.keras").stat().st_size < 2.1 * model.count_params()
     loaded = models.load(tmp_path / "half.keras")

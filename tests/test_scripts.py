@@ -79,11 +79,12 @@ def test_places_that_cannot_be_written(folder, model_file):
 
     # A limit on the size of a file stands in for a full disk: the write fails half way.
     def full():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
 
-    status, _, errors = run("test.py", photo, "--output", folder / "full", "--model", model_file, preexec_fn=full)
-    assert status == 1 and len(errors) == 1 and "cannot be written" in errors[0]
-    assert list((folder / "full").iterdir()) == []
+    photo, output = SAMPLES / "mountain-lake.jpg", folder / "full"
+    status, _, errors = run("test.py", photo, "--output", output, "--model", model_file, preexec_fn=full)
+    assert status == 1 and len(errors) == 1 and "mountain-lake.jpg: cannot be written" in errors[0]
+    assert list(output.iterdir()) == []
 
 
 def test_unknown_model_is_one_line(folder):
