@@ -22,17 +22,22 @@ def silence_native_libraries():
     os.close(nowhere)
 
 
-def parse(options, usage, **arguments):
+def parse(options, script, usage, **arguments):
     """Reads the command line into a dataclass of options, whose docstring is the script's description.
 
     A wrong command line ends the script with what is wrong, the usage, and status 2.
+
+    Args:
+        options: The dataclass.
+        script: What follows `python` on the command line to start the script.
+        usage: What follows the script, for the message on a wrong command line.
+        arguments: More for tyro.cli.
     """
-    arguments = {"description": options.__doc__, **arguments}
     try:
-        return tyro.cli(options, prog=usage.split(" [")[0], **arguments)
+        return tyro.cli(options, prog=script, **{"description": options.__doc__, **arguments})
     except SystemExit as end:
         if end.code:
-            print(f"usage: python {usage}", file=sys.stderr)
+            print(f"usage: python {script} {usage}", file=sys.stderr)
         raise
 
 

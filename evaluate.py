@@ -77,7 +77,7 @@ def evaluate(model, paths, crop, saturation_factor):
 
 
 def main():
-    options = parse(Options, "evaluate.py FOLDER [options]")
+    options = parse(Options, "evaluate.py", "FOLDER [options]")
     keras.config.set_dtype_policy(choose_policy())
     try:
         paths = find_photos(options.photos).paths

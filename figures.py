@@ -121,7 +121,7 @@ def draw_architecture(path):
 
 
 def main():
-    options = parse(Options, "figures.py [options]")
+    options = parse(Options, "figures.py", "[options]")
     keras.config.set_dtype_policy(choose_policy())
     try:
         model = models.load(options.model)

@@ -42,7 +42,7 @@ class Options:
 
 
 def main():
-    options = parse(Options, "test.py [PHOTO|FOLDER ...] [options]")
+    options = parse(Options, "test.py", "[PHOTO|FOLDER ...] [options]")
     keras.config.set_dtype_policy(choose_policy())
     try:
         model = models.load(options.model)

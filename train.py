@@ -184,15 +184,17 @@ class Options:
 
 def read_command_line(arguments):
     """Reads an experiment's name, if the first argument is one, and fields to override. Returns (name, Options)."""
-    usage = f"train.py [{'|'.join(EXPERIMENTS)}] [options]"
+    usage = f"[{'|'.join(EXPERIMENTS)}] [options]"
     name, rest = (
         (arguments[0], arguments[1:]) if arguments and not arguments[0].startswith("-") else ("paper", arguments)
     )
     if name not in EXPERIMENTS:
-        print(f"no experiment is named {name}\nusage: python {usage}", file=sys.stderr)
+        print(f"no experiment is named {name}\nusage: python train.py {usage}", file=sys.stderr)
         sys.exit(2)
     description = f"{Options.__doc__} There are {', '.join(EXPERIMENTS)}; the defaults shown are those of {name}."
-    return name, parse(Options, usage, description=description, default=Options(EXPERIMENTS[name]), args=rest)
+    return name, parse(
+        Options, f"train.py {name}", usage, description=description, default=Options(EXPERIMENTS[name]), args=rest
+    )
 
 
 def main():

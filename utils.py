@@ -179,7 +179,7 @@ class Options:
 
 
 def main():
-    options = parse(Options, "utils.py PHOTO|FOLDER [...] --output DIR")
+    options = parse(Options, "utils.py", "PHOTO|FOLDER ... --output DIR")
     jobs, missing = plan_jobs(options.photos, options.output)
     failed = process_files(jobs, to_gray)
     finish(f"{len(jobs) - len(failed)} of {len(jobs)} photos turned gray, in {options.output}", missing + failed)

@@ -1,0 +1,98 @@
+"""How fast an experiment trains, and whether its input keeps up.
+
+    python -m benchmarks.training --dataset DIR
+
+Each round times the same number of steps four ways: the input pipeline alone, decoding every photo and from memory; the
+training step on one batch that never changes; and the step on real data. Ratios are taken within a round, where the
+machine was the same; the table gives the median of the rounds and their range.
+"""
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from command_line import parse, silence_native_libraries
+
+if __name__ == "__main__":
+    silence_native_libraries()
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import models
+from configs import EXPERIMENTS
+from data.pairs import TrainingOrder, training_pairs
+from data.photos import PhotoStore, find_photos
+from models.precision import choose_policy
+from train import make_optimizer
+
+
+@dataclass(frozen=True)
+class Options:
+    """Measures training speed and whether the input pipeline keeps up."""
+
+    dataset: Path
+    """Folder of colour photos."""
+    experiment: str = "scenes"
+    """An experiment in configs.py."""
+    steps: int = 25
+    """Steps a measurement."""
+    rounds: int = 5
+    """Rounds of measurements."""
+
+
+def photos_per_second(run, photos):
+    """Times a function that goes through a number of photos."""
+    started = time.perf_counter()
+    run()
+    return photos / (time.perf_counter() - started)
+
+
+def measure(experiment, steps, rounds):
+    """Times an experiment's training; returns {what: photos a second, float [rounds]}."""
+    keras.config.set_dtype_policy(choose_policy())
+    keras.utils.set_random_seed(experiment.seed)
+    photos = steps * experiment.batch_size
+    found = find_photos(experiment.dataset).paths
+    paths = found[:: max(1, len(found) // photos)]
+    order = TrainingOrder(np.arange(photos) % len(paths), experiment.seed, experiment.flip)
+
+    def pairs(cache_bytes):
+        store = PhotoStore(paths, experiment.crop, cache_bytes)
+        return training_pairs(store, order, experiment.batch_size, experiment.saturation_factor)
+
+    decoding, remembering = pairs(0), pairs(int(experiment.cache_gigabytes * 1e9))
+    fixed = tf.data.Dataset.from_tensors(next(iter(remembering))).cache().repeat(steps)
+    model = models.build(experiment)
+    model.compile(make_optimizer(experiment, steps * rounds))
+    runs = {
+        "input pipeline, decoding": lambda: [None for _ in decoding],
+        "input pipeline, from memory": lambda: [None for _ in remembering],
+        "step on one batch": lambda: model.fit(fixed, verbose=0, shuffle=False),
+        "step on real data": lambda: model.fit(remembering, verbose=0, shuffle=False),
+    }
+    for run in runs.values():  # Compiles, and fills the memory.
+        run()
+    speeds = {name: [] for name in runs}
+    for _ in range(rounds):
+        for name, run in runs.items():
+            speeds[name].append(photos_per_second(run, photos))
+    return {name: np.array(values) for name, values in speeds.items()}
+
+
+def main():
+    options = parse(Options, "-m benchmarks.training", "--dataset DIR [options]")
+    experiment = replace(EXPERIMENTS[options.experiment], dataset=options.dataset)
+    speeds = measure(experiment, options.steps, options.rounds)
+    print(f"{options.experiment}, batch {experiment.batch_size}, {experiment.crop}, {choose_policy()}")
+    for name, values in speeds.items():
+        ratio = values / speeds["step on one batch"]
+        print(
+            f"{name:28} {np.median(values):8.1f} photos/s ({values.min():.1f}..{values.max():.1f})   "
+            f"{np.median(ratio):6.2f} of the step on one batch ({ratio.min():.2f}..{ratio.max():.2f})"
+        )
+
+
+if __name__ == "__main__":
+    main()
