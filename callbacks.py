@@ -29,21 +29,20 @@ class Progress(keras.callbacks.Callback):
         self.epochs, self.photos, self.batch_size = epochs, photos, batch_size
 
     def on_epoch_begin(self, epoch, logs=None):
-        self.bar = tqdm(
-            total=self.photos, unit=" photos", desc=f"epoch {epoch + 1}/{self.epochs}", leave=False, disable=None
-        )
+        self.title = f"epoch {epoch + 1}/{self.epochs}"
+        self.bar = tqdm(total=self.photos, unit=" photos", desc=self.title, leave=False, disable=None)
 
     def on_train_batch_end(self, batch, logs=None):
         self.bar.update(min(self.batch_size, self.photos - self.bar.n))
         self.bar.set_postfix(loss=f"{logs['loss']:.5f}", refresh=False)
 
     def on_test_begin(self, logs=None):
-        self.bar.set_description(self.bar.desc.removesuffix(": ") + ", validating")
+        self.bar.set_description(f"{self.title}, validating")
 
     def on_epoch_end(self, epoch, logs=None):
         self.bar.close()
         losses = ", ".join(f"{name} {value:.5f}" for name, value in logs.items() if name.endswith("loss"))
-        tqdm.write(f"epoch {epoch + 1}/{self.epochs}: {losses}, {logs['photos_per_second']:.1f} photos/s")
+        tqdm.write(f"{self.title}: {losses}, {logs['photos_per_second']:.1f} photos/s")
 
     def on_train_end(self, logs=None):
         self.bar.close()
@@ -83,7 +82,8 @@ class ValidationPictures(keras.callbacks.Callback):
     def __init__(self, folder, pairs, count=6):
         super().__init__()
         self.writer = tf.summary.create_file_writer(str(folder))
-        self.lightness, self.ab = next(iter(pairs.unbatch().batch(count)))
+        self.lightness, target = next(iter(pairs.unbatch().batch(count)))
+        self.ab = target[0] if isinstance(target, tuple) else target
 
     def on_epoch_end(self, epoch, logs=None):
         predicted = self.model.colorize(self.lightness)

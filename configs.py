@@ -41,30 +41,45 @@ class Experiment:
     saturation_factor: float = 1.8
     """The paper's T: HSV saturation of the target is S' = min(T * S, 1). 1 leaves the photo as it is."""
 
-    # --- network
-    model: Literal["paper"] = "paper"
+    # --- network; a field that the chosen network does not know has no effect
+    model: Literal["paper", "colornet", "iizuka", "zhang"] = "paper"
     """Which network to build; see models/."""
     classification_size: int = 256
-    """Height and width of the copy that the classification network sees."""
+    """paper: height and width of the copy that the classification network sees."""
     lightness_scale: float = 1.0
-    """The network sees L (0..100) divided by this."""
+    """paper: the network sees L (0..100) divided by this."""
     edges: bool = True
-    """Give the network the paper's edge detection network."""
+    """paper: with the edge detection network."""
     initializer: str = "glorot_uniform"
-    """Keras initializer of the kernels."""
+    """paper: Keras initializer of the kernels."""
+    classification_weight: float = 0.0
+    """paper, iizuka: weight of the cross-entropy of the scene, whose labels are the names of the class folders. With 0,
+    or without class folders, the network does not classify."""
+    batch_norm: bool = True
+    """iizuka: batch normalisation after every layer."""
+    flow: Literal["gray", "lightness"] = "lightness"
+    """colornet: what the network sees, the gray values that rgb2gray gives, or L."""
+    downsampling: Literal["pool", "stride"] = "pool"
+    """colornet: max pooling, or strided convolutions."""
+    upsampling: Literal["transposed", "resize"] = "transposed"
+    """colornet: transposed convolutions, or resizing followed by a convolution."""
+    encoding: Literal["shifted", "centred"] = "shifted"
+    """colornet: learns (ab + 128) / 255, or ab / 128 bounded by tanh."""
+    chroma_weight: float = 0.0
+    """colornet: how much more strong colours weigh in the loss."""
 
     # --- training
     epochs: int = 40
     """Passes over the training photos."""
     batch_size: int = 16
     """Photos a training step."""
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    """SGD without momentum, or AdamW (0.9, 0.999)."""
+    optimizer: Literal["sgd", "adam", "adamw", "adadelta"] = "sgd"
+    """SGD without momentum, Adam or AdamW (0.9, 0.999), or AdaDelta."""
     learning_rate: float = 0.01
     """Learning rate of the first step, or the peak of the cosine schedule."""
     weight_decay: float = 0.0
     """Decoupled weight decay of AdamW."""
-    schedule: Literal["plateau", "cosine"] = "plateau"
+    schedule: Literal["constant", "plateau", "cosine"] = "plateau"
     """`plateau`: a tenth of the rate after 10 epochs without a val_loss lower by 1e-4. `cosine`: warm-up and decay."""
     warmup_steps: int = 0
     """Steps over which the cosine schedule rises from zero to the learning rate."""
@@ -72,6 +87,16 @@ class Experiment:
     """Decides the split, the initial weights, the order of the photos, crops and flips."""
     policy: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"
     """Numeric policy; `auto` chooses from the hardware."""
+
+    @property
+    def native_size(self):
+        """Side in pixels of the photos that the network is made for."""
+        return min(self.crop)
+
+    @property
+    def luma(self):
+        """Whether the pairs' L is that of rgb2gray; see `data.pairs.lab_pair`."""
+        return self.model == "colornet" and self.flow == "gray"
 
 
 _SCENES = Experiment(
@@ -91,6 +116,17 @@ _SCENES = Experiment(
     warmup_steps=400,
 )
 
+_COLORNET = Experiment(
+    crop=(128, 256),
+    saturation_factor=1.0,
+    model="colornet",
+    epochs=40,
+    batch_size=16,
+    optimizer="adam",
+    learning_rate=1e-4,
+    schedule="constant",
+)
+
 EXPERIMENTS = {
     # The published recipe: natural scenes of Places2 at 256x256, SGD 0.01, batch 16, 40 epochs. Published: epoch 14,
     # val_loss 0.02661; the published code lets S' exceed 1, this project clips it, so the losses do not compare.
@@ -100,4 +136,36 @@ EXPERIMENTS = {
     "scenes": _SCENES,
     # About a minute on the photos that ship: to see training run, not to get a model.
     "demo": replace(_SCENES, dataset=SAMPLES, validation_fraction=0.25, epochs=20, batch_size=4, warmup_steps=10),
+    # ColorNet as published, in its two flows: 40,000 photos of MIT Places. The number of epochs is ours.
+    "colornet-gray": replace(_COLORNET, flow="gray"),
+    "colornet-l": _COLORNET,
+    # ColorNet with its author's list of defects mended.
+    "colornet-plus": replace(
+        _COLORNET, downsampling="stride", upsampling="resize", encoding="centred", chroma_weight=2.0
+    ),
+    # Iizuka et al.: Places with 205 classes, 11 epochs of batches of 128.
+    "iizuka": Experiment(
+        crop=(224, 224),
+        flip=True,
+        saturation_factor=1.0,
+        model="iizuka",
+        classification_weight=1 / 300,
+        epochs=11,
+        batch_size=128,
+        optimizer="adadelta",
+        learning_rate=1.0,
+        schedule="constant",
+    ),
+    # Zhang et al.: crops of 176, batches of 40, Adam at 3.16e-5.
+    "zhang": Experiment(
+        crop=(176, 176),
+        flip=True,
+        saturation_factor=1.0,
+        model="zhang",
+        epochs=11,
+        batch_size=40,
+        optimizer="adamw",
+        learning_rate=3.16e-5,
+        weight_decay=1e-3,
+    ),
 }

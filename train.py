@@ -61,14 +61,20 @@ def train(experiment, folder, resume=False):
         raise DatasetError(f"{experiment.dataset} holds no photo to learn from: {store.count_skipped()}")
     if store.first_usable(validation_indices) is None:
         validation_indices = validation_indices[:0]
-    pipeline = dict(batch_size=experiment.batch_size, saturation_factor=experiment.saturation_factor)
+    model = models.build(experiment, classes=len(photos.classes))
+    pipeline = {
+        "batch_size": experiment.batch_size,
+        "saturation_factor": experiment.saturation_factor,
+        "luma": experiment.luma,
+        "labels": photos.labels if model.classes else None,
+    }
     pairs = training_pairs(store, order, **pipeline)
     validation = validation_pairs(store, validation_indices, **pipeline) if len(validation_indices) else None
     print(f"{experiment.dataset}: {len(train_indices)} training, {len(validation_indices)} validation photos; {policy}")
 
-    model = models.build(experiment)
     steps = max(1, len(train_indices) // experiment.batch_size) * experiment.epochs
     model.compile(optimizer=make_optimizer(experiment, steps))
+    model.prepare(pairs, folder)
     callbacks = [
         Speed(experiment.batch_size),
         keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, _: setattr(order, "epoch", epoch)),
@@ -113,9 +119,14 @@ def make_optimizer(experiment, steps):
             warmup_target=rate if warmup else None,
             warmup_steps=warmup,
         )
-    if experiment.optimizer == "sgd":
-        return keras.optimizers.SGD(rate)
-    return keras.optimizers.AdamW(rate, weight_decay=experiment.weight_decay)
+    optimizers = {
+        "sgd": keras.optimizers.SGD,
+        "adam": keras.optimizers.Adam,
+        "adamw": keras.optimizers.AdamW,
+        "adadelta": keras.optimizers.Adadelta,
+    }
+    options = {"weight_decay": experiment.weight_decay} if experiment.optimizer == "adamw" else {}
+    return optimizers[experiment.optimizer](rate, **options)
 
 
 def prepare_run(folder, experiment, resume):

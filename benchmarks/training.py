@@ -60,7 +60,7 @@ def measure(experiment, steps, rounds):
 
     def pairs(cache_bytes):
         store = PhotoStore(paths, experiment.crop, cache_bytes)
-        return training_pairs(store, order, experiment.batch_size, experiment.saturation_factor)
+        return training_pairs(store, order, experiment.batch_size, saturation_factor=experiment.saturation_factor)
 
     decoding, remembering = pairs(0), pairs(int(experiment.cache_gigabytes * 1e9))
     fixed = tf.data.Dataset.from_tensors(next(iter(remembering))).cache().repeat(steps)

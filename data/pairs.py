@@ -8,22 +8,23 @@ after an interruption sees what it would have seen without.
 import numpy as np
 import tensorflow as tf
 
-from utils import ab_from_rgb, lightness_from_rgb, saturate
+from utils import ab_from_rgb, lightness_from_rgb, rgb_to_gray, saturate
 
 
-def lab_pair(rgb, saturation_factor):
+def lab_pair(rgb, saturation_factor, luma=False):
     """L of the photo and K, the ab of the photo with its saturation raised (paper, section 3.5).
 
     Args:
         rgb: uint8 [..., 3].
         saturation_factor: The paper's T. With 1, K is the photo's own ab.
+        luma: Give the L of the neutral whose value is rgb2gray of the photo instead, for ColorNet's gray flow.
 
     Returns:
         (L in 0..100, ab in Lab units), float32 [..., 1] and [..., 2].
     """
-    if saturation_factor == 1:
-        return lightness_from_rgb(rgb), ab_from_rgb(rgb)
-    return lightness_from_rgb(rgb), ab_from_rgb(saturate(tf.cast(rgb, tf.float32) / 255, saturation_factor))
+    floats = tf.cast(rgb, tf.float32) / 255
+    lightness = lightness_from_rgb(tf.repeat(rgb_to_gray(floats), 3, axis=-1) if luma else rgb)
+    return lightness, ab_from_rgb(rgb if saturation_factor == 1 else saturate(floats, saturation_factor))
 
 
 class TrainingOrder:
@@ -48,8 +49,8 @@ class TrainingOrder:
         return self.indices[order], draws[order]
 
 
-def training_pairs(store, order, batch_size, saturation_factor):
-    """Batches of (L, ab) for training, in the order's epoch at the time a pass begins.
+def training_pairs(store, order, batch_size, **target):
+    """Batches of pairs for training, in the order's epoch at the time a pass begins.
 
     A pass has as many photos as were found, less the rest that fills no batch. Photos that the store has to skip are
     made up for by the first ones of the order, so that every epoch has the same number of steps.
@@ -58,10 +59,12 @@ def training_pairs(store, order, batch_size, saturation_factor):
         store: A `PhotoStore` that can use at least one of the photos.
         order: A `TrainingOrder`.
         batch_size: Pairs a batch; lowered to the number of photos where there are fewer.
-        saturation_factor: The paper's T.
+        target: What the pairs hold: saturation_factor and luma, see `lab_pair`, and labels, int32 [photos], for
+            networks that classify.
 
     Returns:
-        tf.data.Dataset of (L [batch, height, width, 1], ab [batch, height, width, 2]), float32.
+        tf.data.Dataset of (L [batch, height, width, 1], ab [batch, height, width, 2]), float32, or of
+        (L, (ab, labels [batch])).
     """
 
     def epoch_plan(_):
@@ -71,17 +74,17 @@ def training_pairs(store, order, batch_size, saturation_factor):
 
     batch_size = min(batch_size, len(order.indices))
     count = len(order.indices) // batch_size * batch_size
-    return _pairs(store, tf.data.Dataset.range(1).flat_map(epoch_plan), count, batch_size, saturation_factor)
+    return _pairs(store, tf.data.Dataset.range(1).flat_map(epoch_plan), count, batch_size, **target)
 
 
-def validation_pairs(store, indices, batch_size, saturation_factor):
-    """Batches of (L, ab) of central crops, in the order of the indices; the last may be smaller."""
+def validation_pairs(store, indices, batch_size, **target):
+    """Batches of pairs of central crops, in the order of the indices; the last may be smaller. See `training_pairs`."""
     draws = np.tile(np.float32([0.5, 0.5, 0]), (len(indices), 1))
     plan = tf.data.Dataset.from_tensor_slices((indices, draws)).repeat()
-    return _pairs(store, plan, len(indices), batch_size, saturation_factor)
+    return _pairs(store, plan, len(indices), batch_size, **target)
 
 
-def _pairs(store, plan, count, batch_size, saturation_factor):
+def _pairs(store, plan, count, batch_size, saturation_factor, luma=False, labels=None):
     """Pairs of the first `count` usable photos of a plan: a dataset of (index, [down, right, mirrored])."""
 
     def load_crop(index, draws):
@@ -89,14 +92,19 @@ def _pairs(store, plan, count, batch_size, saturation_factor):
 
     def crop(index, draws):
         pixels, usable = tf.numpy_function(load_crop, [index, draws], (tf.uint8, tf.bool), stateful=False)
-        return tf.ensure_shape(pixels, [*store.crop, 3]), tf.ensure_shape(usable, [])
+        return tf.ensure_shape(pixels, [*store.crop, 3]), index, tf.ensure_shape(usable, [])
 
     @tf.function(jit_compile=True)
-    def pair(pixels):
-        return lab_pair(pixels, saturation_factor)
+    def colors(pixels):
+        return lab_pair(pixels, saturation_factor, luma)
 
-    crops = plan.map(crop, num_parallel_calls=tf.data.AUTOTUNE).filter(lambda _, usable: usable).take(count)
-    batches = crops.map(lambda pixels, _: pixels).batch(batch_size, drop_remainder=count % batch_size == 0)
+    def pair(pixels, indices):
+        lightness, ab = colors(pixels)
+        return lightness, ab if labels is None else (ab, tf.gather(labels, indices))
+
+    crops = plan.map(crop, num_parallel_calls=tf.data.AUTOTUNE).filter(lambda _, __, usable: usable).take(count)
+    batches = crops.map(lambda pixels, index, _: (pixels, index))
+    batches = batches.batch(batch_size, drop_remainder=count % batch_size == 0)
     # Keras must know the length: it runs on into the end of a data set of unknown length, and that last, empty step
     # still counts in the optimizer's schedule and in the mean loss.
     batches = batches.apply(tf.data.experimental.assert_cardinality(-(-count // batch_size)))

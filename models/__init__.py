@@ -1,6 +1,5 @@
 """Builds, saves and loads the networks."""
 
-import dataclasses
 import inspect
 from pathlib import Path
 
@@ -8,20 +7,30 @@ import keras
 
 from configs import RUNS, WEIGHTS
 from models.colorization import PaperColorizer
+from models.colornet import ColorNet
+from models.iizuka import IizukaColorizer
+from models.zhang import ZhangColorizer
 
-NETWORKS = {"paper": PaperColorizer}
+NETWORKS = {"paper": PaperColorizer, "colornet": ColorNet, "iizuka": IizukaColorizer, "zhang": ZhangColorizer}
 
 
 class ModelError(Exception):
     """A model that cannot be found or loaded; the message says which and what to do."""
 
 
-def build(experiment):
-    """Builds an experiment's network: its constructor gets the experiment's fields of the same names."""
+def build(experiment, classes=0):
+    """Builds an experiment's network: its constructor gets the experiment's values of the same names.
+
+    Args:
+        experiment: An `Experiment`, see configs.py.
+        classes: Kinds of scenes that the photos are sorted into, for networks that classify.
+    """
     network = NETWORKS[experiment.model]
     arguments = inspect.signature(network).parameters
-    options = {field.name: getattr(experiment, field.name) for field in dataclasses.fields(experiment)}
-    return network(**{name: value for name, value in options.items() if name in arguments})
+    options = {name: getattr(experiment, name) for name in arguments if hasattr(experiment, name)}
+    if "classes" in arguments and experiment.classification_weight:
+        options["classes"] = classes
+    return network(**options)
 
 
 def find(name):

@@ -82,6 +82,9 @@ class PaperColorizer(Colorizer):
         lightness_scale: The networks see L divided by this. 1 as published, 100 for values in 0..1.
         edges: Whether the network has the edge detection network.
         initializer: Keras name of the kernel initializer, "glorot_uniform" as published.
+        classes: Kinds of scenes that a head on the classification network learns to tell apart; 0, as published, for
+            no head.
+        classification_weight: Weight of the head's cross-entropy in the loss.
 
     Example:
         >>> model = PaperColorizer(classification_size=64)
@@ -90,7 +93,14 @@ class PaperColorizer(Colorizer):
     """
 
     def __init__(
-        self, classification_size=256, lightness_scale=1.0, edges=True, initializer="glorot_uniform", **kwargs
+        self,
+        classification_size=256,
+        lightness_scale=1.0,
+        edges=True,
+        initializer="glorot_uniform",
+        classes=0,
+        classification_weight=0.0,
+        **kwargs,
     ):
         # === Graph ===
         lightness = keras.Input((None, None, 1), name="lightness")
@@ -98,11 +108,14 @@ class PaperColorizer(Colorizer):
         scaled = keras.layers.Rescaling(1 / lightness_scale, dtype="float32", name="scale")(padded)
         whole = ResizeTo(classification_size, classification_size, name="cn_resize")(scaled)
 
-        features = [local_features_network(scaled, initializer), classification_network(whole, initializer)]
+        scene = classification_network(whole, initializer)
+        features = [local_features_network(scaled, initializer), scene]
         if edges:
             features.append(edge_detection_network(EdgeMap(name="canny")(padded), initializer))
         fused = Fusion(kernel_initializer=initializer, name="fusion")(features)
         output = CropLike(name="crop")(colorization_network(fused, initializer), lightness)
+        if classes:
+            output = [output, keras.layers.Dense(classes, dtype="float32", name="cn_scene")(scene)]
         super().__init__(inputs=lightness, outputs=output, **kwargs)
 
         # === Configuration ===
@@ -110,6 +123,9 @@ class PaperColorizer(Colorizer):
         self.lightness_scale = lightness_scale
         self.edges = edges
         self.initializer = initializer
+        self.classes = classes
+        self.classification_weight = classification_weight
+        self.track_classification()
 
     @property
     def native_size(self):
@@ -122,4 +138,6 @@ class PaperColorizer(Colorizer):
             "lightness_scale": self.lightness_scale,
             "edges": self.edges,
             "initializer": self.initializer,
+            "classes": self.classes,
+            "classification_weight": self.classification_weight,
         }

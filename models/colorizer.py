@@ -19,20 +19,57 @@ class Colorizer(keras.Model):
 
     AB_SCALE = 128.0
     native_size = 256
+    # Networks that also classify set these two and have two outputs: the encoding, and logits [batch, classes].
+    classes = 0
+    classification_weight = 0.0
+
+    def prepare(self, pairs, folder):
+        """Learns before training what a network has to know of its training set, if anything.
+
+        Args:
+            pairs: The training set, a tf.data.Dataset of (L, ab).
+            folder: The run's folder, where to keep it for a run that goes on.
+        """
 
     def encode(self, ab):
         """ab in Lab units, float32 [batch, height, width, 2], as the target that the output is compared with."""
         return ab / self.AB_SCALE
 
     def decode(self, output):
-        """The model's output as ab in Lab units, float32 [batch, height, width, 2]."""
+        """The encoding that the model puts out as ab in Lab units, float32 [batch, height, width, 2]."""
         return output * self.AB_SCALE
 
+    def color_loss(self, ab, output):
+        """Mean squared error between the encoding put out and that of the target (paper, section 3.5)."""
+        return tf.reduce_mean(tf.math.squared_difference(output, self.encode(ab)))
+
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """Mean squared error between output and encoded target (paper, section 3.5). `y` is ab in Lab units."""
-        return tf.reduce_mean(tf.math.squared_difference(y_pred, self.encode(y)))
+        """The loss of a batch: `color_loss`, and for networks that classify classification_weight * cross-entropy.
+
+        Args:
+            y: ab in Lab units, or, for networks that classify, (ab, labels int32 [batch]).
+            y_pred: The model's output.
+        """
+        if not self.classes:
+            return self.color_loss(y, y_pred)
+        (ab, labels), (output, logits) = y, y_pred
+        color_loss = self.color_loss(ab, output)
+        cross_entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+        self.color_tracker.update_state(color_loss)
+        self.scene_tracker.update_state(cross_entropy)
+        self.accuracy_tracker.update_state(labels, logits)
+        return color_loss + self.classification_weight * tf.reduce_mean(cross_entropy)
+
+    def track_classification(self):
+        """Makes the log name both losses and the accuracy; for the end of a constructor."""
+        if self.classes:
+            self.color_tracker = keras.metrics.Mean("color_loss")
+            self.scene_tracker = keras.metrics.Mean("scene_loss")
+            self.accuracy_tracker = keras.metrics.SparseCategoricalAccuracy("accuracy")
 
     @tf.function(reduce_retracing=True)
     def colorize(self, lightness):
         """Predicts ab in Lab units, float32 [batch, height, width, 2], from L in 0..100, [batch, height, width, 1]."""
-        return self.decode(self(lightness, training=False))
+        output = self(lightness, training=False)
+        ab = self.decode(output[0] if self.classes else output)
+        return ab[:, : tf.shape(lightness)[1], : tf.shape(lightness)[2]]

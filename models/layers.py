@@ -31,12 +31,7 @@ class PadToMultiple(keras.layers.Layer):
         self.multiple = multiple
 
     def call(self, image):
-        shape = tf.shape(image)
-        for axis in (1, 2):
-            size = shape[axis]
-            padded_size = -(-size // self.multiple) * self.multiple
-            image = tf.gather(image, tf.minimum(tf.range(padded_size), size - 1), axis=axis)
-        return image
+        return pad_to_multiple(image, self.multiple)
 
     def get_config(self):
         return {**super().get_config(), "multiple": self.multiple}
@@ -70,6 +65,48 @@ class ResizeTo(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "height": self.height, "width": self.width}
+
+
+@keras.saving.register_keras_serializable("colorization")
+class BatchNorm(keras.layers.BatchNormalization):
+    """Keras's batch normalisation over the channels of pictures, run by TensorFlow's fused kernel.
+
+    Same arguments, weights and results as the base class, which Keras 3 runs as separate element-wise operations.
+    Vectors [batch, channels] go to the base class.
+    """
+
+    def call(self, inputs, training=False, mask=None):
+        if len(inputs.shape) != 4:
+            return super().call(inputs, training=training, mask=mask)
+        if not (training and self.trainable):
+            return self._normalize(inputs, training=False)[0]
+        outputs, mean, variance = self._normalize(inputs, training=True)
+        # The kernel returns the sample variance; Keras keeps that of the population.
+        count = tf.cast(tf.reduce_prod(tf.shape(inputs)[:3]), variance.dtype)
+        variance *= (count - 1) / count
+        for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            moving.assign(moving * self.momentum + batch * (1 - self.momentum))
+        return outputs
+
+    def _normalize(self, inputs, training):
+        statistics = {} if training else {"mean": self.moving_mean, "variance": self.moving_variance}
+        # Autocasting would hand the kernel half-precision statistics; it wants them in float32.
+        statistics, scale, offset = keras.tree.map_structure(
+            lambda variable: tf.convert_to_tensor(variable.value), (statistics, self.gamma, self.beta)
+        )
+        return tf.compat.v1.nn.fused_batch_norm(
+            inputs, scale, offset, epsilon=self.epsilon, is_training=training, **statistics
+        )
+
+
+def pad_to_multiple(image, multiple):
+    """[batch, height, width, channels] with the last row and column repeated up to multiples of a number."""
+    shape = tf.shape(image)
+    for axis in (1, 2):
+        size = shape[axis]
+        padded_size = -(-size // multiple) * multiple
+        image = tf.gather(image, tf.minimum(tf.range(padded_size), size - 1), axis=axis)
+    return image
 
 
 def _resize_matrix(size, new_size):

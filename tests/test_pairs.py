@@ -33,7 +33,7 @@ def collect(pairs):
 def test_pairs_agree_with_scikit_image(store, factor):
     order = TrainingOrder(np.arange(12), seed=3, flip=True)
     order.epoch = 2
-    lightness, ab = collect(training_pairs(store, order, 4, factor))
+    lightness, ab = collect(training_pairs(store, order, 4, saturation_factor=factor))
     indices, draws = order.plan()
     assert lightness.shape == (12, 80, 96, 1) and ab.shape == (12, 80, 96, 2)
     assert lightness.dtype == ab.dtype == np.float32
@@ -50,14 +50,28 @@ def test_order_and_crops_depend_on_seed_and_epoch_only(store):
     def epoch(number, seed=3):
         order = TrainingOrder(np.arange(12), seed, flip=True)
         order.epoch = number
-        return collect(training_pairs(store, order, 4, 1.0))[0]
+        return collect(training_pairs(store, order, 4, saturation_factor=1.0))[0]
 
     order = TrainingOrder(np.arange(12), 3, flip=True)
-    pairs = training_pairs(store, order, 4, 1.0)
+    pairs = training_pairs(store, order, 4, saturation_factor=1.0)
     for number in range(3):
         order.epoch = number
         np.testing.assert_array_equal(collect(pairs)[0], epoch(number))
     assert (epoch(0) != epoch(1)).any() and (epoch(0) != epoch(0, seed=4)).any()
+
+
+def test_labels_come_with_their_photos(store):
+    labels = np.arange(12, dtype=np.int32) * 10
+    order = TrainingOrder(np.arange(12), seed=3, flip=False)
+    pairs = training_pairs(store, order, 4, saturation_factor=1.0, labels=labels)
+    found = np.concatenate([batch for _, (_, batch) in pairs.as_numpy_iterator()])
+    np.testing.assert_array_equal(found, labels[order.plan()[0]])
+
+
+def test_luma_gives_the_lightness_of_rgb2gray(store):
+    lightness, _ = collect(validation_pairs(store, np.array([2]), 1, saturation_factor=1.0, luma=True))
+    gray = color.gray2rgb(color.rgb2gray(store.load(2)[8:88, 16:112]))
+    np.testing.assert_allclose(lightness[0], color.rgb2lab(gray)[..., :1], atol=2e-3)
 
 
 def test_without_flip_nothing_is_mirrored():
@@ -67,7 +81,7 @@ def test_without_flip_nothing_is_mirrored():
 def test_skipped_photos_are_made_up_for(store):
     for number in (0, 5, 6):
         store.paths[number].write_text("no photo")
-    pairs = training_pairs(store, TrainingOrder(np.arange(12), 3, flip=False), 4, 1.0)
+    pairs = training_pairs(store, TrainingOrder(np.arange(12), 3, flip=False), 4, saturation_factor=1.0)
     assert pairs.cardinality() == 3
     lightness, _ = collect(pairs)
     assert len(lightness) == 12 and len(store.skipped) == 3
@@ -75,13 +89,13 @@ def test_skipped_photos_are_made_up_for(store):
 
 def test_remainder_fills_no_batch_in_training_but_does_in_validation(store):
     order = TrainingOrder(np.arange(12), 3, flip=False)
-    assert [len(batch) for batch, _ in training_pairs(store, order, 5, 1.8)] == [5, 5]
-    assert [len(batch) for batch, _ in training_pairs(store, order, 16, 1.8)] == [12]
-    assert [len(batch) for batch, _ in validation_pairs(store, np.arange(12), 5, 1.8)] == [5, 5, 2]
+    assert [len(batch) for batch, _ in training_pairs(store, order, 5, saturation_factor=1.8)] == [5, 5]
+    assert [len(batch) for batch, _ in training_pairs(store, order, 16, saturation_factor=1.8)] == [12]
+    assert [len(batch) for batch, _ in validation_pairs(store, np.arange(12), 5, saturation_factor=1.8)] == [5, 5, 2]
 
 
 def test_validation_crops_are_central_and_in_order(store):
-    lightness, _ = collect(validation_pairs(store, np.array([2, 5]), 2, 1.8))
+    lightness, _ = collect(validation_pairs(store, np.array([2, 5]), 2, saturation_factor=1.8))
     for position, index in enumerate([2, 5]):
         expected, _ = reference(store.load(index)[8:88, 16:112], 1.8)
         np.testing.assert_allclose(lightness[position], expected, atol=1e-3)

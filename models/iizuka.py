@@ -1,0 +1,115 @@
+"""Iizuka, Simo-Serra and Ishikawa, *Let there be Color!*, SIGGRAPH 2016.
+
+Global features of a fixed-size copy join the local ones in a fusion layer, and a second head learns the kind of scene.
+"""
+
+import keras
+
+from models.colorization import Fusion
+from models.colorizer import Colorizer
+from models.layers import BatchNorm, CropLike, PadToMultiple, ResizeTo
+
+# (filters, strides) of 3x3 convolutions.
+LOW_LEVEL = ((64, 2), (128, 1), (128, 2), (256, 1), (256, 2), (512, 1))
+MID_LEVEL = ((512, 1), (256, 1))
+GLOBAL = ((512, 2), (512, 1), (512, 2), (512, 1))
+# Units of dense layers; the classification head branches off after the 512.
+GLOBAL_DENSE = (1024, 512, 256)
+GLOBAL_SIZE = 224
+
+
+class Block:
+    """Layers in a row, each followed by batch normalisation if asked, with one set of weights for all its calls."""
+
+    def __init__(self, layers, batch_norm):
+        self.layers = layers
+        self.norms = [BatchNorm(name=f"{layer.name}_norm") if batch_norm else None for layer in layers]
+
+    def __call__(self, features):
+        for layer, norm in zip(self.layers, self.norms, strict=True):
+            features = layer(features)
+            if norm is not None:
+                features = norm(features)
+        return features
+
+
+def convolutions(layout, name, batch_norm):
+    layers = [
+        keras.layers.Conv2D(filters, 3, strides, "same", activation="relu", name=f"{name}_{number}")
+        for number, (filters, strides) in enumerate(layout, start=1)
+    ]
+    return Block(layers, batch_norm)
+
+
+def dense(units, name, batch_norm):
+    return Block([keras.layers.Dense(units, activation="relu", name=name)], batch_norm)
+
+
+@keras.saving.register_keras_serializable("colorization")
+class IizukaColorizer(Colorizer):
+    """The network of Iizuka et al., at any height and width. 42,353,839 parameters with 205 classes, no batch norm.
+
+    Args:
+        classes: Kinds of scenes that the classification head tells apart; 0 for no head.
+        classification_weight: The paper's alpha, the weight of the cross-entropy beside the squared error.
+        batch_norm: Whether batch normalisation follows every layer, as in training in the paper.
+        native_size: Side in pixels of the photos it is trained on.
+    """
+
+    def __init__(self, classes=0, classification_weight=1 / 300, batch_norm=True, native_size=GLOBAL_SIZE, **kwargs):
+        # === Layers ===
+        low_level = convolutions(LOW_LEVEL, "low", batch_norm)
+        mid_level = convolutions(MID_LEVEL, "mid", batch_norm)
+        global_level = convolutions(GLOBAL, "global", batch_norm)
+
+        # === Graph ===
+        lightness = keras.Input((None, None, 1), name="lightness")
+        padded = PadToMultiple(8, name="pad")(lightness)
+        scaled = keras.layers.Rescaling(1 / 100, dtype="float32", name="scale")(padded)
+        whole = ResizeTo(GLOBAL_SIZE, GLOBAL_SIZE, name="resize")(scaled)
+
+        vector = keras.layers.Flatten(name="flatten")(global_level(low_level(whole)))
+        for number, units in enumerate(GLOBAL_DENSE[:2], start=1):
+            vector = dense(units, f"dense_{number}", batch_norm)(vector)
+        scene = vector
+        vector = dense(GLOBAL_DENSE[2], "dense_3", batch_norm)(vector)
+
+        features = Fusion(name="fusion")([mid_level(low_level(scaled)), vector])
+        features = convolutions(((128, 1),), "color_a", batch_norm)(features)
+        features = keras.layers.UpSampling2D(name="up_1")(features)
+        features = convolutions(((64, 1), (64, 1)), "color_b", batch_norm)(features)
+        features = keras.layers.UpSampling2D(name="up_2")(features)
+        features = convolutions(((32, 1),), "color_c", batch_norm)(features)
+        output = keras.layers.Conv2D(2, 3, padding="same", activation="sigmoid", dtype="float32", name="output")(
+            features
+        )
+        output = keras.layers.UpSampling2D(dtype="float32", name="up_3")(output)
+        outputs = CropLike(name="crop")(output, lightness)
+        if classes:
+            scene = dense(256, "scene_1", batch_norm)(scene)
+            logits = keras.layers.Dense(classes, dtype="float32", name="scene_2")(scene)
+            outputs = [outputs, logits]
+        super().__init__(inputs=lightness, outputs=outputs, **kwargs)
+
+        # === Configuration ===
+        self.classes = classes
+        self.classification_weight = classification_weight
+        self.batch_norm = batch_norm
+        self.native_size = native_size
+        self.track_classification()
+
+    def encode(self, ab):
+        """ab scaled to 0..1, the range of the sigmoid."""
+        return ab / 256 + 0.5
+
+    def decode(self, output):
+        return (output - 0.5) * 256
+
+    def get_config(self):
+        return {
+            "name": self.name,
+            "classes": self.classes,
+            "classification_weight": self.classification_weight,
+            "batch_norm": self.batch_norm,
+            "native_size": self.native_size,
+        }

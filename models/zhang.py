@@ -1,0 +1,181 @@
+"""Zhang, Isola and Efros, *Colorful Image Colorization*, ECCV 2016.
+
+Colour is a choice among 313 bins of ab: the network learns a distribution over them at a quarter of the photo's size,
+with rare colours weighing more, and the annealed mean of the distribution becomes the colour.
+"""
+
+import functools
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from models.colorizer import Colorizer
+from models.layers import BatchNorm, PadToMultiple, pad_to_multiple
+
+# The bins inside sRGB on a grid of 10: for each a, the smallest and the largest b.
+BIN_RANGES = {
+    -90: (50, 90),
+    -80: (20, 90),
+    -70: (0, 90),
+    -60: (-20, 90),
+    -50: (-30, 100),
+    -40: (-40, 100),
+    -30: (-50, 100),
+    -20: (-50, 100),
+    -10: (-60, 100),
+    0: (-70, 100),
+    10: (-80, 90),
+    20: (-80, 90),
+    30: (-90, 90),
+    40: (-100, 90),
+    50: (-100, 80),
+    60: (-110, 80),
+    70: (-110, 80),
+    80: (-110, 70),
+    90: (-110, 70),
+    100: (-90, 0),
+}
+GRID = 10
+NEIGHBOURS = 5
+SIGMA = 5.0
+# The network's output is this many times smaller than the photo.
+QUARTER = 4
+# Share of the uniform distribution in class rebalancing, the paper's lambda.
+UNIFORM_SHARE = 0.5
+
+# (filters, strides, dilation) of the 3x3 convolutions of each block.
+BLOCKS = (
+    ((64, 1, 1), (64, 2, 1)),
+    ((128, 1, 1), (128, 2, 1)),
+    ((256, 1, 1), (256, 1, 1), (256, 2, 1)),
+    ((512, 1, 1),) * 3,
+    ((512, 1, 2),) * 3,
+    ((512, 1, 2),) * 3,
+    ((512, 1, 1),) * 3,
+)
+
+
+def ab_bins():
+    """The 313 bins in ab, float32 [313, 2], Lab units."""
+    return np.array(
+        [(a, b) for a, (low, high) in BIN_RANGES.items() for b in range(low, high + GRID, GRID)], np.float32
+    )
+
+
+@functools.cache
+def soft_encoding_table():
+    """The soft encoding of every integer ab in -128..127, as a table that stands in for a nearest-neighbour search.
+
+    Returns:
+        (bins, weights), int32 and float32 [65536, 5]: the five nearest bins of ab at row (a + 128) * 256 + (b + 128),
+        nearest first, and their Gaussian weights, which sum to 1 (section 2.2 of the paper).
+    """
+    a, b = np.meshgrid(np.arange(-128, 128), np.arange(-128, 128), indexing="ij")
+    ab = np.stack([a, b], axis=-1).reshape(-1, 2).astype(np.float32)
+    bins = ab_bins()
+    # |x - y|^2 = |x|^2 - 2 x y + |y|^2; all terms are whole numbers that float32 holds exactly.
+    distances = np.sum(ab**2, axis=-1, keepdims=True) - 2 * ab @ bins.T + np.sum(bins**2, axis=-1)
+    nearest = np.argpartition(distances, NEIGHBOURS, axis=1)[:, :NEIGHBOURS]
+    squares = np.take_along_axis(distances, nearest, axis=1)
+    order = np.argsort(squares, axis=1, kind="stable")
+    nearest, squares = (np.take_along_axis(values, order, axis=1) for values in (nearest, squares))
+    # Relative to the nearest, so that colours far outside the bins do not underflow.
+    weights = np.exp(-(squares - squares[:, :1]) / (2 * SIGMA**2))
+    return nearest.astype(np.int32), (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def class_weights(histogram):
+    """Class rebalancing (equation 4 of the paper): w proportional to 1 / ((1 - lambda) p + lambda / Q).
+
+    Args:
+        histogram: How many pixels of the training set lie in each bin, [313]; their shares are smoothed over
+            neighbouring bins with a Gaussian of sigma 5.
+
+    Returns:
+        float32 [313], scaled so that the mean weight of a pixel of the training set is 1.
+    """
+    bins = ab_bins()
+    squares = np.sum((bins[:, None] - bins[None]) ** 2, axis=-1)
+    kernel = np.exp(-squares / (2 * SIGMA**2))
+    shares = np.asarray(histogram, np.float64) / np.sum(histogram)
+    smoothed = (kernel / kernel.sum(axis=0)) @ shares
+    weights = 1 / ((1 - UNIFORM_SHARE) * smoothed + UNIFORM_SHARE / len(bins))
+    return (weights / np.sum(shares * weights)).astype(np.float32)
+
+
+@keras.saving.register_keras_serializable("colorization")
+class ZhangColorizer(Colorizer):
+    """The network of Zhang et al., at any height and width. 32,235,385 trainable parameters.
+
+    Args:
+        native_size: Side in pixels of the photos it is trained on.
+
+    Attributes:
+        temperature: Temperature of the annealed mean, a choice at test time: 1 gives the mean of the distribution,
+            which is dull, towards 0 its mode, which is vivid and blotchy. 0.38 in the paper.
+        class_weights: float32 [313], see the function of that name; all 1 before `prepare`.
+    """
+
+    def __init__(self, native_size=256, **kwargs):
+        # === Graph ===
+        lightness = keras.Input((None, None, 1), name="lightness")
+        features = PadToMultiple(8, name="pad")(lightness)
+        features = keras.layers.Rescaling(1 / 100, offset=-0.5, dtype="float32", name="scale")(features)
+        for block, layout in enumerate(BLOCKS, start=1):
+            for number, (filters, strides, dilation) in enumerate(layout, start=1):
+                features = keras.layers.Conv2D(
+                    filters,
+                    3,
+                    strides,
+                    "same",
+                    dilation_rate=dilation,
+                    activation="relu",
+                    kernel_initializer="he_normal",
+                    name=f"block_{block}_{number}",
+                )(features)
+            features = BatchNorm(name=f"block_{block}_norm")(features)
+        options = {"padding": "same", "activation": "relu", "kernel_initializer": "he_normal"}
+        features = keras.layers.Conv2DTranspose(256, 4, 2, name="block_8_1", **options)(features)
+        for number in (2, 3):
+            features = keras.layers.Conv2D(256, 3, name=f"block_8_{number}", **options)(features)
+        logits = keras.layers.Conv2D(len(ab_bins()), 1, dtype="float32", name="logits")(features)
+        super().__init__(inputs=lightness, outputs=logits, **kwargs)
+
+        # === Configuration ===
+        self.native_size = native_size
+        self.temperature = 0.38
+        self.class_weights = np.ones(len(ab_bins()), np.float32)
+
+    def prepare(self, pairs, folder):
+        """Sets the class weights from one pass over the training set; its histogram is kept as ab_histogram.csv."""
+        file = folder / "ab_histogram.csv"
+        if not file.exists():
+            counts = sum(np.bincount(np.ravel(self.encode(ab)[0][..., 0]), minlength=len(ab_bins())) for _, ab in pairs)
+            table = np.column_stack([ab_bins(), counts]).astype(int)
+            np.savetxt(file, table, fmt="%d", delimiter=",", header="a,b,pixels", comments="")
+        self.class_weights = class_weights(np.loadtxt(file, delimiter=",", skiprows=1)[:, 2])
+
+    def encode(self, ab):
+        """The soft encoding at a quarter of the size: bins int32 and weights float32, [batch, height/4, width/4, 5]."""
+        ab = tf.nn.avg_pool2d(pad_to_multiple(ab, 8), QUARTER, QUARTER, "VALID")
+        row = tf.clip_by_value(tf.cast(tf.round(ab), tf.int32) + 128, 0, 255)
+        bins, weights = soft_encoding_table()
+        index = row[..., 0] * 256 + row[..., 1]
+        return tf.gather(bins, index), tf.gather(weights, index)
+
+    def decode(self, output):
+        """The annealed mean of logits [batch, height/4, width/4, 313], at four times their size (equation 5)."""
+        ab = tf.tensordot(tf.nn.softmax(output / self.temperature), tf.constant(ab_bins()), axes=1)
+        return tf.image.resize(ab, QUARTER * tf.shape(ab)[1:3])
+
+    def color_loss(self, ab, output):
+        """Cross-entropy with the soft encoding, weighted by the class weight of the nearest bin (equation 2)."""
+        bins, weights = self.encode(ab)
+        cross_entropy = tf.reduce_logsumexp(output, axis=-1) - tf.reduce_sum(
+            weights * tf.gather(output, bins, batch_dims=3), axis=-1
+        )
+        return tf.reduce_mean(cross_entropy * tf.gather(self.class_weights, bins[..., 0]))
+
+    def get_config(self):
+        return {"name": self.name, "native_size": self.native_size}

@@ -1,0 +1,186 @@
+"""ColorNet, Iizuka et al. and Zhang et al.: sizes, promises, and what is particular to each."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy.spatial import cKDTree
+from skimage import color
+
+import models
+from configs import EXPERIMENTS
+from models import zhang
+from models.colorization import PaperColorizer
+from models.colornet import ColorNet, GrayFromLightness
+from models.iizuka import IizukaColorizer
+from models.layers import BatchNorm
+from models.zhang import ZhangColorizer
+from utils import ab_from_rgb
+
+SMALL = {
+    "colornet": lambda: ColorNet(flow="gray"),
+    "colornet-plus": lambda: models.build(EXPERIMENTS["colornet-plus"]),
+    "iizuka": lambda: IizukaColorizer(classes=3),
+    "zhang": lambda: ZhangColorizer(),
+    "paper": lambda: PaperColorizer(classification_size=32, classes=3, classification_weight=0.01),
+}
+
+
+def trainable(model):
+    return sum(int(np.prod(weight.shape)) for weight in model.trainable_variables)
+
+
+def test_parameter_counts():
+    assert trainable(models.build(EXPERIMENTS["colornet-l"])) == 31_036_546
+    assert trainable(IizukaColorizer(classes=205, batch_norm=False)) == 42_353_839
+    assert trainable(models.build(EXPERIMENTS["zhang"])) == 32_235_385
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_odd_sizes_saving_and_loading(name, tmp_path):
+    model = SMALL[name]()
+    lightness = np.random.default_rng(0).uniform(0, 100, (1, 97, 131, 1)).astype(np.float32)
+    ab = model.colorize(lightness).numpy()
+    assert ab.shape == (1, 97, 131, 2) and ab.dtype == np.float32 and np.abs(ab).max() > 0
+    models.save(model, tmp_path / "model.keras")
+    loaded = models.load(tmp_path / "model.keras")
+    assert loaded.get_config() == model.get_config()
+    np.testing.assert_array_equal(loaded.colorize(lightness), ab)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_encoding_of_ab_decodes_to_itself(name, photos):
+    if name == "zhang":
+        pytest.skip("soft encoding: see test_zhang_encoding_then_decoding")
+    model, ab = SMALL[name](), ab_from_rgb(tf.constant(photos))
+    np.testing.assert_allclose(model.decode(model.encode(ab)), ab, atol=1e-4)
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("training", [False, True])
+def test_batch_norm_agrees_with_keras(policy, training):
+    keras.config.set_dtype_policy(policy)
+    random = np.random.default_rng(0)
+    fused, plain = BatchNorm(momentum=0.9), keras.layers.BatchNormalization(momentum=0.9)
+    values = [random.uniform(0.5, 2, 6) for _ in range(4)]
+    for layer in (fused, plain):
+        layer.build((None, 5, 7, 6))
+        layer.set_weights(values)
+    pictures = tf.constant(random.normal(2, 3, (4, 5, 7, 6)), "float32")
+    tolerance = 1e-4 if policy == "float32" else 0.05
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(pictures)
+        outputs = [tf.cast(layer(pictures, training=training), tf.float32) for layer in (fused, plain)]
+        losses = [tf.reduce_sum(output**3) for output in outputs]
+    np.testing.assert_allclose(*outputs, rtol=tolerance, atol=tolerance)
+    if policy == "float32":
+        for variable in range(2):
+            gradients = [
+                tape.gradient(loss, layer.trainable_variables[variable])
+                for loss, layer in zip(losses, (fused, plain), strict=True)
+            ]
+            np.testing.assert_allclose(*gradients, rtol=1e-3)
+        np.testing.assert_allclose(*[tape.gradient(loss, pictures) for loss in losses], rtol=1e-2, atol=1e-2)
+    for ours, theirs in zip(fused.weights, plain.weights, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3 if policy == "float32" else 0.02)
+
+
+def test_gray_flow_sees_gray_values():
+    gray = np.linspace(0, 1, 11, dtype=np.float32)
+    lightness = color.rgb2lab(np.repeat(gray[:, None], 3, axis=1))[:, 0].astype(np.float32)
+    np.testing.assert_allclose(GrayFromLightness()(lightness), gray, atol=1e-4)
+
+
+def test_iizuka_shares_its_low_level_weights():
+    model = IizukaColorizer(batch_norm=False)
+    low = [layer for layer in model.layers if layer.name.startswith("low_")]
+    assert len(low) == 6 and all(len(layer._inbound_nodes) == 2 for layer in low)
+    assert sum(variable.path.startswith("low_") for variable in model.variables) == 12
+
+
+@pytest.mark.parametrize("name", ["iizuka", "paper"])
+def test_classification_adds_its_weighted_cross_entropy(name):
+    model = SMALL[name]()
+    random = np.random.default_rng(0)
+    ab = random.uniform(-50, 50, (4, 8, 8, 2)).astype(np.float32)
+    output, logits = random.normal(size=(4, 8, 8, 2)), random.normal(size=(4, 3))
+    labels = np.array([0, 2, 1, 2], np.int32)
+    target = ab / 256 + 0.5 if name == "iizuka" else ab / 128
+    log_softmax = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    expected = np.mean((output - target) ** 2) - model.classification_weight * log_softmax[np.arange(4), labels].mean()
+    loss = model.compute_loss(y=(ab, labels), y_pred=(output.astype(np.float32), logits.astype(np.float32)))
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+    assert float(model.accuracy_tracker.result()) == np.mean(logits.argmax(axis=1) == labels)
+
+
+def test_networks_classify_only_with_labels_and_weight():
+    assert models.build(EXPERIMENTS["iizuka"], classes=6).classes == 6
+    assert models.build(EXPERIMENTS["iizuka"]).classes == 0
+    assert models.build(EXPERIMENTS["scenes"], classes=6).classes == 0
+
+
+def test_zhang_bins_are_those_of_the_table():
+    bins = zhang.ab_bins()
+    assert bins.shape == (313, 2) and len(np.unique(bins, axis=0)) == 313 and (bins % 10 == 0).all()
+    assert [tuple(bins[0]), tuple(bins[-1])] == [(-90, 50), (100, 0)]
+
+
+def test_zhang_soft_encoding_agrees_with_nearest_neighbours(photos):
+    ab = ab_from_rgb(tf.constant(photos))
+    bins, weights = (values.numpy().reshape(-1, 5) for values in ZhangColorizer().encode(ab))
+    quarter = photos.shape[1] // 4, photos.shape[2] // 4
+    reduced = ab.numpy().reshape(4, quarter[0], 4, quarter[1], 4, 2).mean(axis=(2, 4)).round().reshape(-1, 2)
+    distances, _ = cKDTree(zhang.ab_bins()).query(reduced, k=5)
+    found = np.linalg.norm(zhang.ab_bins()[bins] - reduced[:, None], axis=-1)
+    np.testing.assert_allclose(found, distances, atol=1e-4)
+    expected = np.exp(-(distances**2) / 50)
+    np.testing.assert_allclose(weights, expected / expected.sum(axis=1, keepdims=True), atol=1e-5)
+
+
+def test_zhang_encoding_then_decoding_loses_less_than_a_bin(photos):
+    model = ZhangColorizer()
+    ab = ab_from_rgb(tf.constant(photos))
+    bins, weights = model.encode(ab)
+    share = tf.reduce_sum(tf.one_hot(bins, 313) * weights[..., None], axis=-2)
+    model.temperature = 1.0
+    decoded = model.decode(tf.math.log(share + 1e-12))
+    reduced = tf.image.resize(tf.nn.avg_pool2d(ab, 4, 4, "VALID"), photos.shape[1:3])
+    assert np.linalg.norm(decoded - reduced, axis=-1).mean() < zhang.GRID
+
+
+def test_zhang_class_weights_average_to_one():
+    histogram = np.random.default_rng(0).pareto(1, 313)
+    weights = zhang.class_weights(histogram)
+    np.testing.assert_allclose(np.average(weights, weights=histogram), 1, rtol=1e-5)
+    assert weights[histogram.argmin()] > weights[histogram.argmax()]
+
+
+def test_zhang_loss_is_the_rebalanced_cross_entropy(photos):
+    model = ZhangColorizer()
+    model.class_weights = np.random.default_rng(1).uniform(0.5, 2, 313).astype(np.float32)
+    ab = ab_from_rgb(tf.constant(photos))
+    bins, weights = model.encode(ab)
+    logits = np.random.default_rng(0).normal(size=(*bins.shape[:3], 313)).astype(np.float32)
+    target = tf.reduce_sum(tf.one_hot(bins, 313) * weights[..., None], axis=-2)
+    expected = tf.nn.softmax_cross_entropy_with_logits(target, logits) * model.class_weights[bins[..., 0]]
+    np.testing.assert_allclose(model.color_loss(ab, logits), np.mean(expected), rtol=1e-4)
+
+
+def test_zhang_temperature_goes_from_mean_to_mode():
+    model = ZhangColorizer()
+    logits = np.random.default_rng(0).normal(size=(1, 2, 2, 313)).astype(np.float32)
+    logits[..., 7] = 6
+    spread = []
+    for model.temperature in (1.0, 0.38, 0.01):
+        spread.append(np.abs(model.decode(logits)[0, 0, 0] - zhang.ab_bins()[7]).max())
+    assert spread[0] > spread[1] > spread[2] and spread[2] < 1e-3
+
+
+def test_histogram_is_kept_with_the_run_and_reused(tmp_path, photos):
+    first, second = ZhangColorizer(), ZhangColorizer()
+    ab = ab_from_rgb(tf.constant(photos))
+    first.prepare([(None, ab)], tmp_path)
+    second.prepare([], tmp_path)
+    np.testing.assert_array_equal(first.class_weights, second.class_weights)
+    counts = np.loadtxt(tmp_path / "ab_histogram.csv", delimiter=",", skiprows=1)[:, 2]
+    assert counts.sum() == 4 * 24 * 32 and first.class_weights.std() > 0
