@@ -54,58 +54,80 @@ def train(experiment, folder, resume=False):
     keras.config.set_dtype_policy(policy)
     keras.utils.set_random_seed(experiment.seed)
 
-    train_indices, validation_indices = split_photos(len(photos.paths), experiment.validation_fraction, experiment.seed)
-    store = PhotoStore(photos.paths, experiment.crop, int(experiment.cache_gigabytes * 1e9))
-    order = TrainingOrder(train_indices, experiment.seed, experiment.flip)
-    if store.first_usable(train_indices) is None:
-        raise DatasetError(f"{experiment.dataset} holds no photo to learn from: {store.count_skipped()}")
-    if store.first_usable(validation_indices) is None:
-        validation_indices = validation_indices[:0]
     model = models.build(experiment, classes=len(photos.classes))
-    pipeline = {
-        "batch_size": experiment.batch_size,
-        "saturation_factor": experiment.saturation_factor,
-        "luma": experiment.luma,
-        "labels": photos.labels if model.classes else None,
-    }
-    pairs = training_pairs(store, order, **pipeline)
-    validation = validation_pairs(store, validation_indices, **pipeline) if len(validation_indices) else None
-    print(f"{experiment.dataset}: {len(train_indices)} training, {len(validation_indices)} validation photos; {policy}")
-
-    steps = max(1, len(train_indices) // experiment.batch_size) * experiment.epochs
-    model.compile(optimizer=make_optimizer(experiment, steps))
-    model.prepare(pairs, folder)
-    callbacks = [
-        Speed(experiment.batch_size),
-        keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, _: setattr(order, "epoch", epoch)),
-        FiniteLoss(),
-    ]
-    if experiment.schedule == "plateau":
-        checkpoints.plateau = keras.callbacks.ReduceLROnPlateau(factor=0.1, patience=10, min_delta=1e-4)
-        callbacks.append(checkpoints.plateau)
-    callbacks.append(keras.callbacks.TensorBoard(folder / "logs", write_graph=False))
-    if validation is not None:
-        callbacks.append(ValidationPictures(folder / "logs" / "pictures", validation))
-    callbacks += [Progress(experiment.epochs, len(train_indices), experiment.batch_size), checkpoints]
-
-    done = checkpoints.restore(model) if resume and checkpoints.last.exists() else 0
+    data = prepare_data(experiment, photos, labels=photos.labels if model.classes else None)
+    print(
+        f"{experiment.dataset}: {data.training_photos} training, {data.validation_photos} validation photos; {policy}"
+    )
+    model.compile(optimizer=make_optimizer(experiment, steps=len(data.pairs) * experiment.epochs))
+    model.prepare(data.pairs, folder)
+    callbacks = make_callbacks(experiment, folder, data, checkpoints)
+    done = checkpoints.restore(model) if checkpoints.last.exists() else 0
     if done:
         print(f"{folder}: going on after epoch {done}")
     model.fit(
-        pairs,
-        validation_data=validation,
+        data.pairs,
+        validation_data=data.validation,
         initial_epoch=done,
         epochs=experiment.epochs,
         callbacks=callbacks,
         verbose=0,
         shuffle=False,  # The order is the pipeline's.
     )
-    if store.skipped:
-        listing = folder / "skipped.txt"
-        print(f"skipped {len(store.skipped)} photos: {store.count_skipped()}; see {listing}", file=sys.stderr)
-        write_whole(listing, "".join(f"{path}: {cause}\n" for path, cause in sorted(store.skipped.items())).encode())
-    finish_run(folder, checkpoints)
+    finish_run(folder, checkpoints, data.store)
     return checkpoints.history
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingData:
+    """What a run learns from: the pairs, and what stands behind them."""
+
+    store: PhotoStore
+    order: TrainingOrder
+    pairs: tf.data.Dataset
+    validation: tf.data.Dataset | None
+    training_photos: int
+    validation_photos: int
+
+
+def prepare_data(experiment, photos, labels=None):
+    """Splits photos and makes the pipelines of an experiment; `labels` are for a network that classifies.
+
+    Raises:
+        DatasetError: None of the training photos can be used.
+    """
+    train_indices, validation_indices = split_photos(len(photos.paths), experiment.validation_fraction, experiment.seed)
+    store = PhotoStore(photos.paths, experiment.crop, int(experiment.cache_gigabytes * 1e9))
+    if store.first_usable(train_indices) is None:
+        raise DatasetError(f"{experiment.dataset} holds no photo to learn from: {store.count_skipped()}")
+    if store.first_usable(validation_indices) is None:
+        validation_indices = validation_indices[:0]
+    options = {
+        "batch_size": experiment.batch_size,
+        "saturation_factor": experiment.saturation_factor,
+        "luma": experiment.luma,
+        "labels": labels,
+    }
+    order = TrainingOrder(train_indices, experiment.seed, experiment.flip)
+    pairs = training_pairs(store, order, **options)
+    validation = validation_pairs(store, validation_indices, **options) if len(validation_indices) else None
+    return TrainingData(store, order, pairs, validation, len(train_indices), len(validation_indices))
+
+
+def make_callbacks(experiment, folder, data, checkpoints):
+    """What happens around the experiment's training, in the order in which it has to happen."""
+    callbacks = [
+        Speed(experiment.batch_size),
+        keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, _: setattr(data.order, "epoch", epoch)),
+        FiniteLoss(),
+    ]
+    if experiment.schedule == "plateau":
+        checkpoints.plateau = keras.callbacks.ReduceLROnPlateau(factor=0.1, patience=10, min_delta=1e-4)
+        callbacks.append(checkpoints.plateau)
+    callbacks.append(keras.callbacks.TensorBoard(folder / "logs", write_graph=False))
+    if data.validation is not None:
+        callbacks.append(ValidationPictures(folder / "logs" / "pictures", data.validation))
+    return [*callbacks, Progress(experiment.epochs, data.training_photos, experiment.batch_size), checkpoints]
 
 
 def make_optimizer(experiment, steps):
@@ -157,14 +179,18 @@ def prepare_run(folder, experiment, resume):
     return checkpoints
 
 
-def finish_run(folder, checkpoints):
-    """Leaves model.keras, the best epoch in half precision, and model.json, which says what made it."""
+def finish_run(folder, checkpoints, store):
+    """Leaves model.keras, the best epoch in half precision, with model.json, and names the photos that were skipped."""
     with replacing(folder / "model.keras") as path:
         models.save(models.load(folder / "best.keras"), path, precision="float16")
     config = json.loads((folder / "config.json").read_text())
     best = checkpoints.best_epoch()
     write_whole(folder / "model.json", to_bytes({**config, "best_epoch": best, "last_epoch": checkpoints.history[-1]}))
     print(f"{folder / 'model.keras'}: the model of epoch {best['epoch']}")
+    if store.skipped:
+        listing = folder / "skipped.txt"
+        write_whole(listing, "".join(f"{path}: {cause}\n" for path, cause in sorted(store.skipped.items())).encode())
+        print(f"skipped {len(store.skipped)} photos: {store.count_skipped()}; see {listing}", file=sys.stderr)
 
 
 def provenance():

