@@ -44,9 +44,6 @@ class Progress(keras.callbacks.Callback):
         losses = ", ".join(f"{name} {value:.5f}" for name, value in logs.items() if name.endswith("loss"))
         tqdm.write(f"{self.title}: {losses}, {logs['photos_per_second']:.1f} photos/s")
 
-    def on_train_end(self, logs=None):
-        self.bar.close()
-
 
 class Speed(keras.callbacks.Callback):
     """Adds to each epoch's logs the training photos a second (validation excluded). Comes before all that read it."""
@@ -74,6 +71,18 @@ class FiniteLoss(keras.callbacks.Callback):
                 f"the loss is {logs['loss']} at step {batch + 1} of this epoch, so training cannot go on; try a lower "
                 "--learning-rate or --policy float32. The checkpoints of the epochs before are whole"
             )
+
+
+class StopAfter(keras.callbacks.Callback):
+    """Ends a run after a number of steps, in the middle of an epoch if need be."""
+
+    def __init__(self, steps):
+        super().__init__()
+        self.steps = steps
+
+    def on_train_batch_end(self, batch, logs=None):
+        if int(self.model.optimizer.iterations) >= self.steps:
+            self.model.stop_training = True
 
 
 class ValidationPictures(keras.callbacks.Callback):

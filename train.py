@@ -13,6 +13,7 @@ import dataclasses
 import json
 import shlex
 import sys
+import time
 from pathlib import Path
 
 from command_line import parse, silence_native_libraries
@@ -25,21 +26,27 @@ import tensorflow as tf
 import tyro
 
 import models
-from callbacks import Checkpoints, FiniteLoss, Progress, Speed, TrainingError, ValidationPictures
+from callbacks import Checkpoints, FiniteLoss, Progress, Speed, StopAfter, TrainingError, ValidationPictures
 from configs import EXPERIMENTS, RUNS, Experiment
 from data.pairs import TrainingOrder, training_pairs, validation_pairs
 from data.photos import DatasetError, PhotoStore, find_photos, split_photos
 from files import replacing, write_whole
 from models.precision import choose_policy
 
+# Steps that the speed is measured over for a time budget, and steps before them that do not count.
+TIMED_STEPS = 20
+WARMUP_STEPS = 10
 
-def train(experiment, folder, resume=False):
+
+def train(experiment, folder, resume=False, minutes=None):
     """Trains an experiment and leaves the run in a folder.
 
     Args:
         experiment: What to train.
         folder: The run's folder; made if need be.
         resume: Go on after the last epoch that the folder holds, if it holds one.
+        minutes: Time for the training steps, instead of the experiment's epochs. The speed is measured first, and the
+            time becomes a number of steps, which the run keeps when it goes on.
 
     Returns:
         The history: one dict an epoch.
@@ -52,16 +59,18 @@ def train(experiment, folder, resume=False):
     checkpoints = prepare_run(folder, experiment, resume)
     policy = choose_policy() if experiment.policy == "auto" else experiment.policy
     keras.config.set_dtype_policy(policy)
-    keras.utils.set_random_seed(experiment.seed)
 
-    model = models.build(experiment, classes=len(photos.classes))
-    data = prepare_data(experiment, photos, labels=photos.labels if model.classes else None)
+    data = prepare_data(experiment, photos)
     print(
         f"{experiment.dataset}: {data.training_photos} training, {data.validation_photos} validation photos; {policy}"
     )
-    model.compile(optimizer=make_optimizer(experiment, steps=len(data.pairs) * experiment.epochs))
+    steps = plan_steps(folder, experiment, data, minutes)
+    epochs = -(-steps // len(data.pairs))
+    keras.utils.set_random_seed(experiment.seed)
+    model = models.build(experiment, data.classes)
+    model.compile(optimizer=make_optimizer(experiment, steps))
     model.prepare(data.pairs, folder)
-    callbacks = make_callbacks(experiment, folder, data, checkpoints)
+    callbacks = make_callbacks(experiment, folder, data, checkpoints, steps, epochs)
     done = checkpoints.restore(model) if checkpoints.last.exists() else 0
     if done:
         print(f"{folder}: going on after epoch {done}")
@@ -69,7 +78,7 @@ def train(experiment, folder, resume=False):
         data.pairs,
         validation_data=data.validation,
         initial_epoch=done,
-        epochs=experiment.epochs,
+        epochs=epochs,
         callbacks=callbacks,
         verbose=0,
         shuffle=False,  # The order is the pipeline's.
@@ -86,12 +95,13 @@ class TrainingData:
     order: TrainingOrder
     pairs: tf.data.Dataset
     validation: tf.data.Dataset | None
+    classes: int
     training_photos: int
     validation_photos: int
 
 
-def prepare_data(experiment, photos, labels=None):
-    """Splits photos and makes the pipelines of an experiment; `labels` are for a network that classifies.
+def prepare_data(experiment, photos):
+    """Splits photos and makes the pipelines of an experiment, with labels where its network classifies.
 
     Raises:
         DatasetError: None of the training photos can be used.
@@ -102,24 +112,49 @@ def prepare_data(experiment, photos, labels=None):
         raise DatasetError(f"{experiment.dataset} holds no photo to learn from: {store.count_skipped()}")
     if store.first_usable(validation_indices) is None:
         validation_indices = validation_indices[:0]
+    classes = len(photos.classes) if experiment.classification_weight else 0
     options = {
         "batch_size": experiment.batch_size,
         "saturation_factor": experiment.saturation_factor,
         "luma": experiment.luma,
-        "labels": labels,
+        "labels": photos.labels if classes else None,
     }
     order = TrainingOrder(train_indices, experiment.seed, experiment.flip)
     pairs = training_pairs(store, order, **options)
     validation = validation_pairs(store, validation_indices, **options) if len(validation_indices) else None
-    return TrainingData(store, order, pairs, validation, len(train_indices), len(validation_indices))
+    return TrainingData(store, order, pairs, validation, classes, len(train_indices), len(validation_indices))
 
 
-def make_callbacks(experiment, folder, data, checkpoints):
+def plan_steps(folder, experiment, data, minutes):
+    """How many steps a run takes: its epochs, or what fits in a time budget. Kept in the run's config.json."""
+    config = json.loads((folder / "config.json").read_text())
+    if "steps" not in config:
+        config["minutes"] = minutes
+        config["steps"] = len(data.pairs) * experiment.epochs
+        if minutes is not None:
+            config["steps"] = max(1, round(minutes * 60 / seconds_per_step(experiment, data)))
+        write_whole(folder / "config.json", to_bytes(config))
+    return config["steps"]
+
+
+def seconds_per_step(experiment, data):
+    """Measures the experiment's training step, its input included, on a network that is thrown away."""
+    model = models.build(experiment, data.classes)
+    model.compile(optimizer=make_optimizer(experiment, steps=TIMED_STEPS))
+    pairs = data.pairs.repeat()
+    model.fit(pairs, steps_per_epoch=WARMUP_STEPS, verbose=0, shuffle=False)
+    started = time.perf_counter()
+    model.fit(pairs, steps_per_epoch=TIMED_STEPS, verbose=0, shuffle=False)
+    return (time.perf_counter() - started) / TIMED_STEPS
+
+
+def make_callbacks(experiment, folder, data, checkpoints, steps, epochs):
     """What happens around the experiment's training, in the order in which it has to happen."""
     callbacks = [
         Speed(experiment.batch_size),
         keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, _: setattr(data.order, "epoch", epoch)),
         FiniteLoss(),
+        StopAfter(steps),
     ]
     if experiment.schedule == "plateau":
         checkpoints.plateau = keras.callbacks.ReduceLROnPlateau(factor=0.1, patience=10, min_delta=1e-4)
@@ -127,7 +162,7 @@ def make_callbacks(experiment, folder, data, checkpoints):
     callbacks.append(keras.callbacks.TensorBoard(folder / "logs", write_graph=False))
     if data.validation is not None:
         callbacks.append(ValidationPictures(folder / "logs" / "pictures", data.validation))
-    return [*callbacks, Progress(experiment.epochs, data.training_photos, experiment.batch_size), checkpoints]
+    return [*callbacks, Progress(epochs, data.training_photos, experiment.batch_size), checkpoints]
 
 
 def make_optimizer(experiment, steps):
@@ -215,6 +250,8 @@ class Options:
     experiment: tyro.conf.OmitArgPrefixes[Experiment]
     run_dir: Path | None = None
     """The run's folder. Default: a folder in RUNS (configs.py) named like the experiment."""
+    minutes: float | None = None
+    """Time for the training steps, instead of --epochs: the speed is measured first and the schedule ends with it."""
     resume: bool = False
     """Go on after the last finished epoch of the run's folder; start anew where there is none."""
 
@@ -237,7 +274,7 @@ def read_command_line(arguments):
 def main():
     name, options = read_command_line(sys.argv[1:])
     try:
-        train(options.experiment, options.run_dir or RUNS / name, options.resume)
+        train(options.experiment, options.run_dir or RUNS / name, options.resume, options.minutes)
     except (DatasetError, TrainingError, OSError) as error:
         sys.exit(str(error))
     except KeyboardInterrupt:

@@ -23,12 +23,12 @@ def build(experiment, classes=0):
 
     Args:
         experiment: An `Experiment`, see configs.py.
-        classes: Kinds of scenes that the photos are sorted into, for networks that classify.
+        classes: Kinds of scenes that a network which can classify learns to tell apart.
     """
     network = NETWORKS[experiment.model]
     arguments = inspect.signature(network).parameters
     options = {name: getattr(experiment, name) for name in arguments if hasattr(experiment, name)}
-    if "classes" in arguments and experiment.classification_weight:
+    if "classes" in arguments:
         options["classes"] = classes
     return network(**options)
 

@@ -113,12 +113,6 @@ def test_classification_adds_its_weighted_cross_entropy(name):
     assert float(model.accuracy_tracker.result()) == np.mean(logits.argmax(axis=1) == labels)
 
 
-def test_networks_classify_only_with_labels_and_weight():
-    assert models.build(EXPERIMENTS["iizuka"], classes=6).classes == 6
-    assert models.build(EXPERIMENTS["iizuka"]).classes == 0
-    assert models.build(EXPERIMENTS["scenes"], classes=6).classes == 0
-
-
 def test_zhang_bins_are_those_of_the_table():
     bins = zhang.ab_bins()
     assert bins.shape == (313, 2) and len(np.unique(bins, axis=0)) == 313 and (bins % 10 == 0).all()

@@ -20,6 +20,7 @@ import models
 from callbacks import Checkpoints, TrainingError
 from configs import EXPERIMENTS, SAMPLES
 from data.photos import DatasetError
+from files import write_photo
 from models import precision
 from train import make_optimizer, train
 
@@ -141,6 +142,38 @@ def test_unusable_data_is_one_sentence(tmp_path):
     (tmp_path / "photos" / "text.jpg").write_text("no photo")
     with pytest.raises(DatasetError, match="no photo to learn from: 1 not an image"):
         train(small("paper", dataset=tmp_path / "photos"), tmp_path / "run")
+
+
+def class_folders(folder, photos):
+    for number in range(12):
+        write_photo(folder / ("sea", "wood")[number % 2] / f"{number}.png", np.roll(photos[number % 4], number, axis=1))
+    return folder
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.01])
+def test_class_folders_are_learnt_where_asked(tmp_path, photos, weight):
+    dataset = class_folders(tmp_path / "photos", photos)
+    experiment = small("scenes", dataset=dataset, epochs=1, batch_size=4, classification_weight=weight)
+    history = train(experiment, tmp_path / "run")
+    wanted = {"color_loss", "scene_loss", "accuracy", "val_color_loss", "val_scene_loss", "val_accuracy"}
+    assert (history[0].keys() >= wanted) if weight else not (history[0].keys() & wanted)
+    if weight:
+        np.testing.assert_allclose(
+            history[0]["loss"], history[0]["color_loss"] + 0.01 * history[0]["scene_loss"], rtol=1e-4
+        )
+
+
+def test_time_budget_becomes_steps_that_a_resumed_run_keeps(tmp_path, photos, monkeypatch):
+    experiment = small("scenes", dataset=class_folders(tmp_path / "photos", photos), batch_size=4, epochs=99)
+    monkeypatch.setattr("train.seconds_per_step", lambda *_: 2.0)
+    history = train(experiment, tmp_path / "run", minutes=1 / 6)
+    # Ten seconds are five steps: epochs of two, two and one.
+    assert [row["epoch"] for row in history] == [1, 2, 3]
+    assert json.loads((tmp_path / "run" / "model.json").read_text())["steps"] == 5
+    with h5py.File(tmp_path / "run" / "last.weights.h5") as file:
+        assert file["optimizer/vars/0"][()] == 5
+    monkeypatch.setattr("train.seconds_per_step", lambda *_: 1.0)
+    assert train(experiment, tmp_path / "run", resume=True, minutes=1 / 6) == history
 
 
 def test_schedules():
