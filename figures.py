@@ -18,14 +18,13 @@ matplotlib.use("Agg")
 
 import keras
 from matplotlib import pyplot as plt
-from matplotlib.patches import FancyBboxPatch
 
 import models
 from colorize import colorize_photo
 from configs import DOCS, SAMPLES
 from data.photos import cut
+from diagrams import DIAGRAMS, draw_diagram
 from files import is_photo, read_photo
-from models import classification, edge_detection, local_features
 from models.precision import choose_policy
 from utils import to_gray
 
@@ -65,61 +64,6 @@ def draw_photos(rows, path, width):
     plt.close(figure)
 
 
-def draw_architecture(path):
-    """Draws the paper's network with its four components, from the layer tables in models/."""
-
-    def describe(layout):
-        names = [f"{filters}{'↓' if strides == 2 else ''}" for filters, strides in layout]
-        return " · ".join(names[:6]) + ("\n" + " · ".join(names[6:]) if names[6:] else "")
-
-    dense = " · ".join(str(units) for units in classification.DENSE)
-    edn = [(filters, 2) for filters in edge_detection.EDGE_FILTERS]
-    # (left, bottom, width, height), title, text, colour
-    boxes = [
-        ((0.0, 2.2, 1.3, 0.9), "L", "0..100", "#eeeeee"),
-        ((2.0, 4.2, 4.2, 1.0), "Local features network", describe(local_features.LAYERS), "#cfe3f5"),
-        (
-            (2.0, 1.9, 4.2, 1.5),
-            "Classification network (fixed size)",
-            f"{describe(classification.LAYERS)}\ndense {dense}, repeated over the grid",
-            "#d9efd3",
-        ),
-        ((2.0, 0.1, 1.6, 1.0), "Canny", "edge map of L", "#eeeeee"),
-        ((3.9, 0.1, 2.3, 1.0), "Edge detection\nnetwork", describe(edn), "#fbe3c4"),
-        ((6.9, 2.1, 1.7, 1.1), "Fusion", "1x1 conv 256", "#e5daf3"),
-        ((9.2, 2.1, 3.3, 1.1), "Colorization network", "128 ↑ 64 ↑ 32 · 16 · 2 (tanh) ↑", "#f8d3d6"),
-        ((13.1, 2.2, 1.3, 0.9), "ab", "x 128", "#eeeeee"),
-    ]
-    arrows = [
-        ((1.3, 2.65), (2.0, 4.7)),
-        ((1.3, 2.65), (2.0, 2.65)),
-        ((1.3, 2.65), (2.0, 0.6)),
-        ((3.6, 0.6), (3.9, 0.6)),
-        ((6.2, 4.7), (6.9, 2.9)),
-        ((6.2, 2.65), (6.9, 2.65)),
-        ((6.2, 0.6), (6.9, 2.4)),
-        ((8.6, 2.65), (9.2, 2.65)),
-        ((12.5, 2.65), (13.1, 2.65)),
-    ]
-    figure, axis = plt.subplots(figsize=(12, 4.6), dpi=120, layout="constrained")
-    axis.set(xlim=(-0.1, 14.5), ylim=(-0.6, 5.4), aspect="equal")
-    axis.axis("off")
-    for (left, bottom, width, height), title, text, color in boxes:
-        style = "round,pad=0,rounding_size=0.12"
-        axis.add_patch(
-            FancyBboxPatch((left, bottom), width, height, boxstyle=style, facecolor=color, edgecolor="#555555")
-        )
-        middle = left + width / 2
-        axis.text(middle, bottom + height - 0.14, title, ha="center", va="top", fontsize=11, weight="bold")
-        axis.text(middle, bottom + 0.12, text, ha="center", va="bottom", fontsize=9.5)
-    for start, end in arrows:
-        axis.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": "#333333", "lw": 1.3})
-    legend = "Numbers are filters of 3x3 convolutions with ReLU;  ↓ halves height and width (stride 2),  ↑ doubles them"
-    axis.text(7.2, -0.45, legend, ha="center", fontsize=9.5, color="#444444")
-    figure.savefig(path)
-    plt.close(figure)
-
-
 def main():
     options = parse(Options, "figures.py", "[options]")
     keras.config.set_dtype_policy(choose_policy())
@@ -140,7 +84,8 @@ def main():
     middle = -(-len(pairs) // 2)
     halves = zip(pairs[:middle], pairs[middle:], strict=True)
     draw_photos([left + right for left, right in halves], options.output / "samples.jpg", width=9)
-    draw_architecture(options.output / "architecture.png")
+    for name in DIAGRAMS:
+        draw_diagram(name, options.output / f"{name}.png")
 
 
 if __name__ == "__main__":

@@ -37,6 +37,8 @@ class Options:
     """Folder for the results."""
     model: str = "scenes"
     """A trained model: a name (a run of yours or weights that ship), a run's folder, or a .keras file."""
+    temperature: float | None = None
+    """Of the annealed mean, for models of Zhang et al.: from 0, vivid and blotchy, to 1, dull. Default: 0.38."""
     compare: bool = False
     """Put the gray photo beside the result."""
 
@@ -48,6 +50,10 @@ def main():
         model = models.load(options.model)
     except models.ModelError as error:
         sys.exit(str(error))
+    if options.temperature is not None:
+        if not hasattr(model, "temperature"):
+            sys.exit(f"{options.model}: --temperature is for models of Zhang et al., which this is not")
+        model.temperature = options.temperature
 
     def colorize(photo):
         result = colorize_photo(model, photo)
