@@ -1,0 +1,80 @@
+"""How much faster networks train with batch normalisation on TensorFlow's fused kernel than on Keras's own.
+
+    python -m benchmarks.batch_norm
+
+Each network takes the same training steps on one batch of noise, by turns with either; the table gives medians and
+ranges over the rounds, and ratios within a round.
+"""
+
+from dataclasses import dataclass
+from unittest import mock
+
+from command_line import parse, silence_native_libraries
+
+if __name__ == "__main__":
+    silence_native_libraries()
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import models
+from benchmarks.training import photos_per_second
+from configs import EXPERIMENTS
+from models.layers import BatchNorm
+from models.precision import choose_policy
+
+KINDS = {"keras": keras.layers.BatchNormalization, "fused": BatchNorm}
+
+
+@dataclass(frozen=True)
+class Options:
+    """Compares training speed with Keras's batch normalisation and with TensorFlow's fused kernel."""
+
+    experiments: tuple[str, ...] = ("colornet-l", "colornet-plus", "iizuka", "zhang")
+    """Experiments in configs.py."""
+    size: int = 128
+    """Height and width of the photos."""
+    batch_size: int = 8
+    """Photos a step."""
+    steps: int = 4
+    """Steps a measurement."""
+    rounds: int = 5
+    """Rounds of measurements."""
+
+
+def make_training(experiment, kind, options):
+    """A function that takes the training steps, with one kind of batch normalisation."""
+    with mock.patch(f"models.{experiment.model}.BatchNorm", KINDS[kind]):
+        model = models.build(experiment)
+    model.compile(optimizer="adam")
+    shape = (options.batch_size, options.size, options.size)
+    random = np.random.default_rng(0)
+    lightness = random.uniform(0, 100, (*shape, 1)).astype(np.float32)
+    ab = random.uniform(-60, 60, (*shape, 2)).astype(np.float32)
+    pairs = tf.data.Dataset.from_tensors((lightness, ab)).repeat(options.steps)
+    return lambda: model.fit(pairs, verbose=0, shuffle=False)
+
+
+def main():
+    options = parse(Options, "-m benchmarks.batch_norm", "[options]")
+    keras.config.set_dtype_policy(choose_policy())
+    print(f"photos/s at {options.size}x{options.size}, batch {options.batch_size}, {choose_policy()}; median (range)")
+    for name in options.experiments:
+        runs = {kind: make_training(EXPERIMENTS[name], kind, options) for kind in KINDS}
+        for run in runs.values():  # Compiles.
+            run()
+        photos = options.steps * options.batch_size
+        speeds = {kind: [] for kind in KINDS}
+        for _ in range(options.rounds):
+            for kind, run in runs.items():
+                speeds[kind].append(photos_per_second(run, photos))
+        ratios = np.divide(speeds["fused"], speeds["keras"])
+        columns = [
+            f"{kind} {np.median(values):.1f} ({min(values):.1f}..{max(values):.1f})" for kind, values in speeds.items()
+        ]
+        print(f"{name:14}", *columns, f"ratio {np.median(ratios):.2f} ({min(ratios):.2f}..{max(ratios):.2f})", sep="  ")
+
+
+if __name__ == "__main__":
+    main()
