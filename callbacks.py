@@ -13,11 +13,12 @@ import tensorflow as tf
 from tqdm import tqdm
 
 import models
+from errors import UserError
 from files import replacing, write_whole
 from utils import lab_to_rgb, neutral_from_lightness
 
 
-class TrainingError(Exception):
+class TrainingError(UserError):
     """Training that cannot go on; the message says why and what to do."""
 
 

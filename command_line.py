@@ -5,6 +5,8 @@ import sys
 
 import tyro
 
+from errors import UserError
+
 
 def silence_native_libraries():
     """Sends what C and C++ code writes to stderr nowhere, while Python's own stderr stays what it was.
@@ -39,6 +41,16 @@ def parse(options, script, usage, **arguments):
         if end.code:
             print(f"usage: python {script} {usage}", file=sys.stderr)
         raise
+
+
+def run(main, interrupted="interrupted"):
+    """Runs a script's main function; an error that a person can mend ends it with one line and status 1."""
+    try:
+        main()
+    except (UserError, OSError) as error:
+        sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit(interrupted)
 
 
 def finish(summary, failures):

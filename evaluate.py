@@ -6,11 +6,10 @@ Gray output (ab = 0) is scored beside the model.
 """
 
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from command_line import finish, parse, silence_native_libraries
+from command_line import finish, parse, run, silence_native_libraries
 
 if __name__ == "__main__":
     silence_native_libraries()
@@ -24,7 +23,7 @@ from tqdm import tqdm
 import models
 from colorize import join
 from data.pairs import lab_pair
-from data.photos import DatasetError, cut, find_photos, scale_to_cover
+from data.photos import cut, find_photos, scale_to_cover
 from files import PhotoError, read_photo
 from metrics import colorfulness, squared_error
 from models.precision import choose_policy
@@ -79,15 +78,12 @@ def evaluate(model, paths, crop, saturation_factor):
 def main():
     options = parse(Options, "evaluate.py", "FOLDER [options]")
     keras.config.set_dtype_policy(choose_policy())
-    try:
-        paths = find_photos(options.photos).paths
-        model = models.load(options.model)
-    except (DatasetError, models.ModelError) as error:
-        sys.exit(str(error))
+    paths = find_photos(options.photos).paths
+    model = models.load(options.model)
     scores, failures = evaluate(model, paths, options.crop, options.saturation_factor)
     means = {name: float(values.mean()) for name, values in scores.items()}
     finish(json.dumps({"photos": len(paths) - len(failures), **means}, indent=2), failures)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -3,11 +3,10 @@
 python figures.py
 """
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from command_line import parse, silence_native_libraries
+from command_line import parse, run, silence_native_libraries
 
 if __name__ == "__main__":
     silence_native_libraries()
@@ -67,10 +66,7 @@ def draw_photos(rows, path, width):
 def main():
     options = parse(Options, "figures.py", "[options]")
     keras.config.set_dtype_policy(choose_policy())
-    try:
-        model = models.load(options.model)
-    except models.ModelError as error:
-        sys.exit(str(error))
+    model = models.load(options.model)
     options.output.mkdir(parents=True, exist_ok=True)
     photos = {path.name: read_photo(path) for path in sorted(SAMPLES.iterdir()) if is_photo(path)}
     colored = {name: colorize_photo(model, photo) for name, photo in photos.items()}
@@ -89,4 +85,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

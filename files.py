@@ -1,5 +1,6 @@
 """Image files: which there are, reading and writing them, and a run over many of them."""
 
+import contextlib
 import os
 import tempfile
 from pathlib import Path
@@ -7,6 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 from tqdm import tqdm
+
+from errors import UserError
 
 PHOTO_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
@@ -16,7 +19,7 @@ def is_photo(path):
     return path.suffix.lower() in PHOTO_SUFFIXES and not path.name.startswith(".")
 
 
-class PhotoError(Exception):
+class PhotoError(UserError):
     """A photo that cannot be read or written. `cause` says why; the message names the file as well."""
 
     def __init__(self, path, cause):
@@ -75,27 +78,23 @@ def write_whole(path, data):
         temporary.write_bytes(data)
 
 
-class replacing:
-    """A context that gives a temporary path beside `path` and, on success, moves it there in one step."""
-
-    def __init__(self, path):
-        self.path = Path(path)
-
-    def __enter__(self):
-        # The suffixes are kept, since some writers choose the format by them.
-        handle, name = tempfile.mkstemp(prefix=".", suffix="".join(self.path.suffixes), dir=self.path.parent)
-        os.close(handle)
-        self.temporary = Path(name)
-        return self.temporary
-
-    def __exit__(self, kind, error, traceback):
-        if kind is not None:
-            self.temporary.unlink(missing_ok=True)
-            return
+@contextlib.contextmanager
+def replacing(path):
+    """Gives a temporary path beside `path`, which replaces `path` in one step at the end unless there was an error."""
+    path = Path(path)
+    # The suffixes are kept, since some writers choose the format by them.
+    handle, name = tempfile.mkstemp(prefix=".", suffix="".join(path.suffixes), dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        # Temporary files are private; the result gets the rights of any new file.
         umask = os.umask(0)
         os.umask(umask)
-        self.temporary.chmod(0o666 & ~umask)
-        self.temporary.replace(self.path)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _cause(error):

@@ -6,12 +6,11 @@ Results have the names, sizes and formats of the photos; those of a folder keep 
 turned gray first. Photos are never overwritten.
 """
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from command_line import finish, parse, silence_native_libraries
+from command_line import finish, parse, run, silence_native_libraries
 
 if __name__ == "__main__":
     silence_native_libraries()
@@ -46,13 +45,10 @@ class Options:
 def main():
     options = parse(Options, "test.py", "[PHOTO|FOLDER ...] [options]")
     keras.config.set_dtype_policy(choose_policy())
-    try:
-        model = models.load(options.model)
-    except models.ModelError as error:
-        sys.exit(str(error))
+    model = models.load(options.model)
     if options.temperature is not None:
         if not hasattr(model, "temperature"):
-            sys.exit(f"{options.model}: --temperature is for models of Zhang et al., which this is not")
+            raise models.ModelError(f"{options.model}: --temperature is for models of Zhang et al., which this is not")
         model.temperature = options.temperature
 
     def colorize(photo):
@@ -65,7 +61,4 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit("interrupted; the results so far are whole")
+    run(main, interrupted="interrupted; the results so far are whole")

@@ -16,7 +16,7 @@ import sys
 import time
 from pathlib import Path
 
-from command_line import parse, silence_native_libraries
+from command_line import parse, run, silence_native_libraries
 
 if __name__ == "__main__":
     silence_native_libraries()
@@ -273,13 +273,8 @@ def read_command_line(arguments):
 
 def main():
     name, options = read_command_line(sys.argv[1:])
-    try:
-        train(options.experiment, options.run_dir or RUNS / name, options.resume, options.minutes)
-    except (DatasetError, TrainingError, OSError) as error:
-        sys.exit(str(error))
-    except KeyboardInterrupt:
-        sys.exit("interrupted; pass --resume to go on after the last finished epoch")
+    train(options.experiment, options.run_dir or RUNS / name, options.resume, options.minutes)
 
 
 if __name__ == "__main__":
-    main()
+    run(main, interrupted="interrupted; pass --resume to go on after the last finished epoch")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from command_line import finish, parse, silence_native_libraries
+from command_line import finish, parse, run, silence_native_libraries
 
 if __name__ == "__main__":
     silence_native_libraries()
@@ -186,4 +186,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

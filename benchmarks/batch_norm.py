@@ -9,7 +9,7 @@ ranges over the rounds, and ratios within a round.
 from dataclasses import dataclass
 from unittest import mock
 
-from command_line import parse, silence_native_libraries
+from command_line import parse, run, silence_native_libraries
 
 if __name__ == "__main__":
     silence_native_libraries()
@@ -62,13 +62,13 @@ def main():
     print(f"photos/s at {options.size}x{options.size}, batch {options.batch_size}, {choose_policy()}; median (range)")
     for name in options.experiments:
         runs = {kind: make_training(EXPERIMENTS[name], kind, options) for kind in KINDS}
-        for run in runs.values():  # Compiles.
-            run()
+        for go in runs.values():  # Compiles.
+            go()
         photos = options.steps * options.batch_size
         speeds = {kind: [] for kind in KINDS}
         for _ in range(options.rounds):
-            for kind, run in runs.items():
-                speeds[kind].append(photos_per_second(run, photos))
+            for kind, go in runs.items():
+                speeds[kind].append(photos_per_second(go, photos))
         ratios = np.divide(speeds["fused"], speeds["keras"])
         columns = [
             f"{kind} {np.median(values):.1f} ({min(values):.1f}..{max(values):.1f})" for kind, values in speeds.items()
@@ -77,4 +77,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from command_line import parse, silence_native_libraries
+from command_line import parse, run, silence_native_libraries
 
 if __name__ == "__main__":
     silence_native_libraries()
@@ -42,10 +42,10 @@ class Options:
     """Rounds of measurements."""
 
 
-def photos_per_second(run, photos):
+def photos_per_second(go, photos):
     """Times a function that goes through a number of photos."""
     started = time.perf_counter()
-    run()
+    go()
     return photos / (time.perf_counter() - started)
 
 
@@ -72,12 +72,12 @@ def measure(experiment, steps, rounds):
         "step on one batch": lambda: model.fit(fixed, verbose=0, shuffle=False),
         "step on real data": lambda: model.fit(remembering, verbose=0, shuffle=False),
     }
-    for run in runs.values():  # Compiles, and fills the memory.
-        run()
+    for go in runs.values():  # Compiles, and fills the memory.
+        go()
     speeds = {name: [] for name in runs}
     for _ in range(rounds):
-        for name, run in runs.items():
-            speeds[name].append(photos_per_second(run, photos))
+        for name, go in runs.items():
+            speeds[name].append(photos_per_second(go, photos))
     return {name: np.array(values) for name, values in speeds.items()}
 
 
@@ -95,4 +95,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -12,14 +12,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from errors import UserError
 from files import PHOTO_SUFFIXES, PhotoError, is_photo, read_photo
 
 MAX_ELONGATION = 8
 # A photo's shorter side is at most this much larger than the crop, so that a crop shows a scene and not a detail.
 MAX_MARGIN = 1.25
+WAY_OUT = "give a folder with photos (for train.py: --dataset, or DATASET in configs.py)"
 
 
-class DatasetError(Exception):
+class DatasetError(UserError):
     """A data set that cannot be used; the message says why and what to do."""
 
 
@@ -47,10 +49,10 @@ def find_photos(folder):
     folder = Path(folder)
     if not folder.is_dir():
         state = "is not a folder" if folder.exists() else "does not exist"
-        raise DatasetError(f"{folder} {state}; pass a folder of photos with --dataset or edit DATASET in configs.py")
+        raise DatasetError(f"{folder} {state}; {WAY_OUT}")
     paths = tuple(sorted(path for path in folder.rglob("*") if is_photo(path) and path.is_file()))
     if not paths:
-        raise DatasetError(f"{folder} holds no photo ({', '.join(sorted(PHOTO_SUFFIXES))}); pass another --dataset")
+        raise DatasetError(f"{folder} holds no photo ({', '.join(sorted(PHOTO_SUFFIXES))}); {WAY_OUT}")
     parents = [path.relative_to(folder).parts[:-1] for path in paths]
     if not all(parents):
         return Photos(paths)

@@ -6,6 +6,7 @@ from pathlib import Path
 import keras
 
 from configs import RUNS, WEIGHTS
+from errors import UserError
 from models.colorization import PaperColorizer
 from models.colornet import ColorNet
 from models.iizuka import IizukaColorizer
@@ -14,7 +15,7 @@ from models.zhang import ZhangColorizer
 NETWORKS = {"paper": PaperColorizer, "colornet": ColorNet, "iizuka": IizukaColorizer, "zhang": ZhangColorizer}
 
 
-class ModelError(Exception):
+class ModelError(UserError):
     """A model that cannot be found or loaded; the message says which and what to do."""
 
 

@@ -1,0 +1,8 @@
+"""Errors that a person can do something about."""
+
+
+class UserError(Exception):
+    """An error whose message is one sentence for the person at the terminal: what is wrong, with what, and the way out.
+
+    The scripts print it and exit with status 1; see `command_line.run`.
+    """
