@@ -1,7 +1,10 @@
 """What the scripts share: quiet libraries, the command line, and the end."""
 
 import os
+import shlex
 import sys
+from importlib import metadata
+from pathlib import Path
 
 import tyro
 
@@ -51,6 +54,13 @@ def run(main, interrupted="interrupted"):
         sys.exit(str(error))
     except KeyboardInterrupt:
         sys.exit(interrupted)
+
+
+def describe_run():
+    """What a result has to carry to be made again: the command, and the versions that decide its outcome."""
+    versions = {name: metadata.version(name) for name in ("tensorflow", "keras", "numpy", "opencv-python-headless")}
+    command = shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]])
+    return {"command": command, "versions": {"python": sys.version.split()[0], **versions}}
 
 
 def finish(summary, failures):

@@ -1,18 +1,23 @@
-"""Figures that say how good colours are."""
+"""Figures that say how good colours are, each of a batch of pictures."""
 
 import numpy as np
+from skimage.color import deltaE_ciede2000
+from skimage.metrics import structural_similarity
+
+# The largest error in ab that the accuracy curve of Zhang et al. goes to.
+LARGEST_ERROR = 150
 
 
-def colorfulness(photo):
+def colorfulness(photos):
     """Colorfulness M3 of Hasler and Süsstrunk, "Measuring colourfulness in natural images", 2003.
 
     Args:
-        photo: uint8 [..., height, width, 3], sRGB.
+        photos: uint8 [..., height, width, 3], sRGB.
 
     Returns:
         float64 [...]: 0 for gray, about 15 for "slightly", 33 "moderately", 59 "quite" and 109 "extremely" colourful.
     """
-    red, green, blue = np.moveaxis(np.asarray(photo, np.float64), -1, 0)
+    red, green, blue = np.moveaxis(np.asarray(photos, np.float64), -1, 0)
     opponents = np.stack([red - green, (red + green) / 2 - blue])
     spread = np.sqrt(np.sum(opponents.var(axis=(-2, -1)), axis=0))
     offset = np.sqrt(np.sum(opponents.mean(axis=(-2, -1)) ** 2, axis=0))
@@ -20,12 +25,56 @@ def colorfulness(photo):
 
 
 def squared_error(ab, target, scale=128.0):
-    """Mean squared error of ab / scale, the paper's loss (section 3.5), of each picture.
+    """Mean squared error of ab / scale, the paper's loss (section 3.5): float64 [pictures].
 
     Args:
         ab, target: float [pictures, height, width, 2] in Lab units.
-
-    Returns:
-        float [pictures].
     """
-    return np.mean(((np.asarray(ab) - np.asarray(target)) / scale) ** 2, axis=(1, 2, 3))
+    return np.mean(((np.asarray(ab, np.float64) - np.asarray(target)) / scale) ** 2, axis=(1, 2, 3))
+
+
+def ab_rmse(ab, target):
+    """Root of the mean squared distance in the ab plane: float64 [pictures]. Arguments as for `squared_error`."""
+    return np.sqrt(np.mean(_ab_distance(ab, target) ** 2, axis=(1, 2)))
+
+
+def raw_accuracy(ab, target):
+    """Raw accuracy AuC of Zhang et al. 2016, section 3.1: float64 [pictures] in 0..1.
+
+    The share of pixels whose distance in the ab plane is below t, averaged over t from 0 to 150. A pixel at distance d
+    counts for all t above d, so the average over t of a pixel is 1 - d / 150, and no smaller than 0.
+
+    Args:
+        ab, target: float [pictures, height, width, 2] in Lab units.
+    """
+    return np.mean(np.maximum(1 - _ab_distance(ab, target) / LARGEST_ERROR, 0), axis=(1, 2))
+
+
+def psnr(photos, references):
+    """Peak signal-to-noise ratio on RGB in dB, as scikit-image defines it: float64 [pictures]; inf for equal ones.
+
+    Args:
+        photos, references: uint8 [pictures, height, width, 3].
+    """
+    error = np.mean((np.asarray(photos, np.float64) - references) ** 2, axis=(1, 2, 3))
+    with np.errstate(divide="ignore"):
+        return 10 * np.log10(255**2 / error)
+
+
+def ssim(photos, references):
+    """Structural similarity on RGB by scikit-image with its defaults: float64 [pictures]. Arguments as for `psnr`."""
+    pairs = zip(np.asarray(photos), np.asarray(references), strict=True)
+    return np.array([structural_similarity(*pair, channel_axis=-1, data_range=255) for pair in pairs])
+
+
+def ciede2000(lab, reference):
+    """Mean CIEDE2000 colour difference, by scikit-image: float64 [pictures].
+
+    Args:
+        lab, reference: float [pictures, height, width, 3].
+    """
+    return np.mean(deltaE_ciede2000(np.asarray(lab), np.asarray(reference)), axis=(1, 2))
+
+
+def _ab_distance(ab, target):
+    return np.linalg.norm(np.asarray(ab, np.float64) - np.asarray(target), axis=-1)

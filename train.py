@@ -11,12 +11,11 @@ for `python test.py --model NAME`, and what made it.
 
 import dataclasses
 import json
-import shlex
 import sys
 import time
 from pathlib import Path
 
-from command_line import parse, run, silence_native_libraries
+from command_line import describe_run, parse, run, silence_native_libraries
 
 if __name__ == "__main__":
     silence_native_libraries()
@@ -208,7 +207,7 @@ def prepare_run(folder, experiment, resume):
                 raise TrainingError(f"{folder} holds a run with other settings; to go on, pass {options}")
             return checkpoints
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / "config.json", to_bytes({"experiment": config, **provenance()}))
+        write_whole(folder / "config.json", to_bytes({"experiment": config, **describe_run()}))
     except (OSError, ValueError, KeyError) as error:
         raise TrainingError(f"{folder}: the run's folder cannot be used ({error})") from error
     return checkpoints
@@ -226,12 +225,6 @@ def finish_run(folder, checkpoints, store):
         listing = folder / "skipped.txt"
         write_whole(listing, "".join(f"{path}: {cause}\n" for path, cause in sorted(store.skipped.items())).encode())
         print(f"skipped {len(store.skipped)} photos: {store.count_skipped()}; see {listing}", file=sys.stderr)
-
-
-def provenance():
-    """How this run came about: the command and the versions that decide its result."""
-    versions = {"python": sys.version.split()[0], "tensorflow": tf.__version__, "keras": keras.__version__}
-    return {"command": shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]]), "versions": versions}
 
 
 def as_json(experiment):
