@@ -3,7 +3,8 @@
     python evaluate.py datasets/intel-scenes/test --models scenes runs/zhang --output results
 
 Each photo's central crop is turned gray, colorized, and compared with what it was. Gray output (ab = 0) is scored
-beside the models. With --output, results.json holds the means and what made them, and photos.csv the scores of each photo.
+beside the models. With --output, results.json holds the means and what made them, and photos.csv the scores of each
+photo.
 """
 
 import csv
