@@ -7,7 +7,7 @@ PYTHON ?= python3
 .PHONY: colorize test lint
 
 colorize: .venv/installed
-	.venv/bin/python test.py data/samples --output outputs
+	.venv/bin/python test.py data/samples --output outputs --model weights/scenes.keras
 
 test: .venv/installed
 	.venv/bin/python -m pytest

@@ -45,7 +45,8 @@ class Options:
 def main():
     options = parse(Options, "test.py", "[PHOTO|FOLDER ...] [options]")
     keras.config.set_dtype_policy(choose_policy())
-    model = models.load(options.model)
+    path = models.find(options.model)
+    model = models.load(path)
     if options.temperature is not None:
         if not hasattr(model, "temperature"):
             raise models.ModelError(f"{options.model}: --temperature is for models of Zhang et al., which this is not")
@@ -57,7 +58,9 @@ def main():
 
     jobs, missing = plan_jobs(options.photos, options.output)
     failed = process_files(jobs, colorize)
-    finish(f"{len(jobs) - len(failed)} of {len(jobs)} photos colorized, in {options.output}", missing + failed)
+    finish(
+        f"{len(jobs) - len(failed)} of {len(jobs)} photos colorized with {path}, in {options.output}", missing + failed
+    )
 
 
 if __name__ == "__main__":

@@ -35,15 +35,20 @@ def build(experiment, classes=0):
 
 
 def find(name):
-    """The file of a model given as a file, a run's folder, or a name: of a run first, then of weights that ship.
+    """The file of a model given as a file, a run's folder, or a name.
+
+    A name is that of a run of yours that is finished, else of weights that ship, else of a run so far.
 
     Raises:
         ModelError: There is no such model; the message lists those there are.
     """
     candidates = [
         Path(name),
-        *(folder / file for folder in (Path(name), RUNS / name) for file in ("model.keras", "best.keras")),
+        Path(name) / "model.keras",
+        Path(name) / "best.keras",
+        RUNS / name / "model.keras",
         WEIGHTS / f"{name}.keras",
+        RUNS / name / "best.keras",
     ]
     for path in candidates:
         if path.is_file():

@@ -110,6 +110,18 @@ def test_half_precision_file_is_small_and_close(tmp_path, lightness):
     np.testing.assert_allclose(loaded.colorize(lightness), model.colorize(lightness), atol=0.1)
 
 
+def test_names_find_finished_runs_then_weights_then_runs_so_far(tmp_path, monkeypatch):
+    monkeypatch.setattr(models, "RUNS", tmp_path / "runs")
+    monkeypatch.setattr(models, "WEIGHTS", tmp_path / "weights")
+    for name in ("runs/new/best.keras", "weights/new.keras", "runs/new/model.keras"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+        assert models.find("new") == tmp_path / name
+    assert models.find(tmp_path / "runs" / "new") == tmp_path / "runs" / "new" / "model.keras"
+    with pytest.raises(models.ModelError, match=r"nix: no such model; there are new, or"):
+        models.find("nix")
+
+
 @pytest.mark.parametrize("content", [b"", b"no model", None])
 def test_what_is_no_model_is_named(tmp_path, content):
     path = tmp_path / "bad.keras"
