@@ -8,7 +8,6 @@ import time
 
 import h5py
 import keras
-import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
@@ -166,7 +165,7 @@ class Checkpoints(keras.callbacks.Callback):
         with replacing(self.last) as path:
             self.model.save_weights(path, overwrite=True)
             with h5py.File(path, "a") as file:
-                file.attrs["state"] = json.dumps({"history": self.history, "plateau": plateau}, default=np.ndarray.item)
+                file.attrs["state"] = json.dumps({"history": self.history, "plateau": plateau}, default=float)
 
     def _write_history(self):
         table = io.StringIO()

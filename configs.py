@@ -156,7 +156,7 @@ EXPERIMENTS = {
         learning_rate=1.0,
         schedule="constant",
     ),
-    # Zhang et al.: crops of 176, batches of 40, Adam at 3.16e-5.
+    # Zhang et al.: crops of 176, batches of 40, Adam at 3.16e-5; here its weight decay is decoupled.
     "zhang": Experiment(
         crop=(176, 176),
         flip=True,

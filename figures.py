@@ -1,6 +1,8 @@
 """Draws the pictures of the README into docs/, from the sample photos and a trained model.
 
-python figures.py
+    python figures.py
+
+The model is the one that ships, unless --model names another.
 """
 
 from dataclasses import dataclass

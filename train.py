@@ -149,8 +149,9 @@ def seconds_per_step(experiment, data):
 
 def make_callbacks(experiment, folder, data, checkpoints, steps, epochs):
     """What happens around the experiment's training, in the order in which it has to happen."""
+    batch_size = min(experiment.batch_size, data.training_photos)
     callbacks = [
-        Speed(experiment.batch_size),
+        Speed(batch_size),
         keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, _: setattr(data.order, "epoch", epoch)),
         FiniteLoss(),
         StopAfter(steps),
@@ -161,7 +162,7 @@ def make_callbacks(experiment, folder, data, checkpoints, steps, epochs):
     callbacks.append(keras.callbacks.TensorBoard(folder / "logs", write_graph=False))
     if data.validation is not None:
         callbacks.append(ValidationPictures(folder / "logs" / "pictures", data.validation))
-    return [*callbacks, Progress(epochs, data.training_photos, experiment.batch_size), checkpoints]
+    return [*callbacks, Progress(epochs, data.training_photos, batch_size), checkpoints]
 
 
 def make_optimizer(experiment, steps):
@@ -201,7 +202,7 @@ def prepare_run(folder, experiment, resume):
             before = json.loads((folder / "config.json").read_text())["experiment"]
             # The photos may have moved, and memory does not change the outcome; all else would make it another run.
             free = {"dataset", "cache_gigabytes"}
-            changed = [key for key in config.keys() - free if before.get(key) != config[key]]
+            changed = [key for key in config if key not in free and before.get(key) != config[key]]
             if changed:
                 options = ", ".join(f"--{key.replace('_', '-')} {before.get(key)}" for key in changed)
                 raise TrainingError(f"{folder} holds a run with other settings; to go on, pass {options}")

@@ -92,7 +92,7 @@ def cut(photo, crop, down=0.5, right=0.5):
 class PhotoStore:
     """The photos of a data set as pixels: decodes on demand, keeps what fits in memory, counts what it must skip.
 
-    Calls from several threads are safe: each index is asked for by one of them at a time.
+    Several threads may ask at once; at worst two of them decode the same photo.
 
     Attributes:
         skipped: {path: cause} of the photos that could not be used so far.
@@ -104,9 +104,6 @@ class PhotoStore:
         self.skipped = {}
         self._kept = {}
         self._room = cache_bytes
-
-    def __len__(self):
-        return len(self.paths)
 
     def load(self, index):
         """The photo as sRGB, uint8 [height, width, 3], scaled to cover the crop; None if it has to be skipped."""

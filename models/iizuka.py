@@ -74,7 +74,7 @@ class IizukaColorizer(Colorizer):
         scene = vector
         vector = dense(GLOBAL_DENSE[2], "dense_3", batch_norm)(vector)
 
-        features = Fusion(name="fusion")([mid_level(low_level(scaled)), vector])
+        features = Block([Fusion(name="fusion")], batch_norm)([mid_level(low_level(scaled)), vector])
         features = convolutions(((128, 1),), "color_a", batch_norm)(features)
         features = keras.layers.UpSampling2D(name="up_1")(features)
         features = convolutions(((64, 1), (64, 1)), "color_b", batch_norm)(features)
