@@ -67,9 +67,13 @@ class Colorizer(keras.Model):
             self.scene_tracker = keras.metrics.Mean("scene_loss")
             self.accuracy_tracker = keras.metrics.SparseCategoricalAccuracy("accuracy")
 
-    @tf.function(reduce_retracing=True)
     def colorize(self, lightness):
         """Predicts ab in Lab units, float32 [batch, height, width, 2], from L in 0..100, [batch, height, width, 1]."""
+        # A plain method, since a tf.function of one holds the model weakly, and callers may keep the method alone.
+        return self._colorize(lightness)
+
+    @tf.function(reduce_retracing=True)
+    def _colorize(self, lightness):
         output = self(lightness, training=False)
         ab = self.decode(output[0] if self.classes else output)
         return ab[:, : tf.shape(lightness)[1], : tf.shape(lightness)[2]]

@@ -1,6 +1,7 @@
 """The networks: sizes, the published graph, saving and loading."""
 
 import dataclasses
+import gc
 
 import keras
 import numpy as np
@@ -108,6 +109,12 @@ def test_half_precision_file_is_small_and_close(tmp_path, lightness):
     loaded = models.load(tmp_path / "half.keras")
     assert {weight.dtype for weight in loaded.variables} == {"float32"}
     np.testing.assert_allclose(loaded.colorize(lightness), model.colorize(lightness), atol=0.1)
+
+
+def test_colorize_keeps_its_model():
+    colorize = PaperColorizer(classification_size=32).colorize
+    gc.collect()
+    assert colorize(np.zeros((1, 16, 16, 1), np.float32)).shape == (1, 16, 16, 2)
 
 
 def test_names_find_finished_runs_then_weights_then_runs_so_far(tmp_path, monkeypatch):
