@@ -10,12 +10,21 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from files import read_photo
+
 # A pixel is a boundary where more than half of the annotators drew one; maps are averages in 0..255.
 AGREEMENT = 127
 # Pixels at most this far from a boundary are near it.
 REACH = 3
 # Colour edges and boundaries at most this far apart coincide.
 TOLERANCE = 2
+# Strengths of the ab gradient, in Lab units a pixel, that the threshold of colour edges is chosen from.
+THRESHOLDS = tuple(np.geomspace(0.5, 32, 13))
+
+
+def read_map(path):
+    """Reads a boundary map: uint8 [height, width]. Raises PhotoError."""
+    return read_photo(path)[..., 0]
 
 
 def distance_to(mask):
@@ -104,16 +113,32 @@ def match_edges(ab, boundaries, threshold):
     )
 
 
-def best_threshold(abs_and_boundaries, thresholds):
+def best_threshold(abs_and_boundaries, thresholds=THRESHOLDS):
     """The threshold at which the photos' own colour edges have the highest F over a data set.
 
     Args:
         abs_and_boundaries: Pairs of a photo's own ab and its boundaries, see `match_edges`.
         thresholds: Thresholds to choose from.
     """
-    pairs = list(abs_and_boundaries)
+    matches = dict.fromkeys(thresholds, Match())
+    for ab, drawn in abs_and_boundaries:
+        for threshold in thresholds:
+            matches[threshold] += match_edges(ab, drawn, threshold)
+    return max(matches, key=lambda threshold: matches[threshold].f)
 
-    def f_of(threshold):
-        return sum((match_edges(ab, drawn, threshold) for ab, drawn in pairs), start=Match()).f
 
-    return max(thresholds, key=f_of)
+def figures(ab, target, boundaries, threshold):
+    """What this file has to say about one picture; arguments as for `errors_at_boundaries` and `match_edges`.
+
+    Returns:
+        {figure: float}: ab_error_boundaries and ab_error_elsewhere; edge_precision, edge_recall and edge_f.
+    """
+    near, elsewhere = errors_at_boundaries(ab, target, boundaries)
+    match = match_edges(ab, boundaries, threshold)
+    return {
+        "ab_error_boundaries": near,
+        "ab_error_elsewhere": elsewhere,
+        "edge_precision": match.precision,
+        "edge_recall": match.recall,
+        "edge_f": match.f,
+    }

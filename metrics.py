@@ -6,6 +6,8 @@ from skimage.metrics import structural_similarity
 
 # The largest error in ab that the accuracy curve of Zhang et al. goes to.
 LARGEST_ERROR = 150
+# Pixels that the Nyquist frequency is looked for in at a time: a checkerboard keeps its phase only for so long.
+WINDOW = 16
 
 
 def colorfulness(photos):
@@ -38,7 +40,7 @@ def ab_rmse(ab, target):
     return np.sqrt(np.mean(_ab_distance(ab, target) ** 2, axis=(1, 2)))
 
 
-def raw_accuracy(ab, target):
+def raw_accuracy(ab, target, weights=1.0):
     """Raw accuracy AuC of Zhang et al. 2016, section 3.1: float64 [pictures] in 0..1.
 
     The share of pixels whose distance in the ab plane is below t, averaged over t from 0 to 150. A pixel at distance d
@@ -46,8 +48,32 @@ def raw_accuracy(ab, target):
 
     Args:
         ab, target: float [pictures, height, width, 2] in Lab units.
+        weights: How much each pixel counts, [pictures, height, width]. For the class-balanced form, the inverse of how
+            often the target's colour occurs in all pictures, scaled to a mean of 1 over them. A picture of rare colours
+            can then exceed 1, and the mean over all pictures is the balanced accuracy.
     """
-    return np.mean(np.maximum(1 - _ab_distance(ab, target) / LARGEST_ERROR, 0), axis=(1, 2))
+    return np.mean(weights * np.maximum(1 - _ab_distance(ab, target) / LARGEST_ERROR, 0), axis=(1, 2))
+
+
+def nyquist_energy(ab):
+    """How much of a checkerboard ab has: its energy at the Nyquist frequency, squared Lab units, float64 [pictures].
+
+    Transposed convolutions of stride 2 give odd and even pixels weights of their own; what they leave alternates from
+    pixel to pixel. The amplitude of that is taken along rows and along columns, in Hann windows of 16 pixels that
+    overlap by half, and its square is averaged over both, all windows, and a and b. A (-1)^(x + y) has the energy A^2,
+    A (-1)^x half of it, a linear ramp none.
+
+    Args:
+        ab: float [pictures, height, width, 2], at least 16 pixels high and wide.
+    """
+    taper = np.hanning(WINDOW + 1)[:-1]
+    alternating = taper / taper.sum() * (-1.0) ** np.arange(WINDOW)
+    energies = []
+    for axis in (1, 2):
+        windows = np.lib.stride_tricks.sliding_window_view(np.asarray(ab, np.float64), WINDOW, axis)
+        starts = np.arange(0, windows.shape[axis], WINDOW // 2)
+        energies.append(np.mean((windows.take(starts, axis) @ alternating) ** 2, axis=(1, 2, 3)))
+    return np.mean(energies, axis=0)
 
 
 def psnr(photos, references):

@@ -27,7 +27,7 @@ import tyro
 import models
 from callbacks import Checkpoints, FiniteLoss, Progress, Speed, StopAfter, TrainingError, ValidationPictures
 from configs import EXPERIMENTS, RUNS, Experiment
-from data.pairs import TrainingOrder, training_pairs, validation_pairs
+from data.pairs import TrainingOrder, mean_ab, training_pairs, validation_pairs
 from data.photos import DatasetError, PhotoStore, find_photos, split_photos
 from files import replacing, write_whole
 from models.precision import choose_policy
@@ -82,7 +82,7 @@ def train(experiment, folder, resume=False, minutes=None):
         verbose=0,
         shuffle=False,  # The order is the pipeline's.
     )
-    finish_run(folder, checkpoints, data.store)
+    finish_run(folder, checkpoints, data)
     return checkpoints.history
 
 
@@ -214,18 +214,22 @@ def prepare_run(folder, experiment, resume):
     return checkpoints
 
 
-def finish_run(folder, checkpoints, store):
+def finish_run(folder, checkpoints, data):
     """Leaves model.keras, the best epoch in half precision, with model.json, and names the photos that were skipped."""
     with replacing(folder / "model.keras") as path:
         models.save(models.load(folder / "best.keras"), path, precision="float16")
     config = json.loads((folder / "config.json").read_text())
     best = checkpoints.best_epoch()
-    write_whole(folder / "model.json", to_bytes({**config, "best_epoch": best, "last_epoch": checkpoints.history[-1]}))
+    made = {"best_epoch": best, "last_epoch": checkpoints.history[-1]}
+    # What a constant colour would have to be, for evaluate.py.
+    made["mean_ab"] = mean_ab(data.store, data.order.indices).round(3).tolist()
+    write_whole(folder / "model.json", to_bytes({**config, **made}))
     print(f"{folder / 'model.keras'}: the model of epoch {best['epoch']}")
-    if store.skipped:
+    skipped = data.store.skipped
+    if skipped:
         listing = folder / "skipped.txt"
-        write_whole(listing, "".join(f"{path}: {cause}\n" for path, cause in sorted(store.skipped.items())).encode())
-        print(f"skipped {len(store.skipped)} photos: {store.count_skipped()}; see {listing}", file=sys.stderr)
+        write_whole(listing, "".join(f"{path}: {cause}\n" for path, cause in sorted(skipped.items())).encode())
+        print(f"skipped {len(skipped)} photos: {data.store.count_skipped()}; see {listing}", file=sys.stderr)
 
 
 def as_json(experiment):

@@ -109,3 +109,16 @@ def _pairs(store, plan, count, batch_size, saturation_factor, luma=False, labels
     # still counts in the optimizer's schedule and in the mean loss.
     batches = batches.apply(tf.data.experimental.assert_cardinality(-(-count // batch_size)))
     return batches.map(pair, num_parallel_calls=2).prefetch(2)
+
+
+def mean_ab(store, indices, photos=1000):
+    """The mean colour of photos: ab in Lab units, float64 [2]; of `photos` of them, evenly chosen, if there are more.
+
+    Args:
+        store: A `PhotoStore` that can use at least one of those chosen.
+        indices: The photos.
+    """
+    chosen = indices[np.linspace(0, len(indices) - 1, min(photos, len(indices))).astype(int)]
+    loaded = [photo for photo in map(store.load, chosen) if photo is not None]
+    means = [ab_from_rgb(tf.constant(photo)).numpy().mean(axis=(0, 1), dtype=np.float64) for photo in loaded]
+    return np.mean(means, axis=0)

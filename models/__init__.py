@@ -1,6 +1,7 @@
 """Builds, saves and loads the networks."""
 
 import inspect
+import json
 from pathlib import Path
 
 import keras
@@ -74,6 +75,12 @@ def load(name):
     if not hasattr(model, "colorize"):
         raise ModelError(f"{path}: a Keras model, but not a colorizer of this project")
     return model
+
+
+def describe(name):
+    """What made a model: the content of the .json file beside it, {} where there is none. Arguments as for `load`."""
+    file = find(name).with_suffix(".json")
+    return json.loads(file.read_text()) if file.is_file() else {}
 
 
 def save(model, path, precision="float32"):

@@ -85,12 +85,24 @@ def soft_encoding_table():
     return nearest.astype(np.int32), (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-def class_weights(histogram):
+def nearest_bins(ab):
+    """Index of the bin nearest to each ab: int32 [...], of ab in Lab units, float [..., 2]."""
+    return tf.gather(soft_encoding_table()[0][:, 0], _table_row(ab))
+
+
+def _table_row(ab):
+    """The row of the soft encoding table for ab, [..., 2]."""
+    a, b = tf.unstack(tf.clip_by_value(tf.cast(tf.round(ab), tf.int32) + 128, 0, 255), axis=-1)
+    return a * 256 + b
+
+
+def class_weights(histogram, uniform_share=UNIFORM_SHARE):
     """Class rebalancing (equation 4 of the paper): w proportional to 1 / ((1 - lambda) p + lambda / Q).
 
     Args:
         histogram: How many pixels of the training set lie in each bin, [313]; their shares are smoothed over
             neighbouring bins with a Gaussian of sigma 5.
+        uniform_share: Lambda. With 0, every bin weighs the same in all.
 
     Returns:
         float32 [313], scaled so that the mean weight of a pixel of the training set is 1.
@@ -100,7 +112,8 @@ def class_weights(histogram):
     kernel = np.exp(-squares / (2 * SIGMA**2))
     shares = np.asarray(histogram, np.float64) / np.sum(histogram)
     smoothed = (kernel / kernel.sum(axis=0)) @ shares
-    weights = 1 / ((1 - UNIFORM_SHARE) * smoothed + UNIFORM_SHARE / len(bins))
+    mixed = (1 - uniform_share) * smoothed + uniform_share / len(bins)
+    weights = 1 / np.maximum(mixed, np.finfo(np.float32).tiny)  # Bins that no pixel is near have no share, either.
     return (weights / np.sum(shares * weights)).astype(np.float32)
 
 
@@ -159,10 +172,9 @@ class ZhangColorizer(Colorizer):
     def encode(self, ab):
         """The soft encoding at a quarter of the size: bins int32 and weights float32, [batch, height/4, width/4, 5]."""
         ab = tf.nn.avg_pool2d(pad_to_multiple(ab, 8), QUARTER, QUARTER, "VALID")
-        row = tf.clip_by_value(tf.cast(tf.round(ab), tf.int32) + 128, 0, 255)
         bins, weights = soft_encoding_table()
-        index = row[..., 0] * 256 + row[..., 1]
-        return tf.gather(bins, index), tf.gather(weights, index)
+        row = _table_row(ab)
+        return tf.gather(bins, row), tf.gather(weights, row)
 
     def decode(self, output):
         """The annealed mean of logits [batch, height/4, width/4, 313], at four times their size (equation 5)."""

@@ -1,20 +1,14 @@
-"""The metrics against scikit-image and plain NumPy, and evaluate.py from end to end."""
-
-import csv
-import json
+"""The metrics against scikit-image and plain NumPy."""
 
 import numpy as np
 import pytest
-from conftest import COLOR_SAMPLES
+from scipy.spatial import cKDTree
 from skimage import color
 from skimage import metrics as reference
-from test_scripts import run
 
 import metrics
-from configs import SAMPLES
-from data.photos import cut, scale_to_cover
-from evaluate import means
-from files import read_photo, write_photo
+from fid import frechet_distance
+from models.zhang import ab_bins, class_weights, nearest_bins
 
 
 @pytest.fixture
@@ -63,37 +57,38 @@ def test_colorfulness(photos):
     assert metrics.colorfulness(np.full((4, 4, 3), 90, np.uint8)) == 0
 
 
-def test_means_leave_out_infinite_values():
-    rows = [{"model": "a", "photo": str(value), "psnr": value} for value in (20.0, np.inf, 30.0)]
-    assert means(rows) == {"a": {"psnr": 25.0}}
+def test_balanced_accuracy_weighs_by_how_rare_a_colour_is(photos):
+    target = color.rgb2lab(photos)[..., 1:]
+    ab = target / 2  # Strong colours are rare, and the most wrong.
+    bins = nearest_bins(target.astype(np.float32)).numpy()
+    weights = class_weights(np.bincount(bins.ravel(), minlength=313), uniform_share=0)[bins]
+    balanced = metrics.raw_accuracy(ab, target, weights)
+
+    # The same by definition: 1 / p, p smoothed over the bins, and a weighted mean over the pixels of all photos.
+    nearest = cKDTree(ab_bins()).query(np.round(target.reshape(-1, 2)))[1]
+    share = np.bincount(nearest, minlength=313) / len(nearest)
+    kernel = np.exp(-np.sum((ab_bins()[:, None] - ab_bins()) ** 2, axis=-1) / 50)
+    inverse = 1 / (kernel @ (share / kernel.sum(axis=0)))[nearest]
+    accuracy = 1 - np.linalg.norm(ab - target, axis=-1).ravel() / 150
+    np.testing.assert_allclose(balanced.mean(), np.average(accuracy, weights=inverse), atol=2e-3)
+    assert balanced.mean() < metrics.raw_accuracy(ab, target).mean() - 0.01
+    np.testing.assert_allclose(weights.mean(), 1, rtol=1e-5)
 
 
-def test_evaluate_writes_what_the_metrics_say(tmp_path, model_file):
-    for name in COLOR_SAMPLES:
-        crop = cut(scale_to_cover(read_photo(SAMPLES / name), (64, 96)), (64, 96))
-        write_photo(tmp_path / "photos" / f"{name}.png", crop)
-    (tmp_path / "photos" / "text.jpg").write_text("no photo")
-    arguments = ["--models", model_file, "--crop", "64", "96", "--output", tmp_path / "out"]
-    status, output, errors = run("evaluate.py", tmp_path / "photos", *arguments)
-    assert status == 1 and len(errors) == 1 and "text.jpg" in errors[0]
-    results = json.loads((tmp_path / "out" / "results.json").read_text())
-    rows = list(csv.DictReader((tmp_path / "out" / "photos.csv").open()))
-    names = sorted({row["photo"] for row in rows})
-    assert len(names) == results["photos"] == 4 and len(rows) == 8
-    assert results["command"].startswith("python evaluate.py") and results["versions"]["keras"]
-    gray_means = results["results"]["gray"]
-    expected = []
-    for name in names:
-        photo = read_photo(name)
-        lab = color.rgb2lab(photo)
-        neutral = (color.lab2rgb(lab * [1, 0, 0]) * 255).round().astype(np.uint8)
-        expected.append(
-            [
-                reference.peak_signal_noise_ratio(photo, neutral),
-                reference.structural_similarity(photo, neutral, channel_axis=-1),
-                np.sqrt((lab[..., 1:] ** 2).sum(axis=-1).mean()),
-            ]
-        )
-    found = [gray_means[figure] for figure in ("psnr", "ssim", "ab_rmse")]
-    np.testing.assert_allclose(found, np.mean(expected, axis=0), atol=2e-3)
-    assert f"{gray_means['psnr']:.4g}" in output and str(model_file) in output
+def test_nyquist_energy():
+    rows, columns = np.mgrid[:48, :64]
+    checkerboard, stripes, ramp = (-1.0) ** (rows + columns), (-1.0) ** columns, rows + 2.0 * columns
+    waves = 5 * np.sin(columns / 3)
+    ab = np.stack([[3 * checkerboard, ramp], [3 * stripes, waves], [ramp, waves]])
+    energy = metrics.nyquist_energy(np.moveaxis(ab, 1, -1))
+    np.testing.assert_allclose(energy, [9 / 2, 9 / 4, 0], atol=1e-4)
+
+
+def test_frechet_distance_of_normal_distributions():
+    random = np.random.default_rng(0)
+    base = random.normal(size=(4000, 3))
+    base = (base - base.mean(axis=0)) @ np.linalg.inv(np.linalg.cholesky(np.cov(base.T)).T)  # Covariance 1, mean 0.
+    scaled = base * [1, 2, 3] + [0, 0, 5]
+    # Axis by axis: the difference of means squared and of standard deviations squared.
+    assert abs(frechet_distance(scaled, base) - (25 + 0 + 1 + 4)) < 1e-6
+    assert abs(frechet_distance(base, base)) < 1e-6

@@ -1,0 +1,127 @@
+"""What models scored on photos: means, differences that can be told from chance, and the files that keep them."""
+
+import csv
+import io
+import json
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.stats import bootstrap
+
+from command_line import describe_run
+from files import write_whole
+
+# Resamples of the photos behind a confidence interval, and the seed that draws them.
+RESAMPLES = 2000
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Figures of each model for each photo.
+
+    Attributes:
+        photos: Names of the photos.
+        values: {model: {figure: float [photos]}}. Values that do not exist are nan or inf: the boundary error of a
+            photo without boundaries, the psnr of one that comes back exactly.
+        sets: {model: {figure: value}}, of figures that only all photos together have; may be empty.
+    """
+
+    photos: list
+    values: dict
+    sets: dict = field(default_factory=dict)
+
+    def means(self):
+        """{model: {figure: mean over the photos}}, nan where no photo has a value."""
+        return {
+            model: {figure: _mean(values) for figure, values in figures.items()} | self.sets.get(model, {})
+            for model, figures in self.values.items()
+        }
+
+    def differences(self, reference):
+        """How far the other models are from one of them, photo by photo.
+
+        Returns:
+            {model: {figure: (mean difference, low, high)}}: the model minus the reference, with the 95 % confidence
+            interval of a paired percentile bootstrap over the photos.
+        """
+        others = {model: figures for model, figures in self.values.items() if model != reference}
+        return {
+            model: {figure: _interval(values - self.values[reference][figure]) for figure, values in figures.items()}
+            for model, figures in others.items()
+        }
+
+    def save(self, folder, options, reference):
+        """Writes results.json (means, differences from a reference model and what made them) and photos.csv."""
+        folder.mkdir(parents=True, exist_ok=True)
+        summary = {
+            "photos": len(self.photos),
+            "means": self.means(),
+            "differences": {"reference": reference, **self.differences(reference)},
+            "options": options,
+            **describe_run(),
+        }
+        write_whole(folder / "results.json", f"{json.dumps(_finite(summary), indent=2, default=str)}\n".encode())
+        write_whole(folder / "photos.csv", self._table().encode())
+
+    def _table(self):
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        figures = list(next(iter(self.values.values())))
+        writer.writerow(["model", "photo", *figures])
+        for model, columns in self.values.items():
+            for photo, *row in zip(self.photos, *columns.values(), strict=True):
+                writer.writerow([model, photo, *(f"{value:.6g}" for value in row)])
+        return text.getvalue()
+
+
+def format_means(means):
+    """Means as aligned text, a line a model."""
+    return _align(
+        [["", *next(iter(means.values()))], *([model, *map(_short, row.values())] for model, row in means.items())]
+    )
+
+
+def format_differences(differences):
+    """Differences with their intervals as aligned text, a line a model and figure; * where 0 lies outside."""
+    lines = [
+        [model, figure, f"{mean:+.3g}", f"{low:+.3g} .. {high:+.3g}", "*" if low > 0 or high < 0 else " "]
+        for model, figures in differences.items()
+        for figure, (mean, low, high) in figures.items()
+        if np.isfinite(mean)
+    ]
+    return _align(lines)
+
+
+def _mean(values):
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if len(finite) else float("nan")
+
+
+def _interval(differences):
+    """Mean and 95 % confidence interval of a mean difference."""
+    finite = differences[np.isfinite(differences)]
+    if len(finite) < 2:
+        return _mean(finite), float("nan"), float("nan")
+    options = {"n_resamples": RESAMPLES, "method": "percentile", "rng": np.random.default_rng(SEED)}
+    interval = bootstrap((finite,), np.mean, **options).confidence_interval
+    return float(finite.mean()), float(interval.low), float(interval.high)
+
+
+def _short(value):
+    # What is left of an exact zero in floating point is shown as one.
+    return f"{value if abs(value) > 1e-12 else 0:.4g}" if np.isfinite(value) else "-"
+
+
+def _align(lines):
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
+
+
+def _finite(value):
+    """The value with null for what JSON has no number for."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -1,0 +1,112 @@
+"""evaluate.py from end to end, against scikit-image."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from conftest import COLOR_SAMPLES
+from skimage import color
+from skimage import metrics as reference
+from test_scripts import run
+
+import models
+from configs import SAMPLES, WEIGHTS
+from data.photos import cut, scale_to_cover
+from evaluate import find_mean_colors, name_models
+from files import read_photo, write_photo
+from utils import lightness_from_rgb
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory):
+    """A folder of photos between a bad file, with boundary maps, and what evaluate.py made of it."""
+    folder = tmp_path_factory.mktemp("evaluate")
+    for number, name in enumerate(COLOR_SAMPLES):
+        crop = cut(scale_to_cover(read_photo(SAMPLES / name), (64, 96)), (64, 96))
+        write_photo(folder / "photos" / f"{number}.png", crop)
+        drawn = np.zeros((64, 96), np.uint8)
+        drawn[20 + number, :] = 255
+        write_photo(folder / "maps" / f"{number}.png", drawn)
+    (folder / "photos" / "text.jpg").write_text("no photo")
+    options = ["--crop", "64", "96", "--output", folder / "out", "--boundaries", folder / "maps"]
+    return folder, run("evaluate.py", folder / "photos", "--models", WEIGHTS / "scenes.keras", *options)
+
+
+def scikit_image_figures(photo, ab):
+    """Some of a photo's figures by scikit-image, for ab painted on its lightness."""
+    lab = color.rgb2lab(photo)
+    painted = np.concatenate([lab[..., :1], ab], axis=-1)
+    distance = np.linalg.norm(ab - lab[..., 1:], axis=-1)
+    return {
+        "ab_rmse": np.sqrt(np.mean(distance**2)),
+        "auc": 1 - distance.mean() / 150,
+        "ciede2000": color.deltaE_ciede2000(painted, lab).mean(),
+    }
+
+
+def test_means_are_those_of_scikit_image(evaluated):
+    folder, (status, output, errors) = evaluated
+    assert status == 1 and len(errors) == 1 and "text.jpg" in errors[0]
+    results = json.loads((folder / "out" / "results.json").read_text())
+    assert results["photos"] == 4 and results["command"].startswith("python evaluate.py")
+    name = str(WEIGHTS / "scenes.keras")
+    assert list(results["means"]) == ["photo", "gray", "mean colour", name]
+    photos = [read_photo(folder / "photos" / f"{number}.png") for number in range(4)]
+    model = models.load("scenes")
+    mean_ab = np.float32(models.describe("scenes")["mean_ab"])
+    painted = {
+        "gray": lambda photo: np.zeros((64, 96, 2)),
+        "mean colour": lambda photo: np.broadcast_to(mean_ab, (64, 96, 2)),
+        name: lambda photo: model.colorize(lightness_from_rgb(photo)[None])[0].numpy(),
+    }
+    for row, paint in painted.items():
+        expected = [scikit_image_figures(photo, paint(photo)) for photo in photos]
+        for figure in expected[0]:
+            mean = np.mean([figures[figure] for figures in expected])
+            # The script runs under the hardware's policy, this test under float32.
+            tolerance = {"rtol": 0.03} if row == name else {"atol": 2e-3}
+            np.testing.assert_allclose(results["means"][row][figure], mean, err_msg=f"{row} {figure}", **tolerance)
+    neutral = [(color.lab2rgb(color.rgb2lab(photo) * [1, 0, 0]) * 255).round().astype(np.uint8) for photo in photos]
+    psnr = np.mean([reference.peak_signal_noise_ratio(*pair) for pair in zip(photos, neutral, strict=True)])
+    ssim = np.mean(
+        [reference.structural_similarity(*pair, channel_axis=-1) for pair in zip(photos, neutral, strict=True)]
+    )
+    gray = results["means"]["gray"]
+    np.testing.assert_allclose([gray["psnr"], gray["ssim"]], [psnr, ssim], rtol=1e-3)
+    assert f"{gray['psnr']:.4g}" in output and name in output
+
+
+def test_the_photos_themselves_are_right(evaluated):
+    folder, _ = evaluated
+    photo = json.loads((folder / "out" / "results.json").read_text())["means"]["photo"]
+    assert photo["psnr"] is None and photo["ssim"] == 1 and photo["auc"] == 1 and photo["colorfulness_gap"] == 0
+    assert abs(photo["auc_balanced"] - 1) < 1e-5 and photo["ab_error_boundaries"] == 0 and photo["edge_f"] > 0
+
+
+def test_each_photo_is_in_the_table(evaluated):
+    folder, _ = evaluated
+    rows = list(csv.DictReader((folder / "out" / "photos.csv").open()))
+    assert [row["photo"] for row in rows[:4]] == ["0.png", "1.png", "2.png", "3.png"] and len(rows) == 16
+    assert {row["edge_recall"] for row in rows if row["model"] == "gray"} == {"0"}
+
+
+def test_weights_that_cannot_be_had_are_a_sentence(evaluated, tmp_path):
+    folder, _ = evaluated
+    environment = {"HOME": str(tmp_path), "KERAS_HOME": str(tmp_path), "https_proxy": "http://127.0.0.1:9", "PATH": ""}
+    arguments = [folder / "photos", "--crop", "64", "96", "--fid"]
+    status, _, errors = run("evaluate.py", *arguments, env=environment)
+    assert status == 1 and "--fid needs the ImageNet weights" in errors[-1]
+
+
+def test_names_and_mean_colors(tmp_path):
+    for name in ("a/run", "b/run", "c"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "model.keras").touch()
+    for name, ab in (("a/run", [1, 2]), ("b/run", [1, 2]), ("c", [3, 4])):
+        (tmp_path / name / "model.json").write_text(json.dumps({"mean_ab": ab}))
+    a, b, c = (str(tmp_path / name) for name in ("a/run", "b/run", "c"))
+    assert name_models((a, c, "scenes")) == {"run": a, "c": c, "scenes": "scenes"}
+    assert name_models((a, b)) == {a: a, b: b}
+    assert find_mean_colors((a, b)) == {"mean colour": [1, 2]}
+    assert find_mean_colors((a, c)) == {"mean colour": [1, 2], "mean colour, c": [3, 4]}

@@ -1,0 +1,51 @@
+"""Means, intervals and files of scores."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from scores import Scores, format_differences, format_means
+
+
+@pytest.fixture
+def scores():
+    random = np.random.default_rng(0)
+    base = random.normal(20, 5, 200)
+    better, same = base + random.normal(1, 2, 200), base + random.normal(0, 2, 200)
+    psnr = {"base": base, "better": better, "same": same}
+    return Scores([f"{number}.jpg" for number in range(200)], {name: {"psnr": values} for name, values in psnr.items()})
+
+
+def test_means_leave_out_what_is_no_number():
+    scores = Scores(["1", "2", "3"], {"a": {"psnr": np.array([20, np.inf, 30]), "near": np.full(3, np.nan)}})
+    means = scores.means()["a"]
+    assert means["psnr"] == 25 and np.isnan(means["near"])
+    assert format_means({"a": means}).split() == ["psnr", "near", "a", "25", "-"]
+
+
+def test_intervals_are_those_of_the_paired_differences(scores):
+    differences = scores.differences("base")
+    assert list(differences) == ["better", "same"]
+    for model in differences:
+        own = scores.values[model]["psnr"] - scores.values["base"]["psnr"]
+        mean, low, high = differences[model]["psnr"]
+        assert mean == own.mean()
+        # With 200 photos the mean is close to normal, and the interval to 1.96 standard errors.
+        error = 1.96 * own.std() / np.sqrt(200)
+        np.testing.assert_allclose([low, high], [mean - error, mean + error], atol=0.06)
+    better, same = format_differences(differences).splitlines()
+    assert better.endswith("*") and not same.endswith("*")
+
+
+def test_files(scores, tmp_path):
+    scores.values["same"]["psnr"][0] = np.inf
+    scores.save(tmp_path, {"crop": (8, 8)}, "base")
+    rows = list(csv.DictReader((tmp_path / "photos.csv").open()))
+    assert len(rows) == 600 and rows[200]["model"] == "better" and rows[200]["photo"] == "0.jpg"
+    assert abs(float(rows[200]["psnr"]) - scores.values["better"]["psnr"][0]) < 1e-3
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["photos"] == 200 and results["options"] == {"crop": [8, 8]} and results["versions"]["keras"]
+    assert results["differences"]["reference"] == "base"
+    assert results["means"]["base"]["psnr"] == scores.values["base"]["psnr"].mean()
