@@ -8,14 +8,16 @@ from scipy.spatial import cKDTree
 from skimage import color
 
 import models
+from colorize import predict_ab
 from configs import EXPERIMENTS
-from models import zhang
+from metrics import nyquist_energy
+from models import colornet, zhang
 from models.colorization import PaperColorizer
 from models.colornet import ColorNet, GrayFromLightness
 from models.iizuka import IizukaColorizer
 from models.layers import BatchNorm
 from models.zhang import ZhangColorizer
-from utils import ab_from_rgb
+from utils import ab_from_rgb, lightness_from_rgb
 
 SMALL = {
     "colornet": lambda: ColorNet(flow="gray"),
@@ -87,6 +89,29 @@ def test_gray_flow_sees_gray_values():
     gray = np.linspace(0, 1, 11, dtype=np.float32)
     lightness = color.rgb2lab(np.repeat(gray[:, None], 3, axis=1))[:, 0].astype(np.float32)
     np.testing.assert_allclose(GrayFromLightness()(lightness), gray, atol=1e-4)
+
+
+def test_gray_flow_does_not_depend_on_colour(photos):
+    neutral = np.round(color.lab2rgb(color.rgb2lab(photos[0]) * [1, 0, 0]) * 255).astype(np.uint8)
+    model = ColorNet(flow="gray", native_size=32)
+    ab, ab_of_neutral = (predict_ab(model, lightness_from_rgb(photo).numpy()) for photo in (photos[0], neutral))
+    # All that is left of the colours is the rounding of the neutral to 8 bits, at most 0.3 in L.
+    assert np.abs(ab - ab_of_neutral).max() < 0.3 < np.ptp(ab)
+
+
+def test_mended_colornet_leaves_less_of_a_checkerboard(photos, monkeypatch):
+    monkeypatch.setattr(colornet, "FILTERS", (8, 16, 32))
+    lightness, ab = (function(tf.constant(photos)) for function in (lightness_from_rgb, ab_from_rgb))
+
+    def checkerboard_after_training(name):
+        keras.utils.set_random_seed(0)
+        model = models.build(EXPERIMENTS[name])
+        model.compile(optimizer=keras.optimizers.Adam(1e-3))
+        model.fit(tf.data.Dataset.from_tensors((lightness, ab)).repeat(30), verbose=0, shuffle=False)
+        return nyquist_energy(model.colorize(lightness)).mean() / nyquist_energy(ab).mean()
+
+    published, mended = (checkerboard_after_training(name) for name in ("colornet-l", "colornet-plus"))
+    assert mended < published / 2
 
 
 def test_iizuka_shares_its_low_level_weights():

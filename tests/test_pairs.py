@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from skimage import color
 
-from data.pairs import TrainingOrder, training_pairs, validation_pairs
+from data.pairs import TrainingOrder, mean_ab, training_pairs, validation_pairs
 from data.photos import PhotoStore, find_photos
 from files import write_photo
 
@@ -99,3 +99,12 @@ def test_validation_crops_are_central_and_in_order(store):
     for position, index in enumerate([2, 5]):
         expected, _ = reference(store.load(index)[8:88, 16:112], 1.8)
         np.testing.assert_allclose(lightness[position], expected, atol=1e-3)
+
+
+def test_mean_ab_is_that_of_the_photos(store):
+    store.paths[3].write_text("no photo")
+    chosen = [0, 4, 8]
+    labs = [color.rgb2lab(store.load(index)) for index in chosen]
+    expected = np.mean([lab[..., 1:].mean(axis=(0, 1)) for lab in labs], axis=0)
+    np.testing.assert_allclose(mean_ab(store, np.arange(9), photos=3), expected, atol=1e-3)
+    np.testing.assert_allclose(mean_ab(store, np.array([0, 3, 4, 8])), expected, atol=1e-3)

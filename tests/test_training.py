@@ -43,6 +43,7 @@ def test_two_epochs_on_bundled_photos_lower_the_loss(tmp_path, capfd):
     assert [float(row["val_loss"]) for row in rows] == [row["val_loss"] for row in history]
     made = json.loads((tmp_path / "run" / "model.json").read_text())
     assert made["experiment"]["saturation_factor"] == 1.8 and made["last_epoch"] == history[1]
+    assert len(made["mean_ab"]) == 2
     assert "gray" in (tmp_path / "run" / "skipped.txt").read_text()
     assert "skipped 6 photos: 6 gray" in capfd.readouterr().err
 

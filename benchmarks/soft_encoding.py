@@ -1,0 +1,73 @@
+"""What share of a training step the soft encoding of Zhang et al. takes.
+
+    python -m benchmarks.soft_encoding
+
+Each round times a training step on one batch of noise, and the encoding of that batch alone; the ratio is taken within
+a round.
+"""
+
+import time
+from dataclasses import dataclass
+
+from command_line import parse, run, silence_native_libraries
+
+if __name__ == "__main__":
+    silence_native_libraries()
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import models
+from configs import EXPERIMENTS
+from models.precision import choose_policy
+from train import make_optimizer
+
+
+@dataclass(frozen=True)
+class Options:
+    """Measures the cost of the soft encoding against that of a training step."""
+
+    size: int = 128
+    """Height and width of the photos."""
+    batch_size: int = 16
+    """Photos a step."""
+    rounds: int = 7
+    """Rounds of measurements."""
+
+
+def seconds(go):
+    started = time.perf_counter()
+    go()
+    return time.perf_counter() - started
+
+
+def main():
+    options = parse(Options, "-m benchmarks.soft_encoding", "[options]")
+    keras.config.set_dtype_policy(choose_policy())
+    experiment = EXPERIMENTS["zhang"]
+    model = models.build(experiment)
+    model.compile(make_optimizer(experiment, options.rounds))
+    random = np.random.default_rng(0)
+    shape = (options.batch_size, options.size, options.size)
+    lightness = tf.constant(random.uniform(0, 100, (*shape, 1)), tf.float32)
+    ab = tf.constant(random.uniform(-60, 60, (*shape, 2)), tf.float32)
+    encode = tf.function(model.encode)
+
+    def take_step():
+        model.train_on_batch(lightness, ab)
+
+    def encode_once():
+        encode(ab)[1].numpy()
+
+    for go in (take_step, encode_once):  # Compiles.
+        go()
+    steps, encodings = np.transpose([(seconds(take_step), seconds(encode_once)) for _ in range(options.rounds)])
+    ratio = encodings / steps
+    print(f"{options.size}x{options.size}, batch {options.batch_size}, {choose_policy()}, medians of {options.rounds}")
+    print(f"training step {np.median(steps):.2f} s, soft encoding {1000 * np.median(encodings):.1f} ms")
+    print(f"ratio {np.median(ratio):.4f} ({ratio.min():.4f}..{ratio.max():.4f})")
+
+
+if __name__ == "__main__":
+    run(main)
