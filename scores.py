@@ -1,14 +1,23 @@
-"""What models scored on photos: means, differences that can be told from chance, and the files that keep them."""
+"""What models scored on photos: means, differences that can be told from chance, and the files that keep them.
+
+    python scores.py results/*/photos.csv --reference scenes
+
+Run as a script, this file puts tables that evaluate.py wrote side by side, so that models can be compared whose weights
+are gone.
+"""
 
 import csv
 import io
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
+import tyro
 from scipy.stats import bootstrap
 
-from command_line import describe_run
+from command_line import describe_run, parse, run
+from errors import UserError
 from files import write_whole
 
 # Resamples of the photos behind a confidence interval, and the seed that draws them.
@@ -30,6 +39,29 @@ class Scores:
     photos: list
     values: dict
     sets: dict = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, *tables):
+        """Reads one or more photos.csv of the same photos; of a model in several of them, the last one counts.
+
+        Raises:
+            UserError: A file is not such a table, or is about other photos or figures than the first.
+        """
+        photos, values = None, {}
+        for table in tables:
+            try:
+                header, *rows = csv.reader(table.read_text().splitlines())
+                models = dict.fromkeys(row[0] for row in rows)
+                own = {model: [row for row in rows if row[0] == model] for model in models}
+                names = [row[1] for row in next(iter(own.values()))]
+                columns = {model: np.array([row[2:] for row in mine], float).T for model, mine in own.items()}
+            except (ValueError, IndexError, StopIteration) as error:
+                raise UserError(f"{table}: not a photos.csv that evaluate.py wrote ({error})") from error
+            if photos not in (None, (names, header)):
+                raise UserError(f"{table}: scores of other photos or in other figures than {tables[0]}")
+            photos = names, header
+            values |= {model: dict(zip(header[2:], column, strict=True)) for model, column in columns.items()}
+        return cls(photos[0], values)
 
     def means(self):
         """{model: {figure: mean over the photos}}, nan where no photo has a value."""
@@ -125,3 +157,27 @@ def _finite(value):
     if isinstance(value, list | tuple):
         return [_finite(item) for item in value]
     return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+@dataclass(frozen=True)
+class Options:
+    """Puts scores that evaluate.py wrote side by side."""
+
+    tables: tyro.conf.Positional[tuple[Path, ...]]
+    """photos.csv files about the same photos."""
+    reference: str = "scenes"
+    """The model that the others are compared with."""
+
+
+def main():
+    options = parse(Options, "scores.py", "TABLE ... [options]")
+    scores = Scores.load(*options.tables)
+    if options.reference not in scores.values:
+        raise UserError(f"--reference {options.reference}: the tables have {', '.join(scores.values)}")
+    differences = scores.differences(options.reference)
+    print(f"{len(scores.photos)} photos\n{format_means(scores.means())}")
+    print(f"differences from {options.reference}, 95 % intervals\n{format_differences(differences)}")
+
+
+if __name__ == "__main__":
+    run(main)

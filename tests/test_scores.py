@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from test_scripts import run
 
 from scores import Scores, format_differences, format_means
 
@@ -49,3 +50,28 @@ def test_files(scores, tmp_path):
     assert results["photos"] == 200 and results["options"] == {"crop": [8, 8]} and results["versions"]["keras"]
     assert results["differences"]["reference"] == "base"
     assert results["means"]["base"]["psnr"] == scores.values["base"]["psnr"].mean()
+
+
+def test_tables_come_together_again(scores, tmp_path):
+    for model in ("better", "same"):
+        part = Scores(scores.photos, {name: scores.values[name] for name in ("base", model)})
+        part.save(tmp_path / model, {}, "base")
+    tables = [tmp_path / model / "photos.csv" for model in ("better", "same")]
+    joined = Scores.load(*tables)
+    assert list(joined.values) == ["base", "better", "same"] and joined.photos == scores.photos
+    for model, figures in scores.values.items():
+        np.testing.assert_allclose(joined.values[model]["psnr"], figures["psnr"], rtol=1e-5)
+    status, output, _ = run("scores.py", *tables, "--reference", "base")
+    assert status == 0 and format_means(joined.means()) in output and output.count("*") == 1
+
+
+def test_tables_that_do_not_belong_together_are_named(scores, tmp_path):
+    scores.save(tmp_path, {}, "base")
+    other = tmp_path / "other.csv"
+    other.write_text("model,photo,psnr\nbase,another.jpg,20\n")
+    for content, words in (("model,photo,psnr\nbase,another.jpg,20\n", "other photos"), ("text", "not a photos.csv")):
+        other.write_text(content)
+        status, _, errors = run("scores.py", tmp_path / "photos.csv", other)
+        assert status == 1 and len(errors) == 1 and "other.csv" in errors[0] and words in errors[0]
+    status, _, errors = run("scores.py", tmp_path / "photos.csv")
+    assert status == 1 and "base, better, same" in errors[0]
