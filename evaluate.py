@@ -225,16 +225,10 @@ def evaluate(colorizers, mean_colors, paths, options):
     return Scores([str(path.relative_to(options.photos)) for path in paths], values, sets), failures
 
 
-def name_models(names):
-    """{short name: name as given}: a run's folder by its own name, unless two would be the same."""
-    short = [Path(name).name if Path(name).is_dir() else name for name in names]
-    return dict(zip(short if len(set(short)) == len(short) else names, names, strict=True))
-
-
 def find_mean_colors(names):
     """The mean colours of the models' training sets, {"mean colour": ab}; more, named by model, where they differ."""
     known = {}
-    for short, name in name_models(names).items():
+    for short, name in models.short_names(names).items():
         ab = models.describe(name).get("mean_ab")
         if ab and ab not in known.values():
             known["mean colour" if not known else f"mean colour, {short}"] = ab
@@ -245,7 +239,7 @@ def main():
     options = parse(Options, "evaluate.py", "FOLDER [options]")
     keras.config.set_dtype_policy(choose_policy())
     paths = find_photos(options.photos).paths
-    names = name_models(options.models)
+    names = models.short_names(options.models)
     colorizers = {short: models.load(name) for short, name in names.items()}
     scores, failures = evaluate(colorizers, find_mean_colors(options.models), paths, options)
     summary = f"{len(paths) - len(failures)} of {len(paths)} photos of {options.photos}, {options.crop}"

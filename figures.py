@@ -1,12 +1,14 @@
-"""Draws the pictures of the README into docs/, from the sample photos and a trained model.
+"""Draws pictures of what models do.
 
-    python figures.py
-
-The model is the one that ships, unless --model names another.
+python figures.py docs                                          the pictures of the documentation, into docs/
+python figures.py compare PHOTO ... --models A B -o FILE        photo, gray, and what each model makes of it
+python figures.py curves runs/A runs/B -o FILE                  how runs learned
 """
 
+import csv
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from command_line import parse, run, silence_native_libraries
 
@@ -17,57 +19,96 @@ import matplotlib
 
 matplotlib.use("Agg")
 
+import cv2
 import keras
+import numpy as np
+import tyro
 from matplotlib import pyplot as plt
+from matplotlib.ticker import MaxNLocator
 
 import models
 from colorize import colorize_photo
 from configs import DOCS, SAMPLES
-from data.photos import cut
+from data.photos import cut, find_photos
 from diagrams import DIAGRAMS, draw_diagram
+from errors import UserError
 from files import is_photo, read_photo
 from models.precision import choose_policy
 from utils import to_gray
 
 BEFORE_AFTER = ("canyon-river.jpg", "mountain-lake.jpg", "great-wall-hills.jpg")
+# Pictures of a comparison that stand side by side, and the size of their titles in points: readable on a phone.
+COLUMNS = 4
+TITLE_SIZE = 15
+WIDTH = 9
+# Longer side in pixels that photos are reduced to for a comparison.
+PHOTO_SIZE = 480
+JPEG = {"quality": 80, "optimize": True, "progressive": True}
 
 
 @dataclass(frozen=True)
-class Options:
-    """Draws the pictures of the README."""
+class Docs:
+    """Draws the pictures of the README and the diagrams of the networks."""
 
     model: str = "scenes"
     """A trained model: a name (a run of yours or weights that ship), a run's folder, or a .keras file."""
-    output: Path = DOCS
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = DOCS
     """Folder for the pictures."""
 
 
-def draw_photos(rows, path, width):
+@dataclass(frozen=True)
+class Compare:
+    """Draws photos, their gray copies and what each model makes of them."""
+
+    photos: tyro.conf.Positional[tuple[Path, ...]]
+    """Photos, and folders to search for photos."""
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    """The picture: a .jpg, .webp or .png file."""
+    models: tuple[str, ...] = ("scenes",)
+    """Trained models: names, runs' folders, or .keras files."""
+    zoom: tuple[float, float, float] | None = None
+    """Show a square detail below each picture: where its centre is, down and right, and its side, as shares of the
+    photo's height, width and shorter side."""
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Draws the losses of runs over their epochs."""
+
+    runs: tyro.conf.Positional[tuple[Path, ...]]
+    """Folders of runs, or others that hold a history.csv."""
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    """The picture: a .png, .jpg or .svg file."""
+
+
+def draw_photos(rows, path, width=WIDTH, title_size=TITLE_SIZE):
     """Draws titled pictures in rows.
 
     Args:
-        rows: Rows of pairs (title, picture), of equal length; pictures uint8 [height, width] or [height, width, 3].
+        rows: Rows of pairs (title, picture), of equal length; pictures uint8 [height, width] or [height, width, 3], or
+            None for a place left empty.
         path: File to write.
         width: Width of the whole in inches of 100 pixels.
+        title_size: Size of the titles in points.
     """
-    ratios = [max(picture.shape[0] / picture.shape[1] for _, picture in row) for row in rows]
+    ratios = [max(shape[0] / shape[1] for shape in (np.shape(picture) for _, picture in row) if shape) for row in rows]
     columns = len(rows[0])
-    height = sum(width / columns * ratio + 0.3 for ratio in ratios)
+    titles = sum(any(title for title, _ in row) for row in rows)
+    height = sum(width / columns * ratio + 0.05 for ratio in ratios) + titles * title_size / 36
     figure, axes = plt.subplots(
         len(rows), columns, figsize=(width, height), squeeze=False, layout="constrained", height_ratios=ratios
     )
     for row, row_axes in zip(rows, axes, strict=True):
         for (title, picture), axis in zip(row, row_axes, strict=True):
-            axis.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="lanczos", interpolation_stage="rgba")
-            axis.set_title(title, fontsize=10)
             axis.axis("off")
-    figure.savefig(path, dpi=100, pil_kwargs={"quality": 80, "optimize": True, "progressive": True})
+            if picture is not None:
+                axis.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="lanczos", interpolation_stage="rgba")
+                axis.set_title(title, fontsize=title_size)
+    figure.savefig(path, dpi=100, pil_kwargs=JPEG if Path(path).suffix in (".jpg", ".jpeg") else None)
     plt.close(figure)
 
 
-def main():
-    options = parse(Options, "figures.py", "[options]")
-    keras.config.set_dtype_policy(choose_policy())
+def draw_docs(options):
     model = models.load(options.model)
     options.output.mkdir(parents=True, exist_ok=True)
     photos = {path.name: read_photo(path) for path in sorted(SAMPLES.iterdir()) if is_photo(path)}
@@ -76,14 +117,99 @@ def main():
     size = tuple(min(photos[name].shape[axis] for name in BEFORE_AFTER) for axis in (0, 1))
     before = [("gray", cut(to_gray(photos[name]), size)) for name in BEFORE_AFTER]
     after = [("colorized", cut(colored[name], size)) for name in BEFORE_AFTER]
-    draw_photos([before, after], options.output / "before-after.jpg", width=12)
+    draw_photos([before, after], options.output / "before-after.jpg", width=12, title_size=10)
 
     pairs = [[(name, to_gray(photos[name])), ("colorized", colored[name])] for name in photos]
     middle = -(-len(pairs) // 2)
     halves = zip(pairs[:middle], pairs[middle:], strict=True)
-    draw_photos([left + right for left, right in halves], options.output / "samples.jpg", width=9)
+    draw_photos([left + right for left, right in halves], options.output / "samples.jpg", title_size=10)
     for name in DIAGRAMS:
         draw_diagram(name, options.output / f"{name}.png")
+
+
+def compare(options):
+    colorizers = {short: models.load(name) for short, name in models.short_names(options.models).items()}
+    paths = [path for given in options.photos for path in (find_photos(given).paths if given.is_dir() else [given])]
+    rows = []
+    for path in paths:
+        photo = reduce(read_photo(path))
+        pictures = [] if (photo == photo[..., :1]).all() else [(path.stem, photo)]
+        pictures.append(("gray" if pictures else path.stem, to_gray(photo)))
+        pictures += [(short, colorize_photo(model, photo)) for short, model in colorizers.items()]
+        rows += in_rows(pictures)
+        if options.zoom:
+            rows += in_rows([("", detail(picture, *options.zoom)) for _, picture in pictures])
+    draw_photos(pad(rows), options.output)
+
+
+def reduce(photo):
+    """The photo with its longer side at most PHOTO_SIZE pixels."""
+    scale = PHOTO_SIZE / max(photo.shape[:2])
+    return cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else photo
+
+
+def detail(picture, down, right, side):
+    """A square of a picture; see `Compare.zoom`."""
+    height, width = picture.shape[:2]
+    side = max(1, round(side * min(height, width)))
+    top, left = (
+        round(np.clip(share * size - side / 2, 0, size - side)) for share, size in ((down, height), (right, width))
+    )
+    return picture[top : top + side, left : left + side]
+
+
+def in_rows(pictures):
+    return [pictures[start : start + COLUMNS] for start in range(0, len(pictures), COLUMNS)]
+
+
+def pad(rows):
+    """Rows filled up with empty places to equal length."""
+    longest = max(map(len, rows))
+    return [row + [("", None)] * (longest - len(row)) for row in rows]
+
+
+def draw_curves(options):
+    figure, axis = plt.subplots(figsize=(WIDTH, 5), layout="constrained")
+    for number, folder in enumerate(options.runs):
+        history = read_history(folder)
+        epochs = [row["epoch"] for row in history]
+        color = f"C{number}"
+        if "val_loss" in history[0]:
+            axis.plot(
+                epochs, [row["val_loss"] for row in history], "o-", color=color, label=f"{folder.name}, validation"
+            )
+        axis.plot(epochs, [row["loss"] for row in history], "--", color=color, label=f"{folder.name}, training")
+    axis.set_xlabel("epoch", fontsize=TITLE_SIZE)
+    axis.set_ylabel("loss", fontsize=TITLE_SIZE)
+    axis.tick_params(labelsize=TITLE_SIZE - 3)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=TITLE_SIZE - 3)
+    figure.savefig(options.output, dpi=100)
+    plt.close(figure)
+
+
+def read_history(folder):
+    """The rows of a run's history.csv as dicts of floats."""
+    file = folder / "history.csv"
+    try:
+        rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file.open())]
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{file}: not the history of a run ({error})") from error
+    if not rows or not {"epoch", "loss"} <= set(rows[0]):
+        raise UserError(f"{file}: not the history of a run, or one without a finished epoch")
+    return rows
+
+
+def main():
+    options = parse(
+        Docs | Compare | Curves,
+        "figures.py",
+        "docs|compare|curves [options]",
+        description="Draws pictures of what models do.",
+    )
+    keras.config.set_dtype_policy(choose_policy())
+    {Docs: draw_docs, Compare: compare, Curves: draw_curves}[type(options)](options)
 
 
 if __name__ == "__main__":

@@ -77,6 +77,12 @@ def load(name):
     return model
 
 
+def short_names(names):
+    """{short name: name as given} of models: files and runs without their folders, unless two would be the same."""
+    short = [Path(name).stem if name.endswith(".keras") else Path(name).name for name in names]
+    return dict(zip(short if len(set(short)) == len(short) else names, names, strict=True))
+
+
 def describe(name):
     """What made a model: the content of the .json file beside it, {} where there is none. Arguments as for `load`."""
     file = find(name).with_suffix(".json")

@@ -13,7 +13,7 @@ from test_scripts import run
 import models
 from configs import SAMPLES, WEIGHTS
 from data.photos import cut, scale_to_cover
-from evaluate import find_mean_colors, name_models
+from evaluate import find_mean_colors
 from files import read_photo, write_photo
 from utils import lightness_from_rgb
 
@@ -50,7 +50,7 @@ def test_means_are_those_of_scikit_image(evaluated):
     assert status == 1 and len(errors) == 1 and "text.jpg" in errors[0]
     results = json.loads((folder / "out" / "results.json").read_text())
     assert results["photos"] == 4 and results["command"].startswith("python evaluate.py")
-    name = str(WEIGHTS / "scenes.keras")
+    name = "scenes"
     assert list(results["means"]) == ["photo", "gray", "mean colour", name]
     photos = [read_photo(folder / "photos" / f"{number}.png") for number in range(4)]
     model = models.load("scenes")
@@ -106,7 +106,7 @@ def test_names_and_mean_colors(tmp_path):
     for name, ab in (("a/run", [1, 2]), ("b/run", [1, 2]), ("c", [3, 4])):
         (tmp_path / name / "model.json").write_text(json.dumps({"mean_ab": ab}))
     a, b, c = (str(tmp_path / name) for name in ("a/run", "b/run", "c"))
-    assert name_models((a, c, "scenes")) == {"run": a, "c": c, "scenes": "scenes"}
-    assert name_models((a, b)) == {a: a, b: b}
+    assert models.short_names((a, c, "x/y.keras")) == {"run": a, "c": c, "y": "x/y.keras"}
+    assert models.short_names((a, b)) == {a: a, b: b}
     assert find_mean_colors((a, b)) == {"mean colour": [1, 2]}
     assert find_mean_colors((a, c)) == {"mean colour": [1, 2], "mean colour, c": [3, 4]}

@@ -1,0 +1,51 @@
+"""Pictures of what models do: drawn at all, with everything asked for."""
+
+import cv2
+import numpy as np
+import pytest
+from test_scripts import run
+
+from configs import SAMPLES
+from figures import COLUMNS, detail, in_rows, pad, read_history
+from files import write_photo
+
+
+def test_compare_shows_each_photo_with_each_model(tmp_path, model_file, photos):
+    write_photo(tmp_path / "photos" / "color.png", photos[0])
+    write_photo(tmp_path / "photos" / "gray.png", photos[1][..., 0])
+    arguments = ["--models", model_file, "-o", tmp_path / "out.png"]
+    status, _, errors = run("figures.py", "compare", tmp_path / "photos", SAMPLES / "life-boat.jpg", *arguments)
+    assert status == 1 and "no such file" in errors[-1] and not (tmp_path / "out.png").exists()
+    status, _, errors = run("figures.py", "compare", tmp_path / "photos", *arguments, "--zoom", "0.5", "0.2", "0.3")
+    assert status == 0, errors
+    picture = cv2.imread(str(tmp_path / "out.png"))
+    # Two rows of photos and two of details, three pictures wide at most: the photo, gray, the model.
+    ink = (picture != 255).any(axis=-1)
+    bands = np.flatnonzero(np.diff(ink.mean(axis=1) > 0.4, prepend=False, append=False)).reshape(-1, 2)
+    assert sum(bands[:, 1] - bands[:, 0] > 100) == 4 and picture.shape[1] == 900
+
+
+def test_rows_and_details():
+    pictures = [(str(number), np.full((20, 40), number)) for number in range(6)]
+    rows = pad(in_rows(pictures))
+    assert [title for row in rows for title, _ in row] == ["0", "1", "2", "3", "4", "5", "", ""]
+    assert len(rows[1]) == COLUMNS and rows[1][3][1] is None
+    picture = np.arange(800).reshape(20, 40)
+    np.testing.assert_array_equal(detail(picture, 0.5, 0.25, 0.2), picture[8:12, 8:12])
+    np.testing.assert_array_equal(detail(picture, 1, 0, 0.5), picture[10:, :10])
+
+
+def test_curves_need_a_history(tmp_path):
+    for name, content in (
+        ("good", "epoch,loss,val_loss\n1,0.5,0.6\n2,0.4,0.5\n"),
+        ("bad", "epoch,loss\n"),
+        ("none", ""),
+    ):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "history.csv").write_text(content)
+    assert read_history(tmp_path / "good")[1] == {"epoch": 2, "loss": 0.4, "val_loss": 0.5}
+    status, _, errors = run("figures.py", "curves", tmp_path / "good", "-o", tmp_path / "curves.png")
+    assert status == 0 and cv2.imread(str(tmp_path / "curves.png")).shape == (500, 900, 3), errors
+    for name in ("bad", "none", "missing"):
+        with pytest.raises(Exception, match=r"history\.csv: not the history"):
+            read_history(tmp_path / name)
