@@ -1,42 +1,54 @@
-"""Photo in, photo out: what test.py and evaluate.py share.
+"""Photo in, photo out: what test.py, evaluate.py and figures.py share.
 
-A network sees a reduced copy of a photo's lightness. Its ab is brought back to the photo's size and joined with the
-photo's own lightness, so the result has every detail of the photo.
+A network sees a reduced copy of a photo's lightness. Its ab is brought to the photo's size with the photo's lightness
+as the guide, and joined with that lightness, so the result has every detail of the photo. This goes strip by strip, so
+that memory does not grow with the photo beyond its own pixels.
 """
 
 import cv2
 import numpy as np
 import tensorflow as tf
 
-from utils import fit_chroma, lab_to_rgb, lightness_from_rgb
+from utils import fit_chroma, in_chunks, lab_to_rgb, lightness_from_rgb, strips, to_gray
 
 # The network's grid: sides of the reduced copy are multiples of this.
 GRID = 8
 # The longer side of the reduced copy is at most this many times the render size, so that a strip costs no more.
 MAX_ELONGATION = 8
+# How ab follows lightness between the network's pixels; found by `python -m benchmarks.enlarging`.
+RIDGE = 64.0
+GAIN = 0.4
 
 
-def colorize_photo(model, photo):
+def colorize_photo(model, pixels, render_size=None, saturation=1.0):
     """Colorizes a photo.
 
     Args:
         model: A colorizer, see models/colorizer.py.
-        photo: uint8 [height, width, 3], sRGB. Of a colour photo only the lightness is used.
+        pixels: sRGB, uint8 or uint16, [height, width] or [height, width, 3]. Only the lightness of colours is used.
+        render_size: Shorter side in pixels of the copy that the network sees; by default its native size.
+        saturation: Factor on the chroma that the network predicts.
 
     Returns:
-        uint8 [height, width, 3], sRGB: the photo's lightness with the model's ab.
+        sRGB of the same type, [height, width, 3]: the photo's lightness with the model's ab.
     """
-    lightness = lightness_from_rgb(tf.constant(photo)).numpy()
-    ab = predict_ab(model, lightness)
-    return join(lightness, ab).numpy()
+    lightness = reduced_lightness(pixels, render_size or model.native_size)
+    ab = np.asarray(model.colorize(lightness[None])[0])
+    return paint(pixels, Enlargement(ab * np.float32(saturation), lightness, *pixels.shape[:2]))
 
 
-def predict_ab(model, lightness):
-    """The ab, float32 [height, width, 2], that a model paints on L, float32 [height, width, 1] in 0..100."""
-    height, width = lightness.shape[:2]
-    copy = cv2.resize(lightness, render_size(height, width, model.native_size)[::-1], interpolation=cv2.INTER_AREA)
-    ab = model.colorize(copy[None, ..., None])[0].numpy()
-    return cv2.resize(ab, (width, height), interpolation=cv2.INTER_CUBIC)
+def predict_ab(model, pixels):
+    """The ab, float32 [height, width, 2], that a model paints on a photo; see `colorize_photo`."""
+    small = reduced_lightness(pixels, model.native_size)
+    ab = np.asarray(model.colorize(small[None])[0])
+    lightness = lightness_from_rgb(tf.constant(as_color(pixels)))
+    return guided_ab(Enlargement(ab, small, *pixels.shape[:2]).rows(0, pixels.shape[0]), lightness).numpy()
+
+
+def reduced_lightness(pixels, size):
+    """The L that a network sees of a photo, float32 [height, width, 1]; see `render_size`."""
+    copy = cv2.resize(to_gray(pixels), render_size(*pixels.shape[:2], size)[::-1], interpolation=cv2.INTER_AREA)
+    return lightness_from_rgb(tf.constant(as_color(copy))).numpy()
 
 
 def render_size(height, width, size):
@@ -45,13 +57,94 @@ def render_size(height, width, size):
     return tuple(max(1, round(side * scale / GRID)) * GRID for side in (height, width))
 
 
-@tf.function(reduce_retracing=True)
+def as_color(pixels):
+    """Pixels with three channels."""
+    return np.repeat(pixels[..., None], 3, axis=-1) if pixels.ndim == 2 else np.ascontiguousarray(pixels)
+
+
+class Enlargement:
+    """A network's ab on its way to a photo's size, any rows of it.
+
+    Bicubic interpolation of ab, sharpened so that reducing it again gives the network's ab, and a guided term (after
+    the guided filter of He et al. 2010): near each of the network's pixels, ab is fitted as a linear function of L,
+    and what the photo's L has in detail beyond the interpolated L moves ab along that line, damped by GAIN.
+
+    Args:
+        ab: What the network painted, float32 [small height, small width, 2].
+        lightness: What it saw, float32 [small height, small width, 1].
+        height, width: The photo's.
+    """
+
+    def __init__(self, ab, lightness, height, width):
+        channels = np.concatenate([sharpen(ab), GAIN * slopes(ab, lightness), lightness], axis=-1)
+        self._down = interpolation(ab.shape[0], height)
+        self._wide = np.einsum("wv,hvc->hwc", interpolation(ab.shape[1], width), channels, optimize=True)
+
+    def rows(self, start, stop):
+        """ab, its slope and the interpolated L, see `guided_ab`: float32 [stop - start, width, 5]."""
+        weights = self._down[start:stop]
+        used = np.flatnonzero(weights.any(axis=0))
+        near = slice(used[0], used[-1] + 1)
+        return np.tensordot(weights[:, near], self._wide[near], axes=1)
+
+
+def guided_ab(enlarged, lightness):
+    """ab, [..., 2], of an `Enlargement`'s values, [..., 5], and the photo's L, [..., 1]."""
+    return enlarged[..., :2] + enlarged[..., 2:4] * (lightness - enlarged[..., 4:])
+
+
+def sharpen(ab, scale=4):
+    """ab such that enlarging and then reducing it gives about the ab given: float32 [height, width, 2]."""
+    height, width = ab.shape[:2]
+    enlarged = cv2.resize(ab, (width * scale, height * scale), interpolation=cv2.INTER_CUBIC)
+    return 2 * ab - cv2.resize(enlarged, (width, height), interpolation=cv2.INTER_AREA)
+
+
+def slopes(ab, lightness):
+    """How ab changes with L around each pixel, from a ridge regression over its 3x3 neighbourhood: like `ab`."""
+
+    def mean(values):
+        return cv2.blur(values, (3, 3), borderType=cv2.BORDER_REFLECT).reshape(*ab.shape[:2], -1)
+
+    covariance = mean(ab * lightness) - mean(ab) * mean(lightness)
+    variance = mean(lightness**2) - mean(lightness) ** 2
+    return covariance / (variance + RIDGE)
+
+
+def interpolation(size, target):
+    """OpenCV's bicubic interpolation along one axis as a matrix: float32 [target, size]."""
+    return cv2.resize(np.eye(size, dtype=np.float32), (size, target), interpolation=cv2.INTER_CUBIC)
+
+
+def paint(pixels, enlargement):
+    """A photo's lightness joined with ab: pixels as for `colorize_photo`, and an `Enlargement` to their size."""
+    # Blue comes first in memory, as OpenCV writes it.
+    result = np.empty((*pixels.shape[:2], 3), pixels.dtype)[..., ::-1]
+    for rows in strips(*pixels.shape[:2]):
+        strip = as_color(pixels[rows])
+        enlarged = enlargement.rows(rows.start, rows.stop)
+        result[rows] = in_chunks(_paint, strip.reshape(-1, 3), enlarged.reshape(-1, 5)).reshape(strip.shape)
+    return result
+
+
+@tf.function(jit_compile=True)
+def _paint(pixels, enlarged):
+    lightness = lightness_from_rgb(pixels)
+    return encode(lightness, guided_ab(enlarged, lightness), pixels.dtype)
+
+
+@tf.function(jit_compile=True, reduce_retracing=True)
 def join(lightness, ab):
     """sRGB, uint8 [..., 3], of L in 0..100 [..., 1] and ab [..., 2]; chroma outside sRGB shrinks until it fits."""
+    return encode(lightness, ab, tf.uint8)
+
+
+def encode(lightness, ab, dtype):
+    """sRGB as whole numbers of a type; see `join`."""
     rgb = lab_to_rgb(fit_chroma(tf.concat([lightness, ab], axis=-1)))
-    return tf.cast(tf.round(rgb * 255), tf.uint8)
+    return tf.cast(tf.round(rgb * dtype.max), dtype)
 
 
 def side_by_side(*photos):
-    """Photos of one height in a row, gray [height, width] ones too: uint8 [height, sum of widths, 3]."""
+    """Photos of one height and type in a row, gray [height, width] ones too: [height, sum of widths, 3]."""
     return np.concatenate([np.broadcast_to(np.atleast_3d(photo), (*photo.shape[:2], 3)) for photo in photos], axis=1)

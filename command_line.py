@@ -63,9 +63,12 @@ def describe_run():
     return {"command": command, "versions": {"python": sys.version.split()[0], **versions}}
 
 
-def finish(summary, failures):
-    """Ends a script: prints a summary, and each failure as a line on stderr; exits with 1 if there is one, else 0."""
+def finish(summary, failures, notes=()):
+    """Ends a script: prints a summary, then notes and failures, a line each, on stderr.
+
+    The script's status is 1 if there is a failure, else 0.
+    """
     print(summary)
-    for failure in failures:
-        print(failure, file=sys.stderr)
+    for line in [*notes, *failures]:
+        print(line, file=sys.stderr)
     sys.exit(1 if failures else 0)

@@ -30,7 +30,7 @@ from colorize import join, predict_ab
 from data.pairs import lab_pair
 from data.photos import cut, find_photos, scale_to_cover
 from fid import Inception, frechet_distance
-from files import PhotoError, read_photo
+from images import PhotoError, read_photo
 from models.precision import choose_policy
 from models.zhang import ab_bins, class_weights, nearest_bins
 from scores import Scores, format_differences, format_means
@@ -74,13 +74,13 @@ def make_painters(colorizers, mean_colors, colorize):
     Args:
         colorizers: {name: colorizer}.
         mean_colors: {name: ab}, colours to paint everywhere.
-        colorize: Function from a colorizer and a batch of L to ab.
+        colorize: Function from a colorizer and a `Truth` to ab.
     """
     painters = {"photo": lambda truth: truth.ab, "gray": lambda truth: np.zeros_like(truth.ab)}
     for name, ab in mean_colors.items():
         painters[name] = lambda truth, ab=ab: np.broadcast_to(np.float32(ab), truth.ab.shape)
     for name, colorizer in colorizers.items():
-        painters[name] = lambda truth, colorizer=colorizer: np.asarray(colorize(colorizer, truth.lightness))
+        painters[name] = lambda truth, colorizer=colorizer: np.asarray(colorize(colorizer, truth))
     return painters
 
 
@@ -213,11 +213,11 @@ def evaluate(colorizers, mean_colors, paths, options):
     paths, failures, histogram = survey(paths, options.crop)
     if not paths:
         return None, failures
-    painters = make_painters(colorizers, mean_colors, lambda model, lightness: model.colorize(lightness))
+    painters = make_painters(colorizers, mean_colors, lambda model, truth: model.colorize(truth.lightness))
     values = score_crops(painters, paths, options.crop, options.saturation_factor, histogram)
     if options.boundaries:
         full_size = make_painters(
-            colorizers, mean_colors, lambda model, lightness: predict_ab(model, lightness[0])[None]
+            colorizers, mean_colors, lambda model, truth: predict_ab(model, truth.photos[0])[None]
         )
         for name, figures in score_boundaries(full_size, paths, options.boundaries).items():
             values[name] |= figures

@@ -32,7 +32,8 @@ from configs import DOCS, SAMPLES
 from data.photos import cut, find_photos
 from diagrams import DIAGRAMS, draw_diagram
 from errors import UserError
-from files import is_photo, read_photo
+from files import is_photo
+from images import read_photo
 from models.precision import choose_policy
 from utils import to_gray
 

@@ -6,7 +6,7 @@ Results have the names, sizes and formats of the photos; those of a folder keep 
 turned gray first. Photos are never overwritten.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -18,10 +18,14 @@ if __name__ == "__main__":
 import keras
 import tyro
 
+import images
 import models
+from batching import Batcher
 from colorize import colorize_photo, side_by_side
 from configs import OUTPUTS, SAMPLES
-from files import plan_jobs, process_files
+from errors import UserError
+from files import PHOTO_SUFFIXES
+from jobs import plan_jobs, process_photos
 from models.precision import choose_policy
 from utils import to_gray
 
@@ -36,32 +40,66 @@ class Options:
     """Folder for the results."""
     model: str = "scenes"
     """A trained model: a name (a run of yours or weights that ship), a run's folder, or a .keras file."""
+    saturation: float = 1.0
+    """Factor on the strength of the colours."""
     temperature: float | None = None
     """Of the annealed mean, for models of Zhang et al.: from 0, vivid and blotchy, to 1, dull. Default: 0.38."""
+    render_size: int | None = None
+    """Shorter side in pixels of the copy that the network sees. Default: the size it was trained at."""
     compare: bool = False
     """Put the gray photo beside the result."""
+    format: str | None = None
+    """Format of the results: jpg, png, webp, tif ... Default: that of each photo."""
+    quality: int = 95
+    """Of JPEG, WebP and AVIF files, 1 to 100."""
+    skip_existing: bool = False
+    """Leave out photos whose result is there already."""
+    max_megapixels: float = images.MAX_MEGAPIXELS
+    """Refuse larger photos."""
 
 
-def main():
-    options = parse(Options, "test.py", "[PHOTO|FOLDER ...] [options]")
-    keras.config.set_dtype_policy(choose_policy())
-    path = models.find(options.model)
-    model = models.load(path)
+def check(options):
+    """Raises UserError for values that no photo could be done with."""
+    if options.format and f".{options.format.lower()}" not in PHOTO_SUFFIXES - images.COLORLESS.keys():
+        known = ", ".join(sorted(suffix[1:] for suffix in PHOTO_SUFFIXES - images.COLORLESS.keys()))
+        raise UserError(f"--format {options.format}: use one of {known}")
+    if not 1 <= options.quality <= 100:
+        raise UserError(f"--quality {options.quality}: use 1 to 100")
+    if options.render_size is not None and options.render_size < 8:
+        raise UserError(f"--render-size {options.render_size}: use at least 8")
+    if options.saturation < 0:
+        raise UserError(f"--saturation {options.saturation:g}: use 0 or more")
+
+
+def load_model(options):
+    """The model asked for, for many threads."""
+    model = models.load(options.model)
     if options.temperature is not None:
         if not hasattr(model, "temperature"):
             raise models.ModelError(f"{options.model}: --temperature is for models of Zhang et al., which this is not")
         model.temperature = options.temperature
+    return Batcher(model)
+
+
+def main():
+    options = parse(Options, "test.py", "[PHOTO|FOLDER ...] [options]")
+    check(options)
+    keras.config.set_dtype_policy(choose_policy())
+    model = load_model(options)
 
     def colorize(photo):
-        result = colorize_photo(model, photo)
-        return side_by_side(to_gray(photo), result) if options.compare else result
+        result = colorize_photo(model, photo.pixels, options.render_size, options.saturation)
+        if not options.compare:
+            return replace(photo, pixels=result)
+        return replace(photo, pixels=side_by_side(to_gray(photo.pixels), result), alpha=None)
 
-    jobs, missing = plan_jobs(options.photos, options.output)
-    failed = process_files(jobs, colorize)
-    finish(
-        f"{len(jobs) - len(failed)} of {len(jobs)} photos colorized with {path}, in {options.output}", missing + failed
-    )
+    jobs, missing = plan_jobs(options.photos, options.output, f".{options.format}" if options.format else None)
+    todo = [job for job in jobs if not (options.skip_existing and job[1].exists())]
+    outcome = process_photos(todo, colorize, options.max_megapixels, options.quality)
+    skipped = f", {len(jobs) - len(todo)} skipped" if options.skip_existing else ""
+    summary = f"{outcome.done} of {len(jobs)} photos colorized{skipped}, with {models.find(options.model)}"
+    finish(f"{summary}, in {options.output}", missing + outcome.failures, outcome.losses)
 
 
 if __name__ == "__main__":
-    run(main, interrupted="interrupted; the results so far are whole")
+    run(main, interrupted="interrupted; the results so far are whole, and --skip-existing goes on")

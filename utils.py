@@ -10,7 +10,8 @@ Run as a script, this file turns colour photos gray:
 Gray is the neutral of equal L. Results have the names, sizes and formats of the photos.
 """
 
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -23,7 +24,7 @@ import numpy as np
 import tensorflow as tf
 import tyro
 
-from files import plan_jobs, process_files
+from jobs import plan_jobs, process_photos
 
 # Linear sRGB to CIE XYZ and the white point, as in skimage.color.colorconv.
 XYZ_FROM_RGB = np.array(
@@ -33,7 +34,12 @@ WHITE = np.array([0.95047, 1.0, 1.08883])
 # Weights of skimage.color.rgb2gray (Rec. 709 luma).
 GRAY_WEIGHTS = np.array([0.2125, 0.7154, 0.0721])
 
+# Pixels that compiled functions take at a time: code is compiled for one size, and small photos have a smaller one.
+CHUNKS = (1 << 15, 1 << 18)
+
 _SMALLEST = np.finfo(np.float32).tiny
+# Threads that meet a function for the first time would each trace it.
+_tracing = threading.Lock()
 
 
 def _power(base, exponent):
@@ -50,11 +56,11 @@ def _encode_srgb(linear):
 
 
 def linear_rgb(rgb):
-    """Linear light in 0..1 (float32) of sRGB values: uint8, or floats in 0..1. Any shape."""
+    """Linear light in 0..1 (float32) of sRGB values: uint8, uint16, or floats in 0..1. Any shape."""
     if rgb.dtype == tf.uint8:
         table = _decode_srgb(tf.range(256, dtype=tf.float32) / 255)
         return tf.gather(table, tf.cast(rgb, tf.int32))
-    return _decode_srgb(rgb)
+    return _decode_srgb(tf.cast(rgb, tf.float32) / 65535 if rgb.dtype == tf.uint16 else rgb)
 
 
 def _lab_curve(ratio):
@@ -111,18 +117,17 @@ def fit_chroma(lab, tolerance=1e-5, halvings=16):
     """
     lab = tf.convert_to_tensor(lab)
 
-    def fits(colors):
-        rgb = lab_to_linear_rgb(colors)
-        return tf.reduce_all((rgb >= -tolerance) & (rgb <= 1 + tolerance), axis=-1)
+    def fits(factor):
+        rgb = lab_to_linear_rgb(scale_chroma(lab, factor))
+        return tf.reduce_all((rgb >= -tolerance) & (rgb <= 1 + tolerance), axis=-1, keepdims=True)
 
-    outside = tf.where(~fits(lab))
-    stray = tf.gather_nd(lab, outside)
-    low, high = tf.zeros_like(stray[:, :1]), tf.ones_like(stray[:, :1])
-    for _ in range(halvings):
-        middle = (low + high) / 2
-        inside = fits(scale_chroma(stray, middle))[:, None]
-        low, high = tf.where(inside, middle, low), tf.where(inside, high, middle)
-    return tf.tensor_scatter_nd_update(lab, outside, scale_chroma(stray, low))
+    factor = tf.cast(fits(1.0), tf.float32)
+    step = tf.constant(1.0)
+    for _ in tf.range(halvings):
+        step = step / 2
+        larger = tf.minimum(factor + step, 1)
+        factor = tf.where(fits(larger), larger, factor)
+    return scale_chroma(lab, factor)
 
 
 def scale_chroma(lab, factor):
@@ -162,10 +167,57 @@ def saturate(rgb, factor):
     return value - stretch * (value - rgb)
 
 
-def to_gray(photo):
-    """Turns a photo gray: uint8 [height, width], the neutral of equal L, of sRGB uint8 [height, width, 3]."""
-    neutral = neutral_from_lightness(lightness_from_rgb(tf.constant(photo)))
-    return tf.cast(tf.round(neutral[..., 0] * 255), tf.uint8).numpy()
+def to_gray(pixels):
+    """Turns a photo gray, each pixel into the neutral of equal L.
+
+    Args:
+        pixels: sRGB, uint8 or uint16, [height, width, 3], or [height, width], which stay what they are.
+
+    Returns:
+        The same type, [height, width].
+    """
+    if pixels.ndim == 2:
+        return pixels
+    result = np.empty(pixels.shape[:2], pixels.dtype)
+    for rows in strips(*result.shape):
+        result[rows] = in_chunks(_neutral, pixels[rows].reshape(-1, 3)).reshape(result[rows].shape)
+    return result
+
+
+@tf.function(jit_compile=True)
+def _neutral(rgb):
+    neutral = neutral_from_lightness(lightness_from_rgb(rgb))
+    return tf.cast(tf.round(neutral * rgb.dtype.max), rgb.dtype)
+
+
+def strips(height, width):
+    """Slices of rows that go through a photo a few hundred thousand pixels at a time, so that memory is bounded."""
+    step = max(1, CHUNKS[-1] // width)
+    return [slice(top, min(top + step, height)) for top in range(0, height, step)]
+
+
+def in_chunks(function, *values):
+    """Calls a compiled function of pixels on chunks of fixed size, the last one padded. For any thread.
+
+    Args:
+        function: A tf.function from tensors [chunk, channels] to a tensor [chunk, channels].
+        values: Arrays [count, channels].
+
+    Returns:
+        The results of all pixels, [count, channels].
+    """
+    count = len(values[0])
+    chunk = next((size for size in CHUNKS if size >= count), CHUNKS[-1])
+    with _tracing:
+        compiled = function.get_concrete_function(
+            *(tf.TensorSpec((chunk, value.shape[1]), value.dtype) for value in values)
+        )
+    results = []
+    for start in range(0, count, chunk):
+        parts = [value[start : start + chunk] for value in values]
+        padding = ((0, chunk - len(parts[0])), (0, 0))
+        results.append(compiled(*(tf.constant(np.pad(part, padding)) for part in parts)).numpy()[: len(parts[0])])
+    return np.concatenate(results)
 
 
 @dataclass(frozen=True)
@@ -181,8 +233,9 @@ class Options:
 def main():
     options = parse(Options, "utils.py", "PHOTO|FOLDER ... --output DIR")
     jobs, missing = plan_jobs(options.photos, options.output)
-    failed = process_files(jobs, to_gray)
-    finish(f"{len(jobs) - len(failed)} of {len(jobs)} photos turned gray, in {options.output}", missing + failed)
+    outcome = process_photos(jobs, lambda photo: replace(photo, pixels=to_gray(photo.pixels)))
+    summary = f"{outcome.done} of {len(jobs)} photos turned gray, in {options.output}"
+    finish(summary, missing + outcome.failures, outcome.losses)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 
 from errors import UserError
-from files import PHOTO_SUFFIXES, PhotoError, is_photo, read_photo
+from files import PHOTO_SUFFIXES, is_photo
+from images import PhotoError, read_photo
 
 MAX_ELONGATION = 8
 # A photo's shorter side is at most this much larger than the crop, so that a crop shows a scene and not a detail.

@@ -14,7 +14,7 @@ import models
 from configs import SAMPLES, WEIGHTS
 from data.photos import cut, scale_to_cover
 from evaluate import find_mean_colors
-from files import read_photo, write_photo
+from images import read_photo, write_photo
 from utils import lightness_from_rgb
 
 

@@ -7,7 +7,7 @@ from test_scripts import run
 
 from configs import SAMPLES
 from figures import COLUMNS, detail, in_rows, pad, read_history
-from files import write_photo
+from images import write_photo
 
 
 def test_compare_shows_each_photo_with_each_model(tmp_path, model_file, photos):

@@ -6,7 +6,7 @@ from skimage import color
 
 from data.pairs import TrainingOrder, mean_ab, training_pairs, validation_pairs
 from data.photos import PhotoStore, find_photos
-from files import write_photo
+from images import write_photo
 
 
 @pytest.fixture

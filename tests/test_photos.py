@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from data.photos import DatasetError, PhotoStore, cut, find_photos, scale_to_cover, split_photos
-from files import write_photo
+from images import write_photo
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from conftest import ROOT
 from skimage import color
 
 from configs import SAMPLES
-from files import read_photo, write_photo
+from images import read_photo, write_photo
 
 
 def run(*command, **options):

@@ -20,7 +20,7 @@ import models
 from callbacks import Checkpoints, TrainingError
 from configs import EXPERIMENTS, SAMPLES
 from data.photos import DatasetError
-from files import write_photo
+from images import write_photo
 from models import precision
 from train import make_optimizer, train
 

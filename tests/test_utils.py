@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from skimage import color
 
 import utils
+from colorize import join
 
 # Every fifth value of each channel, and so the corners, edges and the gray axis of the RGB cube.
 CUBE = np.stack(np.meshgrid(*[np.arange(0, 256, 5, np.uint8)] * 3), axis=-1)
@@ -79,3 +80,20 @@ def test_fit_chroma_takes_no_more_than_needed():
     assert (np.abs(fitted[:, 1:]).sum(axis=1) > 5).all()
     rgb = utils.lab_to_linear_rgb(utils.scale_chroma(tf.constant(fitted), 1.01)).numpy()
     assert ((rgb.min(axis=1) < 0) | (rgb.max(axis=1) > 1)).all()
+
+
+def test_any_colour_on_a_gray_keeps_its_lightness():
+    random = np.random.default_rng(0)
+    gray = np.repeat(random.integers(0, 256, (20000, 1)), 3, axis=1).astype(np.uint8)
+    lightness = color.rgb2lab(gray)[..., :1].astype(np.float32)
+    ab = random.uniform(-128, 128, (20000, 2)).astype(np.float32)
+
+    # Before rounding: scikit-image's own linear RGB of what was fitted, and its L after clipping.
+    fitted = utils.fit_chroma(np.concatenate([lightness, ab], axis=-1)).numpy().astype(np.float64)
+    linear = utils.lab_to_linear_rgb(fitted.astype(np.float32)).numpy()
+    assert linear.min() > -1e-4 and linear.max() < 1 + 1e-4
+    np.testing.assert_allclose(color.rgb2lab(utils.lab_to_rgb(fitted.astype(np.float32)))[:, :1], lightness, atol=0.01)
+
+    painted = join(lightness, ab).numpy()
+    np.testing.assert_allclose(color.rgb2lab(painted)[:, :1], lightness, atol=0.3)
+    assert np.abs(utils.to_gray(painted[None])[0].astype(int) - gray[:, 0]).max() <= 1

@@ -1,0 +1,52 @@
+"""Puts what several threads ask of a network at the same time into batches."""
+
+import queue
+import threading
+from concurrent.futures import Future
+
+import numpy as np
+
+# Photos a batch at most.
+LARGEST = 16
+
+
+class Batcher:
+    """A colorizer that many threads can share: calls that wait while the network is busy go through it together.
+
+    Args:
+        model: A colorizer, see models/colorizer.py.
+    """
+
+    def __init__(self, model):
+        self.native_size = model.native_size
+        self._model = model
+        self._waiting = queue.SimpleQueue()
+        threading.Thread(target=self._work, daemon=True).start()
+
+    def colorize(self, lightness):
+        """See `models.colorizer.Colorizer.colorize`; returns a NumPy array. Called from any thread."""
+        future = Future()
+        self._waiting.put((lightness, future))
+        return future.result()
+
+    def _work(self):
+        while True:
+            calls = [self._waiting.get()]
+            while not self._waiting.empty():
+                calls.append(self._waiting.get())
+            for shape in dict.fromkeys(np.shape(lightness)[1:] for lightness, _ in calls):
+                alike = [call for call in calls if np.shape(call[0])[1:] == shape]
+                for start in range(0, len(alike), LARGEST):
+                    self._run(alike[start : start + LARGEST])
+
+    def _run(self, calls):
+        photos = [len(lightness) for lightness, _ in calls]
+        try:
+            batch = np.concatenate([lightness for lightness, _ in calls])
+            results = np.split(np.asarray(self._model.colorize(batch)), np.cumsum(photos)[:-1])
+        except Exception as error:  # Whatever it is, it belongs to those who asked, and the thread goes on.
+            for _, future in calls:
+                future.set_exception(error)
+            return
+        for (_, future), result in zip(calls, results, strict=True):
+            future.set_result(result)

@@ -1,0 +1,133 @@
+"""Photo in, photo out: sizes, depths, strips, and colour edges at full size."""
+
+import cv2
+import numpy as np
+import pytest
+from skimage import color
+
+import colorize
+import utils
+from colorize import Enlargement, colorize_photo, interpolation, predict_ab, reduced_lightness, render_size, sharpen
+from configs import SAMPLES
+from images import read_photo
+from utils import to_gray
+
+
+class Painter:
+    """Stands for a network: colours by lightness, strongly, and smoothly over the picture."""
+
+    native_size = 32
+
+    def colorize(self, lightness):
+        across = np.linspace(-60, 60, lightness.shape[2], dtype=np.float32)[None, None, :, None]
+        return np.concatenate([across + 0 * lightness, lightness - 50], axis=-1)
+
+
+@pytest.fixture
+def gray(photos):
+    return to_gray(photos[0])
+
+
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+@pytest.mark.parametrize("colored", [False, True])
+def test_lightness_is_the_photos_own(photos, depth, colored):
+    largest = np.iinfo(depth).max
+    photo = (photos[0].astype(np.uint32) * (largest // 255)).astype(depth)
+    pixels = photo if colored else to_gray(photo)
+    result = colorize_photo(Painter(), pixels)
+    assert result.shape == photo.shape and result.dtype == depth
+    labs = [color.rgb2lab(np.atleast_3d(values) / largest * np.ones(3)) for values in (pixels, result)]
+    tolerance = 0.3 if depth == np.uint8 else 0.02
+    np.testing.assert_allclose(labs[1][..., 0], labs[0][..., 0], atol=tolerance)
+    assert np.abs(labs[1][..., 1:]).mean() > 10
+    neutral = (color.lab2rgb(labs[1] * [1, 0, 0])[..., 0] * largest).round()
+    expected = pixels if not colored else to_gray(pixels)
+    assert np.abs(neutral - expected).max() <= (1 if depth == np.uint8 else 20)
+
+
+def test_strips_and_chunks_make_no_difference(gray, monkeypatch):
+    whole = colorize_photo(Painter(), gray)
+    monkeypatch.setattr(utils, "CHUNKS", (100, 1000))
+    np.testing.assert_array_equal(colorize_photo(Painter(), gray), whole)
+    np.testing.assert_array_equal(to_gray(whole), to_gray(np.ascontiguousarray(whole)))
+
+
+def test_saturation_scales_the_chroma(gray):
+    flat = np.full_like(gray, 119)
+    chroma = []
+    for saturation in (0, 0.1, 0.2):
+        lab = color.rgb2lab(colorize_photo(Painter(), flat, saturation=saturation))
+        chroma.append(np.linalg.norm(lab[..., 1:], axis=-1).mean())
+    assert chroma[0] < 0.1 and abs(chroma[2] / chroma[1] - 2) < 0.05
+
+
+def test_render_size_is_what_the_network_sees(gray):
+    sizes = []
+
+    class Watching(Painter):
+        def colorize(self, lightness):
+            sizes.append(lightness.shape)
+            return super().colorize(lightness)
+
+    colorize_photo(Watching(), gray)
+    colorize_photo(Watching(), gray, render_size=64)
+    assert sizes == [(1, 32, 40, 1), (1, 64, 88, 1)]
+    assert render_size(10, 10000, 128) == (8, 1024)
+
+
+def test_colour_of_the_input_makes_no_difference(photos):
+    """Pixels of equal L and opposite colours are the same to the network, also where they are averaged."""
+    lab = np.full((64, 64, 3), 50.0)
+    lab[::2, :, 1:], lab[1::2, :, 1:] = (40, 30), (-40, 30)
+    colored = (color.lab2rgb(lab) * 255).round().astype(np.uint8)
+    np.testing.assert_allclose(reduced_lightness(colored, 32), 50, atol=0.3)
+
+
+def test_interpolation_is_that_of_opencv(photos):
+    values = photos[0][..., 0].astype(np.float32)
+    down, right = interpolation(96, 250), interpolation(128, 301)
+    expected = cv2.resize(values, (301, 250), interpolation=cv2.INTER_CUBIC)
+    np.testing.assert_allclose(down @ values @ right.T, expected, atol=0.01)
+
+
+def test_sharpened_colours_reduce_to_themselves(photos):
+    ab = color.rgb2lab(photos[0])[..., 1:].astype(np.float32)
+
+    def there_and_back(values):
+        enlarged = cv2.resize(values, None, fx=6, fy=6, interpolation=cv2.INTER_CUBIC)
+        return np.abs(cv2.resize(enlarged, (128, 96), interpolation=cv2.INTER_AREA) - ab).mean()
+
+    assert there_and_back(sharpen(ab)) < there_and_back(ab) / 2
+
+
+@pytest.mark.parametrize("factor", [2.5, 6])
+def test_colour_edges_are_better_than_interpolated(factor):
+    """On the sample photos' own ab, reduced and brought back, also near strong edges of it."""
+    errors = []
+    for name in ("mountain-lake.jpg", "castle-forest.jpg", "great-wall-hills.jpg", "city-sunset.jpg"):
+        photo = read_photo(SAMPLES / name)
+        lab = color.rgb2lab(photo).astype(np.float32)
+        height, width = photo.shape[:2]
+        size = round(width / factor), round(height / factor)
+        ab = cv2.resize(lab[..., 1:], size, interpolation=cv2.INTER_AREA)
+        lightness = cv2.resize(lab[..., 0], size, interpolation=cv2.INTER_AREA)[..., None]
+        rows = Enlargement(ab, lightness, height, width).rows(0, height)
+        ways = [colorize.guided_ab(rows, lab[..., :1])]
+        ways += [cv2.resize(ab, (width, height), interpolation=way) for way in (cv2.INTER_LINEAR, cv2.INTER_CUBIC)]
+        distances = np.linalg.norm(np.stack(ways) - lab[..., 1:], axis=-1)
+        edge = np.linalg.norm(lab[1:, 1:, 1:] - lab[:-1, :-1, 1:], axis=-1)
+        edge = edge > np.quantile(edge, 0.95)
+        errors.append([[distance.mean(), distance[1:, 1:][edge].mean()] for distance in distances])
+    guided, bilinear, bicubic = np.mean(errors, axis=0)
+    assert (guided < bilinear).all() and (guided < bicubic).all()
+
+
+def test_predicted_ab_is_what_is_painted(gray):
+    class Pale(Painter):
+        def colorize(self, lightness):
+            return super().colorize(lightness) / 10
+
+    painted = color.rgb2lab(colorize_photo(Pale(), gray))[..., 1:]
+    lightness = color.rgb2lab(np.repeat(gray[..., None], 3, axis=-1))[..., 0]
+    inside = (lightness > 20) & (lightness < 90)
+    np.testing.assert_allclose(painted[inside], predict_ab(Pale(), gray)[inside], atol=1)

@@ -1,0 +1,239 @@
+"""Photo files: every format and depth by a round trip, and what cannot be read or written."""
+
+import errno
+import io
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image, ImageCms
+
+import images
+from images import Photo, PhotoError, read, read_photo, write, write_photo
+
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+@pytest.fixture
+def photo(photos):
+    return photos[0]
+
+
+@pytest.fixture
+def deep(photo):
+    """The photo in 16 bits, with values that 8 bits do not have."""
+    noise = np.random.default_rng(0).integers(0, 257, photo.shape)
+    return np.minimum(photo.astype(np.uint32) * 257 + noise, 65535).astype(np.uint16)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif", ".ppm", ".ras", ".dib"])
+def test_lossless_round_trip(tmp_path, photo, suffix):
+    path = tmp_path / f"kept in Ünï 写真{suffix}"
+    assert write(path, Photo(photo)) == []
+    np.testing.assert_array_equal(read_photo(path), photo)
+    np.testing.assert_array_equal(read(path).pixels, photo)
+    if suffix != ".dib":
+        np.testing.assert_array_equal(np.asarray(Image.open(path)), photo)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".JPEG", ".webp", ".jp2", ".avif"])
+def test_lossy_round_trip(tmp_path, photo, suffix):
+    write_photo(tmp_path / f"a{suffix}", photo)
+    assert np.abs(read(tmp_path / f"a{suffix}").pixels.astype(int) - photo).mean() < 4
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".tiff", ".ppm", ".jp2"])
+def test_sixteen_bits_are_kept_where_the_format_can(tmp_path, deep, suffix):
+    assert write(tmp_path / f"a{suffix}", Photo(deep)) == []
+    kept = read(tmp_path / f"a{suffix}").pixels
+    assert kept.dtype == np.uint16
+    # JPEG 2000 loses some, as JPEG does, but far less than a step of 8 bits, which is 257.
+    assert np.abs(kept.astype(int) - deep).mean() <= (100 if suffix == ".jp2" else 0)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".webp", ".bmp"])
+def test_what_the_format_cannot_hold_is_said(tmp_path, deep, suffix):
+    losses = write(tmp_path / f"a{suffix}", Photo(deep, alpha=deep[..., 0]))
+    assert any("16 bits reduced to 8" in loss for loss in losses)
+    assert any("transparency dropped" in loss for loss in losses) == (suffix != ".webp")
+    kept = read(tmp_path / f"a{suffix}").pixels
+    assert kept.dtype == np.uint8 and np.abs(kept - deep / 257).mean() < 4
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".webp", ".avif"])
+@pytest.mark.parametrize("gray", [False, True])
+def test_transparency_is_kept(tmp_path, photo, suffix, gray):
+    alpha = np.linspace(0, 255, photo[..., 0].size).reshape(photo.shape[:2]).astype(np.uint8)
+    pixels = photo[..., 1] if gray else photo
+    assert write(tmp_path / f"a{suffix}", Photo(pixels, alpha=alpha)) == []
+    kept = read(tmp_path / f"a{suffix}")
+    assert np.abs(kept.alpha.astype(int) - alpha).max() <= (3 if suffix == ".avif" else 0)
+    visible = alpha > 0  # WebP forgets the colour of what cannot be seen.
+    expected = np.broadcast_to(np.atleast_3d(pixels), photo.shape).astype(int)
+    found = np.broadcast_to(np.atleast_3d(kept.pixels), photo.shape)
+    assert np.abs(found - expected)[visible].mean() < 4
+
+
+def test_sixteen_bits_with_transparency(tmp_path, deep):
+    for suffix in (".png", ".tif"):
+        write(tmp_path / f"a{suffix}", Photo(deep, alpha=deep[..., 2]))
+        kept = read(tmp_path / f"a{suffix}")
+        np.testing.assert_array_equal(kept.pixels, deep)
+        np.testing.assert_array_equal(kept.alpha, deep[..., 2])
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg"])
+def test_gray_files_stay_gray(tmp_path, photo, suffix):
+    write_photo(tmp_path / f"gray{suffix}", photo[..., 0])
+    assert Image.open(tmp_path / f"gray{suffix}").mode == "L"
+    assert read(tmp_path / f"gray{suffix}").pixels.shape == photo.shape[:2]
+    assert read_photo(tmp_path / f"gray{suffix}").shape == photo.shape
+
+
+@pytest.mark.parametrize(
+    ("mode", "suffix", "tolerance"),
+    [("L", ".png", 0), ("P", ".png", 0), ("RGBA", ".png", 0), ("CMYK", ".jpg", 6), ("1", ".png", 0), ("LA", ".png", 0)],
+)
+def test_every_kind_of_pixel_is_read_as_rgb(tmp_path, photo, mode, suffix, tolerance):
+    image = Image.fromarray(photo).convert(mode)
+    image.save(tmp_path / f"a{suffix}", **({"quality": 95} if suffix == ".jpg" else {}))
+    expected = np.asarray(image.convert("RGB"), int)
+    assert np.abs(read_photo(tmp_path / f"a{suffix}") - expected).mean() <= tolerance
+    pixels = np.broadcast_to(np.atleast_3d(read(tmp_path / f"a{suffix}").pixels), photo.shape)
+    assert np.abs(pixels - expected).mean() <= tolerance
+
+
+def test_sixteen_bits_are_reduced_for_training(tmp_path, photo):
+    cv2.imwrite(str(tmp_path / "deep.png"), photo[..., ::-1].astype(np.uint16) * 257)
+    np.testing.assert_array_equal(read_photo(tmp_path / "deep.png"), photo)
+
+
+def test_float_pixels_are_refused(tmp_path, photo):
+    tifffile.imwrite(tmp_path / "a.tif", photo.astype(np.float32))
+    with pytest.raises(PhotoError, match="float32"):
+        read(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_is_applied(tmp_path, photo, suffix, orientation):
+    """Against Pillow, which knows what each orientation means."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    exif[271] = "Maker"
+    lossless = {"lossless": True} if suffix == ".webp" else {"quality": 95} if suffix == ".jpg" else {}
+    Image.fromarray(photo).save(tmp_path / f"turned{suffix}", exif=exif, **lossless)
+    with Image.open(tmp_path / f"turned{suffix}") as image:
+        assert image.getexif()[0x0112] == orientation
+    expected = Image.fromarray(photo)
+    turn = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}.get(orientation)
+    expected = np.asarray(expected if turn is None else expected.transpose(Image.Transpose(turn)), int)
+    read_back = read(tmp_path / f"turned{suffix}")
+    for pixels in (read_back.pixels, read_photo(tmp_path / f"turned{suffix}")):
+        assert pixels.shape == expected.shape and np.abs(pixels - expected).mean() < 4
+    write(tmp_path / "again.png", read_back)
+    with Image.open(tmp_path / "again.png") as image:
+        assert image.getexif().get(0x0112, 1) == 1 and image.getexif()[271] == "Maker"
+
+
+@pytest.mark.parametrize("source", [".jpg", ".png", ".webp", ".tif"])
+@pytest.mark.parametrize("target", [".jpg", ".png", ".webp", ".tif", ".avif"])
+def test_exif_and_profile_are_carried_over(tmp_path, photo, source, target):
+    exif = Image.Exif()
+    exif.update({271: "Maker", 306: "2001:02:03 04:05:06"})
+    Image.fromarray(photo).save(tmp_path / f"a{source}", exif=exif, icc_profile=SRGB)
+    write(tmp_path / f"b{target}", read(tmp_path / f"a{source}"))
+    with Image.open(tmp_path / f"b{target}") as image:
+        assert image.getexif()[271] == "Maker" and image.getexif()[306] == "2001:02:03 04:05:06"
+        assert image.info["icc_profile"] == SRGB
+
+
+@pytest.mark.parametrize("target", [".jpg", ".tif"])
+def test_gray_profile_becomes_srgb_in_colour(tmp_path, photo, target):
+    gray = bytearray(SRGB)
+    gray[16:20] = b"GRAY"
+    write(tmp_path / f"a{target}", Photo(photo, icc=bytes(gray)))
+    write(tmp_path / f"gray{target}", Photo(photo[..., 0], icc=bytes(gray)))
+    with Image.open(tmp_path / f"a{target}") as image:
+        assert image.info["icc_profile"][16:20] == b"RGB "
+    with Image.open(tmp_path / f"gray{target}") as image:
+        assert image.info["icc_profile"] == bytes(gray)
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+def test_damaged_exif_is_no_reason_to_refuse_a_photo(tmp_path, photo):
+    file = io.BytesIO()
+    Image.fromarray(photo).save(file, "JPEG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xffdamaged")
+    (tmp_path / "a.jpg").write_bytes(file.getvalue())
+    write(tmp_path / "b.jpg", read(tmp_path / "a.jpg"))
+    assert read_photo(tmp_path / "b.jpg").shape == photo.shape
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".bmp", ".tif"])
+def test_truncated_files_are_refused(tmp_path, photo, suffix):
+    path = tmp_path / f"cut{suffix}"
+    write_photo(path, photo)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+    for reading in (read, read_photo):
+        with pytest.raises(PhotoError, match="damaged"):
+            reading(path)
+
+
+def test_wrong_extensions_do_not_matter_for_reading(tmp_path, photo):
+    write_photo(tmp_path / "a.png", photo)
+    (tmp_path / "a.png").rename(tmp_path / "a.jpg")
+    np.testing.assert_array_equal(read(tmp_path / "a.jpg").pixels, photo)
+
+
+def test_what_is_no_photo_is_named_with_its_cause(tmp_path):
+    (tmp_path / "empty.jpg").touch()
+    (tmp_path / "text.jpg").write_text("no photo")
+    for name, cause in [("empty.jpg", "empty"), ("text.jpg", "not an image"), ("missing.jpg", "no such file")]:
+        for reading in (read, read_photo):
+            with pytest.raises(PhotoError, match=rf"{name}: .*{cause}"):
+                reading(tmp_path / name)
+    with pytest.raises(PhotoError, match="directory"):
+        read_photo(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "jp2", "ppm"])
+def test_decompression_bombs_are_refused_by_their_header(tmp_path, suffix, monkeypatch):
+    path = tmp_path / f"bomb.{suffix}"
+    write_photo(path, np.zeros((2000, 3000), np.uint8) if suffix != "ppm" else np.zeros((2000, 3000, 3), np.uint8))
+    assert images.megapixels(path) == 6
+    monkeypatch.setattr(cv2, "imdecode", None)  # Nothing is decoded.
+    monkeypatch.setattr(cv2, "imdecodeWithMetadata", None)
+    for reading in (read, read_photo):
+        with pytest.raises(PhotoError, match=r"6 megapixels; the limit is 5 \(--max-megapixels\)"):
+            reading(path, max_megapixels=5)
+
+
+def test_quality_decides_the_size_of_the_file(tmp_path, photo):
+    for suffix in (".jpg", ".webp", ".avif"):
+        for quality in (20, 90):
+            write(tmp_path / f"{quality}{suffix}", Photo(photo), quality)
+        assert (tmp_path / f"20{suffix}").stat().st_size < (tmp_path / f"90{suffix}").stat().st_size / 2
+
+
+def test_unknown_format_is_refused(tmp_path, photo):
+    with pytest.raises(PhotoError, match=r"a\.xyz"):
+        write_photo(tmp_path / "a.xyz", photo)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_full_disk_leaves_the_file_as_it_was(tmp_path, photo, monkeypatch, suffix):
+    path = tmp_path / f"a{suffix}"
+    write_photo(path, photo)
+    before = path.read_bytes()
+
+    def fill_up(self, data):
+        with self.open("wb") as file:
+            file.write(data[:100])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", fill_up)
+    with pytest.raises(PhotoError, match="no space left"):
+        write_photo(path, photo[::-1])
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,167 @@
+"""Runs over many photos: what is read, where results go, and several at a time."""
+
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import jobs
+from batching import Batcher
+from files import is_photo
+from images import read_photo, write_photo
+from jobs import Room, plan_jobs, process_photos
+
+
+def test_jobs_keep_subfolders_and_never_share_a_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = ["album/a.jpg", "album/sub/a.jpg", "other/a.jpg", "album/notes.txt", "album/.hidden.jpg", "out/a.png"]
+    for name in map(Path, names):
+        name.parent.mkdir(parents=True, exist_ok=True)
+        name.touch()
+    inputs = [Path("album"), Path("other/a.jpg"), Path("album/a.jpg"), Path("none"), Path("empty"), Path("out/a.png")]
+    Path("empty").mkdir()
+    planned, failures = plan_jobs(inputs, Path("out"))
+    assert {str(photo): str(result) for photo, result in planned} == {
+        "album/a.jpg": "out/a.jpg",
+        "album/sub/a.jpg": "out/sub/a.jpg",
+        "other/a.jpg": "out/a-2.jpg",
+        "out/a.png": "out/a-2.png",
+    }
+    assert [failure.split(":")[0] for failure in failures] == ["none", "empty"]
+
+
+def test_results_have_the_format_asked_for_or_one_that_holds_colour(tmp_path):
+    for name in ("a.gif", "b.pgm", "c.JPG", "d.v2.png"):
+        (tmp_path / name).touch()
+    names = {result.name for _, result in plan_jobs([tmp_path], tmp_path / "out")[0]}
+    assert names == {"a.png", "b.ppm", "c.JPG", "d.v2.png"}
+    names = {result.name for _, result in plan_jobs([tmp_path], tmp_path / "out", ".webp")[0]}
+    assert names == {"a.webp", "b.webp", "c.webp", "d.v2.webp"}
+
+
+def test_results_of_an_earlier_run_are_not_photos(tmp_path):
+    for name in ("a.jpg", "outputs/a.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    planned, _ = plan_jobs([tmp_path], tmp_path / "outputs")
+    assert planned == [(tmp_path / "a.jpg", tmp_path / "outputs" / "a.jpg")]
+
+
+def test_a_bad_photo_does_not_stop_the_others(tmp_path, photos):
+    for number in range(6):
+        write_photo(tmp_path / f"{number}.png", photos[number % 4])
+    (tmp_path / "2.png").write_text("text")
+    planned, _ = plan_jobs([tmp_path], tmp_path / "out")
+    (tmp_path / "3.png").unlink()  # Vanished since the listing.
+
+    def work(photo):
+        if np.array_equal(photo.pixels, photos[1]):
+            raise MemoryError("out of memory")
+        return replace(photo, pixels=photo.pixels[::-1])
+
+    outcome = process_photos(planned, work)
+    assert outcome.done == 2 and outcome.losses == []
+    causes = ("1.png: cannot be done (MemoryError: out of memory", "2.png: not an image", "3.png: no such", "5.png: c")
+    assert len(outcome.failures) == 4
+    assert all(cause in failure for cause, failure in zip(causes, outcome.failures, strict=True))
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    assert written == {"0.png", "4.png"}
+    np.testing.assert_array_equal(read_photo(tmp_path / "out" / "4.png"), photos[0][::-1])
+    assert is_photo(Path("A.JPG")) and not is_photo(Path("a.txt")) and not is_photo(Path(".a.jpg"))
+
+
+def test_interruption_leaves_whole_files_only(tmp_path, photos):
+    for number in range(40):
+        write_photo(tmp_path / f"{number:02}.png", photos[0])
+    planned, _ = plan_jobs([tmp_path], tmp_path / "out")
+    started = []
+
+    def work(photo):
+        started.append(photo)
+        time.sleep(0.01)
+        if len(started) >= 12:
+            raise KeyboardInterrupt
+        return photo
+
+    with pytest.raises(KeyboardInterrupt):
+        process_photos(planned, work)
+    written = list((tmp_path / "out").iterdir())
+    assert 0 < len(written) < 40 and len(started) < 40
+    for path in written:
+        np.testing.assert_array_equal(read_photo(path), photos[0])
+
+
+def test_room_holds_no_more_than_its_limit():
+    room, held, most = Room(10), [], []
+
+    def hold(amount):
+        with room.hold(amount):
+            held.append(amount)
+            most.append(list(held))
+            time.sleep(0.002)
+            held.remove(amount)
+
+    threads = [threading.Thread(target=hold, args=(amount,)) for amount in [4, 4, 4, 30, 1, 9, 2, 30, 5, 5] * 3]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=10)
+    assert len(most) == 30
+    assert all(sum(together) <= 10 or len(together) == 1 for together in most)
+    assert max(map(len, most)) > 1
+
+
+class Doubling:
+    """Stands for a network: doubles, notes the batches it sees, and refuses odd heights."""
+
+    native_size = 8
+
+    def __init__(self):
+        self.batches = []
+
+    def colorize(self, lightness):
+        self.batches.append(len(lightness))
+        time.sleep(0.02)
+        if lightness.shape[1] % 2:
+            raise ValueError("odd")
+        return np.concatenate([lightness, lightness], axis=-1) * 2
+
+
+def test_calls_of_several_threads_go_through_the_network_together():
+    model = Doubling()
+    batcher = Batcher(model)
+    results, errors = {}, {}
+
+    def ask(number):
+        lightness = np.full((1, 4 + number % 3, 4, 1), number, np.float32)
+        try:
+            results[number] = batcher.colorize(lightness)
+        except ValueError as error:
+            errors[number] = error
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(24)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=10)
+    assert sum(model.batches) == 24 and len(model.batches) < 24 and max(model.batches) > 1
+    assert sorted(errors) == list(range(1, 24, 3)) and len(results) == 16
+    for number, result in results.items():
+        assert result.shape == (1, 4 + number % 3, 4, 2) and (result == 2 * number).all()
+
+
+def test_threads_share_the_work(tmp_path, photos):
+    for number in range(16):
+        write_photo(tmp_path / f"{number:02}.png", photos[0])
+    planned, _ = plan_jobs([tmp_path], tmp_path / "out")
+    threads = set()
+
+    def work(photo):
+        threads.add(threading.current_thread().name)
+        time.sleep(0.02)
+        return photo
+
+    assert process_photos(planned, work).done == 16 and 1 < len(threads) <= jobs.THREADS
