@@ -64,24 +64,38 @@ class Scores:
         return cls(photos[0], values)
 
     def means(self):
-        """{model: {figure: mean over the photos}}, nan where no photo has a value."""
+        """{model: {figure: mean}}, over the photos that count; nan where a model has no value."""
         return {
-            model: {figure: _mean(values) for figure, values in figures.items()} | self.sets.get(model, {})
+            model: {figure: _mean(values[self._counts(figure)]) for figure, values in figures.items()}
+            | self.sets.get(model, {})
             for model, figures in self.values.items()
         }
 
     def differences(self, reference):
-        """How far the other models are from one of them, photo by photo.
+        """How far the other models are from one of them, photo by photo, over the photos that count.
 
         Returns:
             {model: {figure: (mean difference, low, high)}}: the model minus the reference, with the 95 % confidence
             interval of a paired percentile bootstrap over the photos.
         """
         others = {model: figures for model, figures in self.values.items() if model != reference}
-        return {
-            model: {figure: _interval(values - self.values[reference][figure]) for figure, values in figures.items()}
-            for model, figures in others.items()
-        }
+        with np.errstate(invalid="ignore"):  # inf - inf
+            return {
+                model: {
+                    figure: _interval((values - self.values[reference][figure])[self._counts(figure)])
+                    for figure, values in figures.items()
+                }
+                for model, figures in others.items()
+            }
+
+    def _counts(self, figure):
+        """Which photos count, bool [photos]: those that all models have a value for, apart from models without any.
+
+        Gray output has no psnr on a gray photo, which comes back exactly; if that photo counted for the other models
+        alone, means could not be compared.
+        """
+        known = [np.isfinite(figures[figure]) for figures in self.values.values()]
+        return np.all([values for values in known if values.any()] or known, axis=0)
 
     def save(self, folder, options, reference):
         """Writes results.json (means, differences from a reference model and what made them) and photos.csv."""
@@ -126,18 +140,17 @@ def format_differences(differences):
 
 
 def _mean(values):
-    finite = values[np.isfinite(values)]
-    return float(finite.mean()) if len(finite) else float("nan")
+    """The mean; nan of values that are not all finite, or of none."""
+    return float(values.mean()) if len(values) and np.isfinite(values).all() else float("nan")
 
 
 def _interval(differences):
-    """Mean and 95 % confidence interval of a mean difference."""
-    finite = differences[np.isfinite(differences)]
-    if len(finite) < 2:
-        return _mean(finite), float("nan"), float("nan")
+    """Mean and 95 % confidence interval of a mean difference; nan where there is none."""
+    if len(differences) < 2 or not np.isfinite(differences).all():
+        return (float("nan"),) * 3
     options = {"n_resamples": RESAMPLES, "method": "percentile", "rng": np.random.default_rng(SEED)}
-    interval = bootstrap((finite,), np.mean, **options).confidence_interval
-    return float(finite.mean()), float(interval.low), float(interval.high)
+    interval = bootstrap((differences,), np.mean, **options).confidence_interval
+    return float(differences.mean()), float(interval.low), float(interval.high)
 
 
 def _short(value):

@@ -19,11 +19,15 @@ def scores():
     return Scores([f"{number}.jpg" for number in range(200)], {name: {"psnr": values} for name, values in psnr.items()})
 
 
-def test_means_leave_out_what_is_no_number():
-    scores = Scores(["1", "2", "3"], {"a": {"psnr": np.array([20, np.inf, 30]), "near": np.full(3, np.nan)}})
-    means = scores.means()["a"]
-    assert means["psnr"] == 25 and np.isnan(means["near"])
-    assert format_means({"a": means}).split() == ["psnr", "near", "a", "25", "-"]
+def test_means_are_over_the_photos_that_all_models_have():
+    """A gray photo comes back exactly from gray output only, and must not count for the others alone."""
+    gray, other, exact = np.array([20, 22, np.inf]), np.array([21, 23, 50.0]), np.full(3, np.inf)
+    scores = Scores(["1", "2", "3"], {"photo": {"psnr": exact}, "gray": {"psnr": gray}, "other": {"psnr": other}})
+    means = {model: figures["psnr"] for model, figures in scores.means().items()}
+    assert np.isnan(means["photo"]) and means["gray"] == 21 and means["other"] == 22
+    mean, low, high = scores.differences("gray")["other"]["psnr"]
+    assert mean == low == high == 1 and np.isnan(scores.differences("gray")["photo"]["psnr"]).all()
+    assert format_means({"photo": {"psnr": np.nan}, "gray": {"psnr": 21.0}}).split() == "psnr photo - gray 21".split()
 
 
 def test_intervals_are_those_of_the_paired_differences(scores):
@@ -49,7 +53,7 @@ def test_files(scores, tmp_path):
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["photos"] == 200 and results["options"] == {"crop": [8, 8]} and results["versions"]["keras"]
     assert results["differences"]["reference"] == "base"
-    assert results["means"]["base"]["psnr"] == scores.values["base"]["psnr"].mean()
+    assert results["means"]["base"]["psnr"] == scores.values["base"]["psnr"][1:].mean()
 
 
 def test_tables_come_together_again(scores, tmp_path):
