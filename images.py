@@ -149,7 +149,7 @@ def read_file(path, max_megapixels):
         raise PhotoError(path, "the file is empty")
     size = megapixels(io.BytesIO(data))
     if size > max_megapixels:
-        raise PhotoError(path, f"{size:.0f} megapixels; the limit is {max_megapixels:g} (--max-megapixels)")
+        raise PhotoError(path, f"{size:.3g} megapixels; the limit is {max_megapixels:g} (--max-megapixels)")
     return np.frombuffer(data, np.uint8)
 
 

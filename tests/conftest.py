@@ -15,6 +15,10 @@ ROOT = Path(__file__).parent.parent
 COLOR_SAMPLES = ("mountain-lake.jpg", "castle-forest.jpg", "great-wall-hills.jpg", "autumn-meadow.jpg")
 
 
+def pytest_addoption(parser):
+    parser.addoption("--fuzz", type=int, default=80, help="damaged image files that test_fuzz.py sends through test.py")
+
+
 @pytest.fixture(autouse=True)
 def float32():
     """Every test starts under float32, whatever the hardware and the tests before it."""

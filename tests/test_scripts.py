@@ -1,8 +1,10 @@
 """The command lines, as a person runs them."""
 
 import resource
+import signal
 import subprocess
 import sys
+import time
 
 import cv2
 import numpy as np
@@ -11,13 +13,14 @@ from conftest import ROOT
 from skimage import color
 
 from configs import SAMPLES
-from images import read_photo, write_photo
+from images import read, read_photo, write_photo
+from utils import to_gray
 
 
 def run(*command, **options):
     """Runs a script in a process of its own. Returns its status, stdout, and the lines of stderr."""
     command = [sys.executable, *map(str, command)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, **options)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, **{"timeout": 120, **options})
     assert "Traceback" not in done.stderr
     return done.returncode, done.stdout, done.stderr.splitlines()
 
@@ -69,6 +72,75 @@ def test_compare_puts_gray_beside_colour(folder, model_file, photos):
     assert (status, errors) == (0, [])
     left, right = np.split(read_photo(folder / "out" / "color.png"), 2, axis=1)
     assert left.shape == photos[0].shape and (left == left[..., :1]).all() and (right != right[..., :1]).any()
+
+
+def start_on_many(folder, photos, model_file, *options):
+    """Starts test.py on fifty photos, and waits until some are done. Returns the process."""
+    for number in range(50):
+        write_photo(folder / "in" / f"{number:02}.png", np.roll(photos[number % 4], number, axis=1))
+    command = ["test.py", folder / "in", "-o", folder / "out", "--model", model_file, *options]
+    process = subprocess.Popen(
+        [sys.executable, *map(str, command)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    while process.poll() is None and len(list((folder / "out").glob("[0-9]*.png"))) < 5:
+        time.sleep(0.005)
+    return process
+
+
+def test_killed_run_goes_on_where_it_was(tmp_path, photos, model_file):
+    process = start_on_many(tmp_path, photos, model_file)
+    process.kill()
+    process.wait()
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("[0-9]*.png")}
+    assert 5 <= len(before) < 50
+    arguments = ["test.py", tmp_path / "in", "--model", model_file]
+    status, output, _ = run(*arguments, "-o", tmp_path / "out", "--skip-existing")
+    assert status == 0 and f"{50 - len(before)} of 50 photos colorized, {len(before)} skipped" in output
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+    run(*arguments, "-o", tmp_path / "whole")
+    for path in (tmp_path / "whole").iterdir():
+        difference = read_photo(path).astype(int) - read_photo(tmp_path / "out" / path.name)
+        assert np.abs(difference).max() <= 1
+
+
+def test_interrupted_run_leaves_whole_files_only(tmp_path, photos, model_file):
+    process = start_on_many(tmp_path, photos, model_file)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1 and errors.strip().endswith("--skip-existing goes on")
+    results = [path.name for path in (tmp_path / "out").iterdir()]
+    assert 5 <= len(results) < 50
+    assert all(read_photo(tmp_path / "out" / name).shape == photos[0].shape for name in results)
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        (("--format", "xyz"), "use one of"),
+        (("--quality", "0"), "1 to 100"),
+        (("--render-size", "3"), "at least 8"),
+        (("--saturation", "-1"), "0 or more"),
+    ],
+)
+def test_values_that_cannot_be_are_one_line(option, words):
+    status, _, errors = run("test.py", *option)
+    assert status == 1 and len(errors) == 1 and option[0] in errors[0] and words in errors[0]
+
+
+def test_options_of_taste_and_format(tmp_path, photos, model_file):
+    deep = to_gray(photos[0]).astype(np.uint16) * 257
+    write_photo(tmp_path / "deep.tif", deep)
+    arguments = ["test.py", tmp_path / "deep.tif", "--model", model_file]
+    status, _, errors = run(*arguments, "-o", tmp_path / "a")
+    assert status == 0 and not errors
+    result = read(tmp_path / "a" / "deep.tif").pixels
+    assert result.dtype == np.uint16 and result.shape == photos[0].shape and np.ptp(result.astype(int), axis=-1).max()
+    status, _, errors = run(*arguments, "-o", tmp_path / "b", "--format", "jpg", "--saturation", "0", "--quality", "50")
+    assert status == 0 and len(errors) == 1 and "16 bits reduced to 8" in errors[0]
+    gray = read_photo(tmp_path / "b" / "deep.jpg").astype(int)
+    assert np.ptp(gray, axis=-1).max() <= 2
+    status, _, errors = run(*arguments, "-o", tmp_path / "c", "--max-megapixels", "0.01")
+    assert status == 1 and "0.0123 megapixels; the limit is 0.01" in errors[0] and not (tmp_path / "c").exists()
 
 
 def test_places_that_cannot_be_written(folder, model_file):

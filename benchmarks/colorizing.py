@@ -1,0 +1,138 @@
+"""What colorizing costs: large photos in seconds and memory, and many small ones against their limit.
+
+    python -m benchmarks.colorizing
+
+A large photo is colorized by a process of its own, test.py, so that the peak of memory is its own; what a photo of one
+pixel takes is start-up. Small photos are colorized in this process, and then decoded, sent through the network and
+encoded alone: these three, one after the other, are the limit that the whole is compared with.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from command_line import parse, run, silence_native_libraries
+
+if __name__ == "__main__":
+    silence_native_libraries()
+
+import cv2
+import keras
+import numpy as np
+
+import images
+import models
+from batching import LARGEST, Batcher
+from colorize import colorize_photo, reduced_lightness
+from configs import SAMPLES, WEIGHTS
+from images import read_photo
+from jobs import plan_jobs, process_photos
+from models.precision import choose_policy
+from utils import to_gray
+
+PHOTO = SAMPLES / "castle-forest.jpg"
+MODEL = WEIGHTS / "scenes.keras"
+
+
+@dataclass(frozen=True)
+class Options:
+    """Measures what colorizing large and many photos costs."""
+
+    megapixels: tuple[float, ...] = (1, 10, 100)
+    """Sizes of the large photos, each as an 8-bit JPEG and as a 16-bit TIFF."""
+    small_photos: int = 1000
+    """How many small photos, JPEGs of 150x150."""
+    rounds: int = 5
+    """Rounds of measurements of the small photos."""
+
+
+def gray_photo(megapixels, depth):
+    """A sample photo in gray, enlarged to a number of megapixels."""
+    gray = to_gray(read_photo(PHOTO)).astype(depth) * (np.iinfo(depth).max // 255)
+    scale = (megapixels * 1e6 / gray.size) ** 0.5
+    return cv2.resize(gray, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+
+
+def colorize_apart(folder, path):
+    """Colorizes a file by test.py. Returns (seconds, peak memory in GB)."""
+    command = [sys.executable, "test.py", path, "-o", folder / "out", "--model", MODEL]
+    started = time.perf_counter()
+    process = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{path}: test.py failed")
+    return time.perf_counter() - started, usage.ru_maxrss / 1e6
+
+
+def measure_large(folder, sizes):
+    """Prints seconds and peak memory by size."""
+    images.write_photo(folder / "pixel.png", np.zeros((1, 1), np.uint8))
+    startup, memory = min(colorize_apart(folder, folder / "pixel.png") for _ in range(2))
+    print(f"start-up: {startup:.1f} s, {memory:.2f} GB\nmegapixels  file         seconds beyond start-up  peak GB")
+    for megapixels in sizes:
+        for depth, name in ((np.uint8, "gray.jpg"), (np.uint16, "gray16.tif")):
+            path = folder / f"{megapixels:g}-{name}"
+            images.write_photo(path, gray_photo(megapixels, depth))
+            seconds, memory = colorize_apart(folder, path)
+            print(f"{megapixels:10g}  {name:11}  {seconds - startup:23.1f}  {memory:7.2f}", flush=True)
+
+
+def timed(go):
+    started = time.perf_counter()
+    go()
+    return time.perf_counter() - started
+
+
+def measure_small(folder, count, rounds):
+    """Prints what share of the time on many small photos goes into decoding, the network and encoding."""
+    keras.config.set_dtype_policy(choose_policy())
+    model = models.load(MODEL)
+    photo = cv2.resize(to_gray(read_photo(PHOTO)), (150, 150), interpolation=cv2.INTER_AREA)
+    for number in range(count):
+        images.write_photo(folder / "small" / f"{number}.jpg", np.roll(photo, number, axis=1))
+    jobs, _ = plan_jobs([folder / "small"], folder / "out")
+    batcher = Batcher(model)
+    colored = replace(images.read(jobs[0][0]), pixels=colorize_photo(batcher, photo))
+    batch = np.repeat(reduced_lightness(photo, model.native_size)[None], LARGEST, axis=0)
+
+    def in_threads(function):
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(function, jobs))
+
+    stages = {
+        "everything": lambda: process_photos(
+            jobs, lambda photo: replace(photo, pixels=colorize_photo(batcher, photo.pixels))
+        ),
+        "decoding": lambda: in_threads(lambda job: images.read(job[0])),
+        "network": lambda: [model.colorize(batch).numpy() for _ in range(-(-count // LARGEST))],
+        "encoding": lambda: in_threads(lambda job: images.write(job[1], colored)),
+    }
+    for go in stages.values():  # Compiles, and fills the disk's cache.
+        go()
+    seconds = {name: [] for name in stages}
+    for _ in range(rounds):
+        for name, go in stages.items():
+            seconds[name].append(timed(go))
+    medians = {name: np.median(values) for name, values in seconds.items()}
+    limit = sum(np.array(seconds[name]) for name in list(stages)[1:])
+    share = limit / np.array(seconds["everything"])
+    print(f"{count} photos of 150x150: {count / medians['everything']:.0f} photos/s")
+    print(*(f"{name} {1000 * median / count:.2f} ms" for name, median in medians.items()), sep=", ", end=" a photo\n")
+    print(f"share of decoding, network and encoding {np.median(share):.2f} ({share.min():.2f}..{share.max():.2f})")
+
+
+def main():
+    options = parse(Options, "-m benchmarks.colorizing", "[options]")
+    with tempfile.TemporaryDirectory() as folder:
+        measure_large(Path(folder), options.megapixels)
+        measure_small(Path(folder), options.small_photos, options.rounds)
+
+
+if __name__ == "__main__":
+    run(main)

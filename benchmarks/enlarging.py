@@ -1,0 +1,79 @@
+"""How well colours keep to their edges when a network's ab is brought to a photo's size.
+
+    python -m benchmarks.enlarging data/samples
+    python -m benchmarks.enlarging datasets/bsds500/images --boundaries datasets/bsds500/boundaries
+
+The photos' own ab is reduced and brought back, so the error is that of enlarging alone. The table gives the mean
+distance in the ab plane over all photos, everywhere and, with boundary maps, at most 3 pixels from a boundary.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from command_line import parse, run, silence_native_libraries
+
+if __name__ == "__main__":
+    silence_native_libraries()
+
+import cv2
+import numpy as np
+import tyro
+
+from boundaries import errors_at_boundaries, read_map
+from colorize import Enlargement, guided_ab
+from data.photos import find_photos
+from images import read_photo
+from utils import rgb_to_lab
+
+
+@dataclass(frozen=True)
+class Options:
+    """Measures how well colours keep to their edges at full size."""
+
+    photos: tyro.conf.Positional[Path]
+    """Folder of colour photos; gray ones are left out."""
+    boundaries: Path | None = None
+    """Folder of human boundary maps, PNG files named like the photos."""
+    factors: tuple[float, ...] = (2.5, 6, 10)
+    """How many times the photos are reduced."""
+
+
+def enlarge(kind, ab, lightness, full_lightness):
+    """ab, [height, width, 2], brought to the size of `full_lightness`, in one of three ways."""
+    height, width = full_lightness.shape[:2]
+    if kind == "guided":
+        return guided_ab(Enlargement(ab, lightness, height, width).rows(0, height), full_lightness)
+    ways = {"bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}
+    return cv2.resize(ab, (width, height), interpolation=ways[kind])
+
+
+def errors(photo, drawn, factor):
+    """{way: (error, error at boundaries)} of one photo; nan without a boundary map."""
+    lab = rgb_to_lab(photo).numpy()
+    size = [max(1, round(side / factor)) for side in photo.shape[1::-1]]
+    small = cv2.resize(lab, size, interpolation=cv2.INTER_AREA)
+    found = {}
+    for kind in ("bilinear", "bicubic", "guided"):
+        ab = enlarge(kind, small[..., 1:], small[..., :1], lab[..., :1])
+        overall = float(np.linalg.norm(ab - lab[..., 1:], axis=-1).mean())
+        found[kind] = overall, np.nan if drawn is None else errors_at_boundaries(ab, lab[..., 1:], drawn)[0]
+    return found
+
+
+def main():
+    options = parse(Options, "-m benchmarks.enlarging", "FOLDER [options]")
+    photos = {path: read_photo(path) for path in find_photos(options.photos).paths}
+    photos = {path: photo for path, photo in photos.items() if np.ptp(photo, axis=-1).max()}
+    print(f"{len(photos)} photos of {options.photos}\nfactor  way       error  at boundaries")
+    for factor in options.factors:
+        rows = []
+        for path, photo in photos.items():
+            drawn = read_map(options.boundaries / f"{path.stem}.png") if options.boundaries else None
+            rows.append(errors(photo, drawn, factor))
+        for kind in rows[0]:
+            overall, near = np.mean([row[kind] for row in rows], axis=0)
+            print(f"{factor:6g}  {kind:8}  {overall:5.2f}  {near:13.2f}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,57 @@
+"""Damaged files of every format through the command line; pytest tests/test_fuzz.py --fuzz 2000 for more of them."""
+
+import numpy as np
+from test_scripts import run
+
+from images import Photo, read, write
+
+SUFFIXES = (".jpg", ".png", ".webp", ".tif", ".bmp", ".ppm", ".jp2", ".avif", ".gif", ".ras")
+
+
+def mutate(data, random):
+    """A damaged copy of a file: cut off, with bytes changed, moved, repeated or zeroed, often those of the header."""
+    data = bytearray(data)
+    end = 64 if random.random() < 0.4 else len(data)
+    for _ in range(random.integers(1, 5)):
+        start, length = random.integers(0, min(end, len(data))), int(random.integers(1, 40))
+        kind = random.integers(0, 6)
+        if kind == 0:
+            del data[max(8, start) :]
+        elif kind == 1:
+            data[start : start + length] = random.bytes(length)
+        elif kind == 2:
+            data[start : start + length] = bytes(length)
+        elif kind == 3:
+            data[start:start] = data[start : start + length]
+        elif kind == 4:
+            data[start : start + 4] = b"\xff\xff\xff\xff"
+        else:
+            data[start] ^= 1 << random.integers(0, 8)
+        if len(data) < 9:
+            break
+    return bytes(data)
+
+
+def test_damaged_files_stop_nothing(tmp_path, photos, model_file, pytestconfig):
+    random = np.random.default_rng(0)
+    folder, out = tmp_path / "in", tmp_path / "out"
+    whole = {}
+    for number, suffix in enumerate(SUFFIXES):
+        # Small enough to be quick, large enough for JPEG 2000.
+        photo = Photo(photos[number % 4][:64, :64], alpha=None if number % 2 else photos[0][:64, :64, 0])
+        write(folder / f"good{suffix}", photo)
+        whole[suffix] = (folder / f"good{suffix}").read_bytes()
+    for number in range(pytestconfig.getoption("--fuzz")):
+        suffix = SUFFIXES[number % len(SUFFIXES)]
+        (folder / f"{number}{suffix}").write_bytes(mutate(whole[suffix], random))
+    status, output, errors = run("test.py", folder, "--output", out, "--model", model_file, timeout=1800)
+
+    results = {path.name for path in out.iterdir()}
+    for path in sorted(folder.iterdir()):
+        result = path.with_suffix(".png").name if path.suffix == ".gif" else path.name
+        failed = any(line.startswith(f"{path}: ") for line in errors)
+        assert failed != (result in results), (path.name, failed)
+        assert not (failed and path.stem == "good"), errors
+    for name in results:  # Also no temporary file.
+        assert read(out / name).pixels.shape[2:] == (3,), name
+    assert status == 1 and f"{len(results)} of " in output
