@@ -83,7 +83,10 @@ def process_photos(jobs, work, max_megapixels=images.MAX_MEGAPIXELS, quality=95)
 
     def do(photo_path, result_path):
         with room.hold(min(images.megapixels(photo_path), max_megapixels)):
-            return images.write(result_path, work(images.read(photo_path, max_megapixels)), quality)
+            losses = images.write(result_path, work(images.read(photo_path, max_megapixels)), quality)
+        if photo_path.suffix.lower() in images.COLORLESS:
+            losses.append(f"{result_path}: written in this format, since {photo_path.suffix} holds no colour")
+        return losses
 
     outcome = Outcome()
     with ThreadPoolExecutor(THREADS) as pool, tqdm(total=len(jobs), unit=" photos", leave=False, disable=None) as bar:

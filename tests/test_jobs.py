@@ -42,6 +42,13 @@ def test_results_have_the_format_asked_for_or_one_that_holds_colour(tmp_path):
     assert names == {"a.webp", "b.webp", "c.webp", "d.v2.webp"}
 
 
+def test_another_format_is_said(tmp_path, photos):
+    write_photo(tmp_path / "a.pgm", photos[0][..., 0])
+    outcome = process_photos(plan_jobs([tmp_path], tmp_path / "out")[0], lambda photo: replace(photo, pixels=photos[0]))
+    assert outcome.done == 1 and len(outcome.losses) == 1
+    assert "a.ppm: written in this format, since .pgm holds no colour" in outcome.losses[0]
+
+
 def test_results_of_an_earlier_run_are_not_photos(tmp_path):
     for name in ("a.jpg", "outputs/a.jpg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
