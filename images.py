@@ -18,7 +18,7 @@ SIXTEEN_BITS = frozenset({".jp2", ".png", ".pnm", ".ppm", ".tif", ".tiff"})
 TRANSPARENT = frozenset({".avif", ".png", ".tif", ".tiff", ".webp"})
 TIFF = frozenset({".tif", ".tiff"})
 TIFF_HEADERS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-QUALITY = {
+QUALITY_OPTIONS = {
     ".avif": cv2.IMWRITE_AVIF_QUALITY,
     ".jpe": cv2.IMWRITE_JPEG_QUALITY,
     ".jpeg": cv2.IMWRITE_JPEG_QUALITY,
@@ -29,6 +29,22 @@ ORIENTATION, ICC_PROFILE = 0x0112, 34675
 # TIFF tags that say something about the photo and not about its file: description, camera, resolution, date, author.
 DESCRIPTIVE_TAGS = (270, 271, 272, 282, 283, 296, 305, 306, 315, 33432)
 MAX_MEGAPIXELS = 500
+QUALITY = 95
+# Suffixes of Pillow's names of formats.
+FORMATS = {
+    "AVIF": ".avif",
+    "BMP": ".bmp",
+    "GIF": ".gif",
+    "JPEG": ".jpg",
+    "JPEG2000": ".jp2",
+    "MPO": ".jpg",
+    "PNG": ".png",
+    "PPM": ".ppm",
+    "TIFF": ".tif",
+    "WEBP": ".webp",
+}
+# What Pillow raises for files whose header it cannot read.
+HEADER_ERRORS = (OSError, UnidentifiedImageError, ValueError, SyntaxError)
 
 
 class PhotoError(UserError):
@@ -37,6 +53,10 @@ class PhotoError(UserError):
     def __init__(self, path, cause):
         super().__init__(f"{path}: {cause}")
         self.cause = cause
+
+
+class TooLarge(PhotoError):
+    """A photo of more pixels than the limit."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +84,8 @@ def read_photo(path, max_megapixels=MAX_MEGAPIXELS):
     Raises:
         PhotoError: The file is missing, unreadable, empty, damaged, too large, or not an image.
     """
-    data = read_file(path, max_megapixels)
-    return decode(path, lambda: cv2.imdecode(data, cv2.IMREAD_COLOR_RGB))
+    data = _checked(path, _read_bytes(path), max_megapixels)
+    return _decode(path, lambda: cv2.imdecode(data, cv2.IMREAD_COLOR_RGB))
 
 
 def read(path, max_megapixels=MAX_MEGAPIXELS):
@@ -74,17 +94,22 @@ def read(path, max_megapixels=MAX_MEGAPIXELS):
     Raises:
         PhotoError: See `read_photo`; also if the pixels are neither 8 nor 16 bits.
     """
-    data = read_file(path, max_megapixels)
-    pixels, kinds, chunks = decode(path, lambda: cv2.imdecodeWithMetadata(data, flags=cv2.IMREAD_UNCHANGED))
+    return load(path, _read_bytes(path), max_megapixels)
+
+
+def load(name, content, max_megapixels=MAX_MEGAPIXELS):
+    """What `read` does for the content of a file, bytes; `name` is for the error's message."""
+    data = _checked(name, content, max_megapixels)
+    pixels, kinds, chunks = _decode(name, lambda: cv2.imdecodeWithMetadata(data, flags=cv2.IMREAD_UNCHANGED))
     if pixels.dtype not in (np.uint8, np.uint16):
-        raise PhotoError(path, f"pixels of type {pixels.dtype}; convert it to 8 or 16 bits")
+        raise PhotoError(name, f"pixels of type {pixels.dtype}; convert it to 8 or 16 bits")
     found = {kind: chunk.tobytes() for kind, chunk in zip(kinds, chunks, strict=True)}
     exif, icc = found.get(cv2.IMAGE_METADATA_EXIF), found.get(cv2.IMAGE_METADATA_ICCP)
     if data[:4].tobytes() in TIFF_HEADERS:
         exif, icc = _tiff_metadata(data)
         if pixels.dtype == np.uint8 and pixels.shape[2:] == (4,):
             # OpenCV gives colours multiplied by their alpha here.
-            pixels = decode(path, lambda: _read_with_pillow(data))[..., [2, 1, 0, 3]]
+            pixels = _decode(name, lambda: _read_with_pillow(data))[..., [2, 1, 0, 3]]
     exif, orientation = _upright(exif)
     pixels = _turn(pixels, orientation)
     alpha = None
@@ -94,13 +119,22 @@ def read(path, max_megapixels=MAX_MEGAPIXELS):
     return Photo(pixels, alpha, exif, icc)
 
 
-def megapixels(path):
-    """Size of a photo by its header; 0 where it cannot be told."""
+def megapixels(file):
+    """Size of a photo by the header of its file, a path or a binary file; 0 where it cannot be told."""
     try:
-        with _header(path) as image:
+        with _header(file) as image:
             return image.width * image.height / 1e6
-    except (OSError, UnidentifiedImageError, ValueError, SyntaxError):
+    except HEADER_ERRORS:
         return 0.0
+
+
+def suffix_of(content):
+    """The suffix, like ".png", of the format that a file's content has; None where it cannot be told."""
+    try:
+        with _header(io.BytesIO(content)) as image:
+            return FORMATS.get(image.format)
+    except HEADER_ERRORS:
+        return None
 
 
 def write_photo(path, pixels):
@@ -108,7 +142,7 @@ def write_photo(path, pixels):
     write(path, Photo(pixels))
 
 
-def write(path, photo, quality=95):
+def write(path, photo, quality=QUALITY):
     """Writes a photo in the format that the name asks for, with as much of it as the format holds.
 
     The file appears whole or not at all, and its folder is made if need be.
@@ -125,42 +159,50 @@ def write(path, photo, quality=95):
         PhotoError: The format is unknown, or the disk or its rights do not allow it.
     """
     path = Path(path)
-    suffix = path.suffix.lower()
-    photo, losses = _reduce(photo, suffix)
-    try:
-        data = _encode_tiff(photo) if suffix in TIFF else _encode(photo, suffix, quality)
-    except (cv2.error, ValueError) as error:
-        raise PhotoError(path, f"cannot be written as '{path.suffix}'; use .jpg, .png, .webp or .tif") from error
+    content, losses = dump(path, photo, path.suffix.lower(), quality)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, data)
+        write_whole(path, content)
     except OSError as error:
         raise PhotoError(path, f"cannot be written: {describe_error(error)}") from error
-    return [f"{path}: {loss}" for loss in losses]
+    return losses
 
 
-def read_file(path, max_megapixels):
-    """The bytes of a photo's file, uint8 [size], unless its header says that it is too large to decode."""
+def dump(name, photo, suffix, quality=QUALITY):
+    """What `write` writes. Returns (content, losses): bytes, and a sentence for each loss."""
+    photo, losses = _reduce(photo, suffix)
     try:
-        data = Path(path).read_bytes()
+        content = _encode_tiff(photo) if suffix in TIFF else _encode(photo, suffix, quality)
+    except (cv2.error, ValueError) as error:
+        raise PhotoError(name, f"cannot be written as '{suffix}'; use .jpg, .png, .webp or .tif") from error
+    return content, [f"{name}: {loss}" for loss in losses]
+
+
+def _read_bytes(path):
+    try:
+        return Path(path).read_bytes()
     except OSError as error:
         raise PhotoError(path, describe_error(error)) from error
-    if not data:
-        raise PhotoError(path, "the file is empty")
-    size = megapixels(io.BytesIO(data))
+
+
+def _checked(name, content, max_megapixels):
+    """A file's content as uint8 [size], unless it is empty or its header says that it is too large to decode."""
+    if not content:
+        raise PhotoError(name, "the file is empty")
+    size = megapixels(io.BytesIO(content))
     if size > max_megapixels:
-        raise PhotoError(path, f"{size:.3g} megapixels; the limit is {max_megapixels:g} (--max-megapixels)")
-    return np.frombuffer(data, np.uint8)
+        raise TooLarge(name, f"{size:.3g} megapixels; the limit is {max_megapixels:g} (--max-megapixels)")
+    return np.frombuffer(content, np.uint8)
 
 
-def decode(path, function):
+def _decode(name, function):
     """What a decoder gives, or a `PhotoError` for what it cannot decode."""
     try:
         decoded = function()
     except (cv2.error, OSError) as error:
-        raise PhotoError(path, f"cannot be decoded ({getattr(error, 'err', '') or error})") from error
+        raise PhotoError(name, f"cannot be decoded ({getattr(error, 'err', '') or error})") from error
     if decoded is None or decoded[0] is None:
-        raise PhotoError(path, "not an image in a format that can be read, or a damaged one")
+        raise PhotoError(name, "not an image in a format that can be read, or a damaged one")
     return decoded
 
 
@@ -180,7 +222,7 @@ def _tiff_metadata(data):
     try:
         with _header(io.BytesIO(data)) as image:
             tags, icc = image.getexif(), image.info.get("icc_profile")
-    except (OSError, UnidentifiedImageError, ValueError, SyntaxError):
+    except HEADER_ERRORS:
         return None, None
     exif = Image.Exif()
     exif.update({tag: tags[tag] for tag in DESCRIPTIVE_TAGS if tag in tags})
@@ -244,7 +286,7 @@ def _encode(photo, suffix, quality):
         pixels = _with_alpha(pixels, photo.alpha)
     metadata = {cv2.IMAGE_METADATA_EXIF: photo.exif, cv2.IMAGE_METADATA_ICCP: photo.icc}
     metadata = {kind: np.frombuffer(data, np.uint8) for kind, data in metadata.items() if data}
-    options = [QUALITY[suffix], quality] if suffix in QUALITY else []
+    options = [QUALITY_OPTIONS[suffix], quality] if suffix in QUALITY_OPTIONS else []
     return cv2.imencodeWithMetadata(
         suffix, np.ascontiguousarray(pixels), list(metadata), list(metadata.values()), options
     )[1].data

@@ -67,7 +67,7 @@ class Outcome:
     losses: list = field(default_factory=list)
 
 
-def process_photos(jobs, work, max_megapixels=images.MAX_MEGAPIXELS, quality=95):
+def process_photos(jobs, work, max_megapixels=images.MAX_MEGAPIXELS, quality=images.QUALITY):
     """Reads, works on and writes photos, several at a time, with a progress bar; a bad one does not stop the others.
 
     Args:

@@ -50,7 +50,7 @@ class Options:
     """Put the gray photo beside the result."""
     format: str | None = None
     """Format of the results: jpg, png, webp, tif ... Default: that of each photo."""
-    quality: int = 95
+    quality: int = images.QUALITY
     """Of JPEG, WebP and AVIF files, 1 to 100."""
     skip_existing: bool = False
     """Leave out photos whose result is there already."""

@@ -54,10 +54,13 @@ def find(name):
     for path in candidates:
         if path.is_file():
             return path
-    known = sorted(
-        {path.parent.name for path in RUNS.glob("*/*.keras")} | {path.stem for path in WEIGHTS.glob("*.keras")}
-    )
-    raise ModelError(f"{name}: no such model; there are {', '.join(known) or 'none yet'}, or pass a .keras file")
+    raise ModelError(f"{name}: no such model; there are {', '.join(names()) or 'none yet'}, or pass a .keras file")
+
+
+def names():
+    """Names of all trained models that `find` finds, sorted."""
+    runs, weights = RUNS.glob("*/*.keras"), WEIGHTS.glob("*.keras")
+    return sorted({path.parent.name for path in runs} | {path.stem for path in weights})
 
 
 def load(name):
@@ -77,10 +80,10 @@ def load(name):
     return model
 
 
-def short_names(names):
+def short_names(given):
     """{short name: name as given} of models: files and runs without their folders, unless two would be the same."""
-    short = [Path(name).stem if name.endswith(".keras") else Path(name).name for name in names]
-    return dict(zip(short if len(set(short)) == len(short) else names, names, strict=True))
+    short = [Path(name).stem if name.endswith(".keras") else Path(name).name for name in given]
+    return dict(zip(short if len(set(short)) == len(short) else given, given, strict=True))
 
 
 def describe(name):
