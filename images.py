@@ -43,6 +43,16 @@ FORMATS = {
     "TIFF": ".tif",
     "WEBP": ".webp",
 }
+MEDIA_TYPES = {
+    ".avif": "image/avif",
+    ".bmp": "image/bmp",
+    ".jp2": "image/jp2",
+    ".jpg": "image/jpeg",
+    ".png": "image/png",
+    ".ppm": "image/x-portable-pixmap",
+    ".tif": "image/tiff",
+    ".webp": "image/webp",
+}
 # What Pillow raises for files whose header it cannot read.
 HEADER_ERRORS = (OSError, UnidentifiedImageError, ValueError, SyntaxError)
 

@@ -1,0 +1,103 @@
+"""Colorizing for visitors: what the page and the HTTP API of app.py share, with its limits."""
+
+import asyncio
+import functools
+import io
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import images
+import models
+from batching import Batcher
+from colorize import colorize_photo
+from errors import UserError
+from jobs import MEGAPIXELS_AT_A_TIME, THREADS, Room
+
+
+class Busy(UserError):
+    """More is waiting than the limit allows, or one request took too long."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a visitor may ask for."""
+
+    max_megabytes: float = 50
+    """Size of an upload."""
+    max_megapixels: float = 100
+    """Size of a photo."""
+    max_waiting: int = 32
+    """Photos that wait or are worked on; further visitors are turned away."""
+    max_seconds: float = 60
+    """Time for a photo, waiting included."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """A colorized photo: its pixels as `images.Photo`, its file's content, and the suffix of its format."""
+
+    photo: images.Photo
+    content: bytes
+    suffix: str
+
+
+class Service:
+    """Colorizes photos for many visitors at once, who share batches. Models are loaded when first asked for."""
+
+    def __init__(self, limits):
+        self.limits = limits
+        self._pool = ThreadPoolExecutor(THREADS)
+        self._places = threading.BoundedSemaphore(limits.max_waiting)
+        self._room = Room(MEGAPIXELS_AT_A_TIME)
+        self._loading = threading.Lock()
+
+    async def colorize(self, name, content, model, saturation=1.0):
+        """Colorizes a photo; waits for its turn.
+
+        Args:
+            name: The photo's, for messages.
+            content: Its file's content, bytes.
+            model: Name of a model in `models.names()`.
+            saturation: Factor on the strength of the colours.
+
+        Returns:
+            A `Result`, in the photo's own format or one that holds colour.
+
+        Raises:
+            models.ModelError: There is no such model.
+            images.PhotoError: The photo cannot be read; images.TooLarge if it exceeds a limit.
+            Busy: Too many are waiting, or it took too long.
+        """
+        limits = self.limits
+        if len(content) > limits.max_megabytes * 1e6:
+            raise images.TooLarge(name, f"{len(content) / 1e6:.3g} MB; the limit is {limits.max_megabytes:g} MB")
+        if not self._places.acquire(blocking=False):
+            raise Busy(f"{limits.max_waiting} photos are waiting already; try again in a minute")
+        future = self._pool.submit(self._work, name, content, model, saturation)
+        # The place is free when the work is over, also if nobody waits for it any more.
+        future.add_done_callback(lambda _: self._places.release())
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(future), limits.max_seconds)
+        except TimeoutError:
+            raise Busy(f"{name}: took longer than {limits.max_seconds:g} seconds; try a smaller photo") from None
+
+    def _work(self, name, content, model, saturation):
+        colorizer = self._model(model)
+        suffix = images.suffix_of(content) or ".png"
+        suffix = images.COLORLESS.get(suffix, suffix)
+        with self._room.hold(min(images.megapixels(io.BytesIO(content)), self.limits.max_megapixels)):
+            photo = images.load(name, content, self.limits.max_megapixels)
+            photo = replace(photo, pixels=colorize_photo(colorizer, photo.pixels, saturation=saturation))
+            return Result(photo, bytes(images.dump(name, photo, suffix)[0]), suffix)
+
+    def _model(self, name):
+        if name not in models.names():
+            raise models.ModelError(f"{name}: no such model; there are {', '.join(models.names())}")
+        with self._loading:
+            return _load(name)
+
+
+@functools.cache
+def _load(name):
+    return Batcher(models.load(name))

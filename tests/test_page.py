@@ -1,0 +1,147 @@
+"""The page in a real browser: Chromium, driven by Playwright."""
+
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import cv2
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from configs import SAMPLES
+from images import read, read_photo
+from utils import to_gray
+
+pytest.importorskip("gradio", reason="the page needs requirements-app.txt")
+playwright = pytest.importorskip("playwright.sync_api", reason="the browser is driven by playwright")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+SECONDS = 60_000
+
+
+@pytest.fixture(scope="module")
+def server():
+    """The server as a person starts it. Gives its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "app.py", "--port", str(port), "--max-megapixels", "2"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as process:
+        address = f"http://127.0.0.1:{port}"
+        for _ in range(600):
+            try:
+                urllib.request.urlopen(f"{address}/api/health", timeout=5)
+                break
+            except OSError:
+                time.sleep(0.1)
+        yield address
+        process.terminate()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as driver:
+        options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=options)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def gray_file(tmp_path):
+    """A gray photo of an odd size with spaces in its name."""
+    gray = to_gray(read_photo(SAMPLES / "mountain-lake.jpg"))
+    path = tmp_path / "a gray photo.png"
+    cv2.imwrite(str(path), cv2.resize(gray, (601, 343), interpolation=cv2.INTER_AREA))
+    return path
+
+
+def open_page(browser, server, width, elsewhere, **options):
+    """Opens the page, with every request that goes elsewhere noted."""
+    page = browser.new_page(viewport={"width": width, "height": 900}, accept_downloads=True, **options)
+    page.on(
+        "request",
+        lambda request: None if request.url.startswith((server, "data:", "blob:")) else elsewhere.append(request.url),
+    )
+    page.goto(server)
+    page.get_by_text("Colour for gray photographs").first.wait_for(timeout=SECONDS)
+    return page
+
+
+def upload(page, path):
+    page.locator("input[type=file]").first.set_input_files(str(path))
+
+
+def wait_for_colour(page, words="601 x 343 pixels"):
+    page.get_by_text(words).first.wait_for(timeout=SECONDS)
+
+
+def download(page, folder):
+    with page.expect_download(timeout=SECONDS) as waiting:
+        page.get_by_role("button", name="Download at full size").click()
+    path = folder / waiting.value.suggested_filename
+    waiting.value.save_as(path)
+    return path
+
+
+def chroma(path):
+    return np.ptp(read(path).pixels.astype(int), axis=-1).mean()
+
+
+def test_a_photo_becomes_coloured(server, browser, gray_file, tmp_path):
+    elsewhere = []
+    page = open_page(browser, server, 1440, elsewhere)
+    upload(page, gray_file)
+    wait_for_colour(page)
+    first = download(page, tmp_path)
+    assert first.suffix == ".png" and read(first).pixels.shape == (343, 601, 3) and chroma(first) > 5
+
+    # The slider: a pixel column near the middle changes from colour to gray as the handle passes over it.
+    slider = page.locator("[data-testid=imageslider], .slider-wrap").first
+    box = slider.bounding_box()
+    before = page.screenshot()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.9, box["y"] + box["height"] / 2, steps=8)
+    page.mouse.up()
+    assert page.screenshot() != before
+
+    # Saturation 0 by keyboard gives gray.
+    handle = page.get_by_role("slider", name="Saturation").first
+    handle.focus()
+    page.keyboard.press("Home")
+    page.wait_for_timeout(300)
+    for _ in range(100):
+        page.wait_for_timeout(200)
+        second = download(page, tmp_path)
+        if chroma(second) < 2:
+            break
+    assert chroma(second) < 2 and elsewhere == []
+    page.close()
+
+
+def test_what_is_no_photo_gets_a_sentence(server, browser, gray_file, tmp_path):
+    (tmp_path / "text.jpg").write_text("no photo")
+    page = open_page(browser, server, 1440, [])
+    upload(page, tmp_path / "text.jpg")
+    page.get_by_text("text.jpg: not an image in a format that can be read").first.wait_for(timeout=SECONDS)
+    assert "Traceback" not in page.content()
+    page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1440])
+def test_the_page_fits_its_window(server, browser, gray_file, width, scheme, tmp_path):
+    page = open_page(browser, server, width, [], color_scheme=scheme)
+    upload(page, gray_file)
+    wait_for_colour(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    light = sum(int(value) for value in background.strip("rgba()").split(",")[:3]) > 380
+    assert light == (scheme == "light")
+    page.screenshot(path=str(tmp_path / "page.png"), full_page=True)
+    page.close()
