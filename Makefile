@@ -1,16 +1,20 @@
 # make colorize    colorizes the photos that ship with the project, into outputs/
 # make test        passes the tests
-# Both set everything up in .venv first. Python 3.11 to 3.13; another than python3: make test PYTHON=python3.12
+# make app         serves a page to drop photos on
+# All set everything up in .venv first. Python 3.11 to 3.13; another than python3: make test PYTHON=python3.12
 
 PYTHON ?= python3
 
-.PHONY: colorize test lint
+.PHONY: app colorize test lint
 
 colorize: .venv/installed
 	.venv/bin/python test.py data/samples --output outputs --model weights/scenes.keras
 
 test: .venv/installed
 	.venv/bin/python -m pytest
+
+app: .venv/installed-app
+	.venv/bin/python app.py
 
 lint: .venv/installed
 	.venv/bin/ruff check .
@@ -21,4 +25,8 @@ lint: .venv/installed
 	  'Python 3.11 to 3.13 is needed, for example: make test PYTHON=python3.12')"
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet -r requirements.txt
+	touch $@
+
+.venv/installed-app: requirements-app.txt .venv/installed
+	.venv/bin/python -m pip install --quiet -r requirements-app.txt
 	touch $@

@@ -3,6 +3,7 @@
 import os
 import shlex
 import sys
+import warnings
 from importlib import metadata
 from pathlib import Path
 
@@ -14,12 +15,13 @@ from errors import UserError
 def silence_native_libraries():
     """Sends what C and C++ code writes to stderr nowhere, while Python's own stderr stays what it was.
 
-    TensorFlow reports on the machine while it loads, and libjpeg and libpng on every damaged file; the scripts say what
-    matters of it themselves. Has to come before TensorFlow is imported. Does nothing where the environment variable
+    TensorFlow reports on the machine while it loads, and libjpeg and libpng on every damaged file, like Pillow, whose
+    warnings go too; the scripts say what matters of it themselves. Has to come before TensorFlow is imported. Does nothing where the environment variable
     TF_CPP_MIN_LOG_LEVEL is set, so TF_CPP_MIN_LOG_LEVEL=0 shows all of it, for example why a GPU is not used.
     """
     if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
         return
+    warnings.filterwarnings("ignore", module="PIL")
     sys.stderr.flush()
     sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
     nowhere = os.open(os.devnull, os.O_WRONLY)

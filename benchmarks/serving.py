@@ -1,0 +1,113 @@
+"""What the server of app.py bears: requests a second, latency and memory.
+
+    python -m benchmarks.serving
+
+Starts the server on this machine and sends it photos of one megapixel, from 1, 4 and 16 visitors at a time, each of
+whom waits for an answer before sending the next photo. Load generator and server share the processor.
+"""
+
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from command_line import parse, run
+from configs import SAMPLES
+from images import Photo, dump, read_photo
+
+
+@dataclass(frozen=True)
+class Options:
+    """Measures what the server bears."""
+
+    visitors: tuple[int, ...] = (1, 4, 16)
+    """Visitors at a time."""
+    requests: int = 96
+    """Requests for each number of visitors."""
+    memory_requests: tuple[int, int] = (50, 500)
+    """Requests after which the server's memory is compared."""
+
+
+def request(address, content):
+    """Sends a photo. Returns the seconds until the answer."""
+    started = time.perf_counter()
+    with urllib.request.urlopen(f"{address}/api/colorize", content, timeout=120) as response:
+        response.read()
+    return time.perf_counter() - started
+
+
+def visit(address, content, visitors, requests):
+    """Sends requests from several visitors. Returns (seconds for all, latencies)."""
+    latencies = []
+
+    def one(share):
+        for _ in range(share):
+            latencies.append(request(address, content))
+
+    threads = [threading.Thread(target=one, args=(requests // visitors,)) for _ in range(visitors)]
+    started = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return time.perf_counter() - started, latencies
+
+
+def memory(process):
+    """Memory of a process in MB."""
+    lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1000
+
+
+def start():
+    """Starts the server. Returns (process, address)."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = subprocess.Popen([sys.executable, "app.py", "--port", str(port)], stdout=subprocess.DEVNULL)
+    address = f"http://127.0.0.1:{port}"
+    while process.poll() is None:
+        try:
+            urllib.request.urlopen(f"{address}/api/health", timeout=5).close()
+            return process, address
+        except OSError:
+            time.sleep(0.2)
+    raise SystemExit("the server did not start")
+
+
+def main():
+    options = parse(Options, "-m benchmarks.serving", "[options]")
+    photo = cv2.resize(read_photo(SAMPLES / "castle-forest.jpg"), (1224, 816), interpolation=cv2.INTER_AREA)
+    content = bytes(dump("photo", Photo(photo), ".jpg")[0])
+    process, address = start()
+    try:
+        visit(address, content, 4, 16)  # Compiles.
+        print("visitors  requests/s  p50 s  p95 s")
+        for visitors in options.visitors:
+            seconds, latencies = visit(address, content, visitors, options.requests)
+            quantiles = np.quantile(latencies, [0.5, 0.95])
+            print(
+                f"{visitors:8}  {len(latencies) / seconds:10.1f}  {quantiles[0]:5.2f}  {quantiles[1]:5.2f}", flush=True
+            )
+    finally:
+        process.terminate()
+    process, address = start()
+    try:
+        sent = 0
+        for requests in options.memory_requests:
+            visit(address, content, 4, requests - sent)
+            sent = requests
+            print(f"memory after {requests} requests: {memory(process):.0f} MB")
+    finally:
+        process.terminate()
+
+
+if __name__ == "__main__":
+    run(main)

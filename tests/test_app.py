@@ -1,0 +1,149 @@
+"""The HTTP API: photos in, photos out, limits, and hostile uploads."""
+
+import asyncio
+import threading
+import time
+
+import cv2
+import numpy as np
+import pytest
+from skimage import color
+from test_fuzz import SUFFIXES, mutate
+
+import images
+import service
+from images import Photo, dump, load
+
+pytest.importorskip("gradio", reason="the server needs requirements-app.txt")
+from fastapi.testclient import TestClient
+
+from app import make_server
+from service import Busy, Limits, Service
+
+
+@pytest.fixture(scope="module")
+def client():
+    with TestClient(make_server(Limits(max_megabytes=0.5, max_megapixels=0.2))) as client:
+        yield client
+
+
+def content_of(pixels, suffix):
+    return bytes(dump("photo", Photo(pixels), suffix)[0])
+
+
+def post(client, content, **query):
+    return client.post("/api/colorize", content=content, params=query)
+
+
+def test_health_names_models_and_formats(client):
+    health = client.get("/api/health").json()
+    assert health["status"] == "ok" and "scenes" in health["models"] and {"jpg", "png", "tif"} <= set(health["formats"])
+
+
+@pytest.mark.parametrize(
+    ("suffix", "kind"), [(".png", "image/png"), (".jpg", "image/jpeg"), (".tif", "image/tiff"), (".webp", "image/webp")]
+)
+def test_a_photo_comes_back_in_its_format_and_size(client, photos, suffix, kind):
+    response = post(client, content_of(photos[0][:61, :97, 1], suffix))
+    assert response.status_code == 200 and response.headers["content-type"] == kind
+    assert images.suffix_of(response.content) == suffix
+    result = load("result", response.content).pixels
+    assert result.shape == (61, 97, 3) and np.ptp(result.astype(int), axis=-1).mean() > 5
+
+
+def test_saturation_scales_the_colours_and_lightness_stays(client, photos):
+    gray = photos[0][..., 1]
+    chroma = {}
+    for saturation in (0, 1):
+        result = load("result", post(client, content_of(gray, ".png"), saturation=saturation).content).pixels
+        lab = color.rgb2lab(result)
+        chroma[saturation] = np.linalg.norm(lab[..., 1:], axis=-1).mean()
+        expected = color.rgb2lab(np.repeat(gray[..., None], 3, axis=-1))[..., 0]
+        np.testing.assert_allclose(lab[..., 0], expected, atol=0.3)
+    assert chroma[0] < 0.5 and chroma[1] > 5
+
+
+def test_errors_are_4xx_with_a_message(client, photos):
+    good = content_of(photos[0], ".png")
+    for status, words, content, query in (
+        (400, "empty", b"", {}),
+        (400, "not an image", b"no photo", {}),
+        (400, "damaged", good[: len(good) // 2], {}),
+        (404, "no such model", good, {"model": "../../etc/passwd"}),
+        (413, "the limit is 0.2", content_of(np.zeros((500, 500), np.uint8), ".png"), {}),
+        (413, "the limit is 0.5 MB", bytes(600_000), {}),
+        (422, "greater than or equal to 0", good, {"saturation": -1}),
+        (422, "finite", good, {"saturation": "nan"}),
+    ):
+        response = post(client, content, **query)
+        assert (response.status_code, words in response.text) == (status, True), response.text
+        assert "detail" in response.json()
+
+
+def test_the_page_may_load_nothing_from_elsewhere(client):
+    page = client.get("/")
+    assert page.status_code == 200 and "default-src 'self'" in page.headers["content-security-policy"]
+    for path in ("/etc/passwd", "configs.py", "../configs.py", "weights/scenes.keras"):
+        assert client.get(f"/gradio_api/file={path}").status_code in (403, 404), path
+
+
+def test_hostile_uploads_never_stop_the_server(client, photos):
+    random = np.random.default_rng(1)
+    whole = [content_of(photos[number % 4][:64, :64], suffix) for number, suffix in enumerate(SUFFIXES)]
+    answers = []
+    for number in range(200):
+        response = post(client, mutate(whole[number % len(whole)], random))
+        answers.append(response.status_code)
+        if response.status_code == 200:
+            assert load("result", response.content).pixels.shape[2:] == (3,)
+        else:
+            assert 400 <= response.status_code < 500 and response.json()["detail"]
+    assert set(answers) == {200, 400} or set(answers) == {200, 400, 413}
+    assert post(client, whole[0]).status_code == 200
+
+
+class Slow:
+    native_size = 32
+
+    def colorize(self, lightness):
+        time.sleep(0.3)
+        return np.zeros((*lightness.shape[:3], 2), np.float32)
+
+
+def test_who_waits_too_long_or_behind_too_many_is_told(photos, monkeypatch):
+    monkeypatch.setattr(service, "_load", lambda name: Slow())
+    content = content_of(photos[0], ".png")
+    patient, hasty = Service(Limits(max_waiting=3)), Service(Limits(max_seconds=0.05))
+
+    async def visit(count, asked):
+        return await asyncio.gather(
+            *(asked.colorize("photo", content, "scenes") for _ in range(count)), return_exceptions=True
+        )
+
+    answers = asyncio.run(visit(8, patient))
+    told = [answer for answer in answers if isinstance(answer, Busy)]
+    assert len(told) == 5 and "3 photos are waiting already" in str(told[0])
+    assert all(isinstance(answer, service.Result) for answer in answers if answer not in told)
+    assert not any(isinstance(answer, Busy) for answer in asyncio.run(visit(3, patient)))  # The places are free again.
+    (late,) = asyncio.run(visit(1, hasty))
+    assert isinstance(late, Busy) and "longer than 0.05 seconds" in str(late)
+
+
+def test_visitors_share_batches(photos, monkeypatch):
+    sizes = []
+
+    class Watching(Slow):
+        def colorize(self, lightness):
+            sizes.append(len(lightness))
+            return super().colorize(lightness)
+
+    watched = service.Batcher(Watching())
+    monkeypatch.setattr(service, "_load", lambda name: watched)
+    shared = Service(Limits())
+    content = content_of(cv2.resize(photos[0], (64, 64)), ".png")
+
+    async def visit():
+        await asyncio.gather(*(shared.colorize("photo", content, "scenes") for _ in range(8)))
+
+    asyncio.run(visit())
+    assert sum(sizes) == 8 and max(sizes) > 1 and threading.active_count() < 100
