@@ -15,9 +15,9 @@ from errors import UserError
 def silence_native_libraries():
     """Sends what C and C++ code writes to stderr nowhere, while Python's own stderr stays what it was.
 
-    TensorFlow reports on the machine while it loads, and libjpeg and libpng on every damaged file, like Pillow, whose
-    warnings go too; the scripts say what matters of it themselves. Has to come before TensorFlow is imported. Does nothing where the environment variable
-    TF_CPP_MIN_LOG_LEVEL is set, so TF_CPP_MIN_LOG_LEVEL=0 shows all of it, for example why a GPU is not used.
+    TensorFlow reports on the machine while it loads, and libjpeg, libpng and Pillow on every damaged file; the scripts
+    say what matters of it themselves. Has to come before TensorFlow is imported. Does nothing where the environment
+    variable TF_CPP_MIN_LOG_LEVEL is set, so TF_CPP_MIN_LOG_LEVEL=0 shows all of it, for example why a GPU is not used.
     """
     if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
         return
