@@ -113,17 +113,17 @@ class Room:
 
     def __init__(self, limit):
         self._limit = limit
-        self._held = 0.0
+        self._held = []
         self._changed = threading.Condition()
 
     @contextlib.contextmanager
     def hold(self, amount):
         with self._changed:
-            self._changed.wait_for(lambda: not self._held or self._held + amount <= self._limit)
-            self._held += amount
+            self._changed.wait_for(lambda: not self._held or sum(self._held) + amount <= self._limit)
+            self._held.append(amount)
         try:
             yield
         finally:
             with self._changed:
-                self._held -= amount
+                self._held.remove(amount)
                 self._changed.notify_all()

@@ -121,6 +121,23 @@ def test_room_holds_no_more_than_its_limit():
     assert max(map(len, most)) > 1
 
 
+def test_room_is_empty_when_all_have_left():
+    """0.1 + 0.2 - 0.1 - 0.2 is not 0 in floating point, and one that waits to be alone must not wait for that."""
+    room = Room(1)
+    with room.hold(0.1):
+        with room.hold(0.2):
+            pass
+    first, second = room.hold(0.1), room.hold(0.2)
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    second.__exit__(None, None, None)
+    alone = threading.Thread(target=lambda: room.hold(5).__enter__(), daemon=True)
+    alone.start()
+    alone.join(timeout=5)
+    assert not alone.is_alive()
+
+
 class Doubling:
     """Stands for a network: doubles, notes the batches it sees, and refuses odd heights."""
 
