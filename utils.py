@@ -68,7 +68,7 @@ def _lab_curve_inverse(value):
 def lightness_from_rgb(rgb):
     """L in 0..100, float32 [..., 1], of sRGB [..., 3]: uint8, or floats in 0..1."""
     luminance = tf.tensordot(linear_rgb(rgb), tf.constant(XYZ_FROM_RGB[1], tf.float32), axes=1)
-    return (116 * _lab_curve(luminance) - 16)[..., None]
+    return tf.expand_dims(116 * _lab_curve(luminance) - 16, -1)
 
 
 def ab_from_rgb(rgb):
@@ -86,10 +86,10 @@ def rgb_to_lab(rgb):
 
 def lab_to_linear_rgb(lab):
     """Linear sRGB, float32 [..., 3], of CIELAB [..., 3]. Colours outside sRGB give values outside 0..1."""
-    lightness, a, b = tf.unstack(tf.convert_to_tensor(lab), axis=-1)
+    lightness, a, b = tf.split(tf.convert_to_tensor(lab), 3, axis=-1)
     y = (lightness + 16) / 116
     # Like scikit-image, no negative Z: blue so far outside sRGB has no counterpart.
-    xyz = _lab_curve_inverse(tf.stack([y + a / 500, y, tf.maximum(y - b / 200, 0)], axis=-1))
+    xyz = _lab_curve_inverse(tf.concat([y + a / 500, y, tf.maximum(y - b / 200, 0)], axis=-1))
     return tf.tensordot(xyz, tf.constant((np.linalg.inv(XYZ_FROM_RGB) * WHITE).T, tf.float32), axes=1)
 
 
@@ -112,15 +112,16 @@ def fit_chroma(lab, tolerance=1e-5, halvings=16):
     lab = tf.convert_to_tensor(lab)
 
     def fits(colors):
-        rgb = lab_to_linear_rgb(colors)
-        return tf.reduce_all((rgb >= -tolerance) & (rgb <= 1 + tolerance), axis=-1)
+        # Not reduce_all over the last axis: ONNX Runtime cannot where there are no colours.
+        red, green, blue = tf.split(tf.abs(lab_to_linear_rgb(colors) - 0.5), 3, axis=-1)
+        return tf.maximum(tf.maximum(red, green), blue) <= 0.5 + tolerance
 
-    outside = tf.where(~fits(lab))
+    outside = tf.where(~fits(lab)[..., 0])
     stray = tf.gather_nd(lab, outside)
     low, high = tf.zeros_like(stray[:, :1]), tf.ones_like(stray[:, :1])
     for _ in range(halvings):
         middle = (low + high) / 2
-        inside = fits(scale_chroma(stray, middle))[:, None]
+        inside = fits(scale_chroma(stray, middle))
         low, high = tf.where(inside, middle, low), tf.where(inside, high, middle)
     return tf.tensor_scatter_nd_update(lab, outside, scale_chroma(stray, low))
 
