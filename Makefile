@@ -16,9 +16,9 @@ lint: .venv/installed
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 
-.venv/installed: requirements.txt
+.venv/installed: requirements.txt requirements-export.txt
 	@$(PYTHON) -c "import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 14) else \
 	  'Python 3.11 to 3.13 is needed, for example: make test PYTHON=python3.12')"
 	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet -r requirements.txt
+	.venv/bin/python -m pip install --quiet -r requirements.txt -r requirements-export.txt
 	touch $@
