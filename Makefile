@@ -10,10 +10,10 @@ PYTHON ?= python3
 colorize: .venv/installed
 	.venv/bin/python test.py data/samples --output outputs --model weights/scenes.keras
 
-test: .venv/installed
+test: .venv/installed-all
 	.venv/bin/python -m pytest
 
-app: .venv/installed-app
+app: .venv/installed-all
 	.venv/bin/python app.py
 
 lint: .venv/installed
@@ -27,6 +27,6 @@ lint: .venv/installed
 	.venv/bin/python -m pip install --quiet -r requirements.txt
 	touch $@
 
-.venv/installed-app: requirements-app.txt .venv/installed
-	.venv/bin/python -m pip install --quiet -r requirements-app.txt
+.venv/installed-all: requirements-app.txt requirements-export.txt .venv/installed
+	.venv/bin/python -m pip install --quiet -r requirements-app.txt -r requirements-export.txt
 	touch $@

@@ -18,6 +18,8 @@ MAX_ELONGATION = 8
 # How ab follows lightness between the network's pixels; found by `python -m benchmarks.enlarging`.
 RIDGE = 64.0
 GAIN = 0.4
+# How much ab is enlarged to find out what reducing it again would give.
+SCALE = 4
 
 
 def colorize_photo(model, pixels, render_size=None, saturation=1.0):
@@ -76,7 +78,7 @@ class Enlargement:
     """
 
     def __init__(self, ab, lightness, height, width):
-        channels = np.concatenate([sharpen(ab), GAIN * slopes(ab, lightness), lightness], axis=-1)
+        channels = np.concatenate([sharpen(ab), GAIN * slopes(ab, lightness, mean_of_nine), lightness], axis=-1)
         self._down = interpolation(ab.shape[0], height)
         self._wide = np.einsum("wv,hvc->hwc", interpolation(ab.shape[1], width), channels, optimize=True)
 
@@ -93,22 +95,29 @@ def guided_ab(enlarged, lightness):
     return enlarged[..., :2] + enlarged[..., 2:4] * (lightness - enlarged[..., 4:])
 
 
-def sharpen(ab, scale=4):
+def sharpen(ab):
     """ab such that enlarging and then reducing it gives about the ab given: float32 [height, width, 2]."""
     height, width = ab.shape[:2]
-    enlarged = cv2.resize(ab, (width * scale, height * scale), interpolation=cv2.INTER_CUBIC)
+    enlarged = cv2.resize(ab, (width * SCALE, height * SCALE), interpolation=cv2.INTER_CUBIC)
     return 2 * ab - cv2.resize(enlarged, (width, height), interpolation=cv2.INTER_AREA)
 
 
-def slopes(ab, lightness):
-    """How ab changes with L around each pixel, from a ridge regression over its 3x3 neighbourhood: like `ab`."""
+def slopes(ab, lightness, mean):
+    """How ab changes with L around each pixel, from a ridge regression over its neighbourhood: like `ab`.
 
-    def mean(values):
-        return cv2.blur(values, (3, 3), borderType=cv2.BORDER_REFLECT).reshape(*ab.shape[:2], -1)
-
+    Args:
+        ab: [..., height, width, 2].
+        lightness: [..., height, width, 1].
+        mean: Function that gives the mean of an array over each pixel's neighbourhood.
+    """
     covariance = mean(ab * lightness) - mean(ab) * mean(lightness)
     variance = mean(lightness**2) - mean(lightness) ** 2
     return covariance / (variance + RIDGE)
+
+
+def mean_of_nine(values):
+    """The mean over each pixel's 3x3 neighbourhood: like `values`, [height, width, channels]."""
+    return cv2.blur(values, (3, 3), borderType=cv2.BORDER_REFLECT).reshape(values.shape)
 
 
 def interpolation(size, target):

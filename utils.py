@@ -74,7 +74,7 @@ def _lab_curve_inverse(value):
 def lightness_from_rgb(rgb):
     """L in 0..100, float32 [..., 1], of sRGB [..., 3]: uint8, or floats in 0..1."""
     luminance = tf.tensordot(linear_rgb(rgb), tf.constant(XYZ_FROM_RGB[1], tf.float32), axes=1)
-    return (116 * _lab_curve(luminance) - 16)[..., None]
+    return tf.expand_dims(116 * _lab_curve(luminance) - 16, -1)
 
 
 def ab_from_rgb(rgb):
@@ -92,10 +92,10 @@ def rgb_to_lab(rgb):
 
 def lab_to_linear_rgb(lab):
     """Linear sRGB, float32 [..., 3], of CIELAB [..., 3]. Colours outside sRGB give values outside 0..1."""
-    lightness, a, b = tf.unstack(tf.convert_to_tensor(lab), axis=-1)
+    lightness, a, b = tf.split(tf.convert_to_tensor(lab), 3, axis=-1)
     y = (lightness + 16) / 116
     # Like scikit-image, no negative Z: blue so far outside sRGB has no counterpart.
-    xyz = _lab_curve_inverse(tf.stack([y + a / 500, y, tf.maximum(y - b / 200, 0)], axis=-1))
+    xyz = _lab_curve_inverse(tf.concat([y + a / 500, y, tf.maximum(y - b / 200, 0)], axis=-1))
     return tf.tensordot(xyz, tf.constant((np.linalg.inv(XYZ_FROM_RGB) * WHITE).T, tf.float32), axes=1)
 
 
@@ -118,14 +118,13 @@ def fit_chroma(lab, tolerance=1e-5, halvings=16):
     lab = tf.convert_to_tensor(lab)
 
     def fits(factor):
-        rgb = lab_to_linear_rgb(scale_chroma(lab, factor))
-        return tf.reduce_all((rgb >= -tolerance) & (rgb <= 1 + tolerance), axis=-1, keepdims=True)
+        # Not reduce_all, which not all runtimes that models are exported to have for these.
+        red, green, blue = tf.split(tf.abs(lab_to_linear_rgb(scale_chroma(lab, factor)) - 0.5), 3, axis=-1)
+        return tf.maximum(tf.maximum(red, green), blue) <= 0.5 + tolerance
 
     factor = tf.cast(fits(1.0), tf.float32)
-    step = tf.constant(1.0)
-    for _ in tf.range(halvings):
-        step = step / 2
-        larger = tf.minimum(factor + step, 1)
+    for halving in range(1, halvings + 1):
+        larger = tf.minimum(factor + 0.5**halving, 1)
         factor = tf.where(fits(larger), larger, factor)
     return scale_chroma(lab, factor)
 

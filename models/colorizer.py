@@ -74,6 +74,10 @@ class Colorizer(keras.Model):
 
     @tf.function(reduce_retracing=True)
     def _colorize(self, lightness):
+        return self.infer(lightness)
+
+    def infer(self, lightness):
+        """What `colorize` does, for graphs of one's own: the plain operations, not a compiled function."""
         output = self(lightness, training=False)
         ab = self.decode(output[0] if self.classes else output)
         return ab[:, : tf.shape(lightness)[1], : tf.shape(lightness)[2]]

@@ -27,6 +27,15 @@ class GrayFromLightness(keras.layers.Layer):
         return neutral_from_lightness(lightness)
 
 
+@keras.saving.register_keras_serializable("colorization")
+class Enlarge(keras.layers.Layer):
+    """Twice the height and width, bilinear: UpSampling2D, which cannot interpolate where the size is not known yet."""
+
+    def call(self, features):
+        enlarged = tf.image.resize(features, 2 * tf.shape(features)[1:3])
+        return tf.cast(enlarged, features.dtype)
+
+
 def double_conv(features, filters, name):
     """Twice a 3x3 convolution without bias, batch normalisation, ReLU."""
     for number in (1, 2):
@@ -55,7 +64,7 @@ def double(features, filters, upsampling, name):
     """
     if upsampling == "transposed":
         return keras.layers.Conv2DTranspose(filters, 2, 2, name=name)(features)
-    features = keras.layers.UpSampling2D(interpolation="bilinear", name=f"{name}_resize")(features)
+    features = Enlarge(name=f"{name}_resize")(features)
     return keras.layers.Conv2D(filters, 3, padding="same", name=f"{name}_conv")(features)
 
 

@@ -60,7 +60,7 @@ class ResizeTo(keras.layers.Layer):
     def call(self, image):
         rows = _resize_matrix(tf.shape(image)[1], self.height)
         columns = _resize_matrix(tf.shape(image)[2], self.width)
-        resized = tf.einsum("Hh,bhwc,Ww->bHWc", rows, image, columns)
+        resized = resize_with(rows, columns, image)
         return tf.ensure_shape(resized, (None, self.height, self.width, image.shape[-1]))
 
     def get_config(self):
@@ -104,9 +104,15 @@ def pad_to_multiple(image, multiple):
     shape = tf.shape(image)
     for axis in (1, 2):
         size = shape[axis]
-        padded_size = -(-size // multiple) * multiple
+        padded_size = (size + multiple - 1) // multiple * multiple
         image = tf.gather(image, tf.minimum(tf.range(padded_size), size - 1), axis=axis)
     return image
+
+
+def resize_with(rows, columns, image):
+    """[batch, height, width, channels] resized by matrices [new_height, height] and [new_width, width]."""
+    # Not tf.matmul of a batch with one matrix, in which TensorFlow 2.21 corrupts memory (tensorflow issue 123109).
+    return tf.einsum("ij,bhjc->bhic", columns, tf.einsum("ij,bjwc->biwc", rows, image))
 
 
 def _resize_matrix(size, new_size):

@@ -44,6 +44,9 @@ def test_odd_sizes_saving_and_loading(name, tmp_path):
     lightness = np.random.default_rng(0).uniform(0, 100, (1, 97, 131, 1)).astype(np.float32)
     ab = model.colorize(lightness).numpy()
     assert ab.shape == (1, 97, 131, 2) and ab.dtype == np.float32 and np.abs(ab).max() > 0
+    # From the second size on, the compiled graph no longer knows sizes beforehand.
+    assert model.colorize(lightness[:, :40, :50]).shape == (1, 40, 50, 2)
+    np.testing.assert_allclose(model.colorize(lightness), ab, atol=1e-3)
     models.save(model, tmp_path / "model.keras")
     loaded = models.load(tmp_path / "model.keras")
     assert loaded.get_config() == model.get_config()

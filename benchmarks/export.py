@@ -1,0 +1,146 @@
+"""How close exported models come to Keras, and how fast they are, each in its own runtime.
+
+    python -m benchmarks.export
+
+Keras is the graph that is exported, run by TensorFlow. Photos go in at their full size with --photo, and otherwise as
+what the network sees of them (`colorize.reduced_lightness`). A round takes all photos once through each runtime; ratios
+are taken within a round. Differences are in steps of 1/255: of sRGB, or for ab of 255 Lab units, so 1 is one Lab unit.
+"""
+
+import os
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from command_line import parse, run, silence_native_libraries
+
+if __name__ == "__main__":
+    silence_native_libraries()
+
+import keras
+import numpy as np
+import onnxruntime
+import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter
+
+import models
+from colorize import reduced_lightness
+from configs import SAMPLES
+from data.photos import find_photos
+from export import SUFFIXES, WRITERS, make_graph
+from images import read_photo
+
+
+@dataclass(frozen=True)
+class Options:
+    """Compares exported models with Keras, in closeness and speed."""
+
+    model: str = "scenes"
+    """A trained model: a name, a run's folder, or a .keras file."""
+    photo: bool = False
+    """Export the form that takes and gives photos."""
+    photos: int = 10
+    """Sample photos, the first by name."""
+    rounds: int = 7
+    """Rounds of measurements."""
+
+
+def open_onnx(path):
+    """A function from input to output array that runs a file in ONNX Runtime."""
+    session = onnxruntime.InferenceSession(path)
+    (signature,) = session.get_inputs()
+    return lambda array: session.run(None, {signature.name: array})[0]
+
+
+def open_savedmodel(path):
+    """A function from input to output array that runs a folder in TensorFlow, without Keras."""
+    loaded = tf.saved_model.load(path)
+
+    def go(array):
+        (output,) = loaded.signatures["serving_default"](tf.constant(array)).values()
+        return output.numpy()
+
+    return go
+
+
+def open_litert(path):
+    """A function from input to output array that runs a file in LiteRT."""
+    interpreter = Interpreter(str(path), num_threads=os.cpu_count())
+    (signature,), (output,) = interpreter.get_input_details(), interpreter.get_output_details()
+
+    def go(array):
+        interpreter.resize_tensor_input(signature["index"], array.shape)
+        interpreter.allocate_tensors()
+        interpreter.set_tensor(signature["index"], array)
+        interpreter.invoke()
+        return interpreter.get_tensor(output["index"])
+
+    return go
+
+
+RUNTIMES = {"onnx": open_onnx, "savedmodel": open_savedmodel, "litert": open_litert}
+
+
+def open_keras(graph):
+    """A function from input to output array that runs a graph where it was made."""
+
+    def go(array):
+        (output,) = graph(tf.constant(array)).values()
+        return output.numpy()
+
+    return go
+
+
+def seconds(go, inputs):
+    started = time.perf_counter()
+    for array in inputs:
+        go(array)
+    return time.perf_counter() - started
+
+
+def show(values, digits):
+    """The median and the range of a row of measurements."""
+    return f"{np.median(values):.{digits}f} ({min(values):.{digits}f}..{max(values):.{digits}f})"
+
+
+def main():
+    options = parse(Options, "-m benchmarks.export", "[options]")
+    keras.config.set_dtype_policy("float32")
+    model = models.load(options.model)
+    photos = [read_photo(path) for path in find_photos(SAMPLES).paths[: options.photos]]
+    inputs = [photo if options.photo else reduced_lightness(photo, model.native_size) for photo in photos]
+    inputs = [array[None] for array in inputs]
+    graph = make_graph(model, options.photo)
+    runtimes, megabytes = {"keras": open_keras(graph)}, {"keras": None}
+    with tempfile.TemporaryDirectory() as folder:
+        for format, write in WRITERS.items():
+            path = Path(folder) / f"model{SUFFIXES[format]}"
+            write(graph, path)
+            files = [path, *path.rglob("*")]
+            megabytes[format] = sum(file.stat().st_size for file in files if file.is_file()) / 1e6
+            runtimes[format] = RUNTIMES[format](path)
+        outputs = {name: [go(array) for array in inputs] for name, go in runtimes.items()}  # Compiles, too.
+    times = {name: [] for name in runtimes}
+    for _ in range(options.rounds):
+        for name, go in runtimes.items():
+            times[name].append(seconds(go, inputs))
+    print(f"{options.model}, {'photos' if options.photo else 'L to ab'}, medians (ranges) of {options.rounds} rounds")
+    print(f"{'':10} {'MB':>6}  {'photos/s':24} {'speed / Keras':22} largest, 99.9 % within")
+    for name in runtimes:
+        speed = show(np.divide(len(inputs), times[name]), 2)
+        if name == "keras":
+            print(f"{name:10} {'':6}  {speed}")
+            continue
+        difference = np.concatenate(
+            [np.abs(a.astype(np.float32) - b).ravel() for a, b in zip(outputs[name], outputs["keras"], strict=True)]
+        )
+        ratio = show(np.divide(times["keras"], times[name]), 2)
+        print(
+            f"{name:10} {megabytes[name]:6.1f}  {speed:24} {ratio:22} "
+            f"{difference.max():.2g}, {np.quantile(difference, 0.999):.2g}"
+        )
+
+
+if __name__ == "__main__":
+    run(main)

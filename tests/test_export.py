@@ -1,0 +1,208 @@
+"""Exported models, each run in its own runtime, against Keras."""
+
+import subprocess
+import sys
+
+import cv2
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from skimage import feature
+from test_scripts import run
+
+for package in ("onnx", "tf2onnx", "onnxruntime", "ai_edge_litert"):
+    pytest.importorskip(package, reason="needs requirements-export.txt")
+
+import colorize
+import export
+import models
+from benchmarks.export import RUNTIMES
+from configs import DOCS, EXPERIMENTS, SAMPLES
+from errors import UserError
+from images import read_photo
+from models import colornet
+from models.edge_detection import canny
+
+FORMATS = tuple(export.WRITERS)
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    keras.config.set_dtype_policy("float32")
+    return models.load("scenes")
+
+
+@pytest.fixture(scope="module")
+def ten_photos():
+    """Ten sample photos, small and each of another size, uint8 [height, width, 3]."""
+    paths = sorted(SAMPLES.glob("*.jpg"))[:10]
+    sizes = [(150 + 11 * number, 200 - 7 * number) for number in range(len(paths))]
+    return [
+        cv2.resize(read_photo(path), size, interpolation=cv2.INTER_AREA)
+        for path, size in zip(paths, sizes, strict=True)
+    ]
+
+
+def open_export(graph, format, folder):
+    """A function from input to output array that runs a graph, exported, in the format's own runtime."""
+    path = folder / f"model{export.SUFFIXES[format]}"
+    export.WRITERS[format](graph, path)
+    return RUNTIMES[format](path)
+
+
+def assert_within_one(outputs, references):
+    """At most one 255th apart on 99.9 % of values; for ab, of its 255 Lab units."""
+    differences = [
+        np.abs(np.float32(output) - reference) for output, reference in zip(outputs, references, strict=True)
+    ]
+    assert np.mean(np.concatenate([np.ravel(difference) for difference in differences]) <= 1) >= 0.999
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_ab_of_ten_photos(format, scenes, ten_photos, tmp_path):
+    go = open_export(export.make_graph(scenes), format, tmp_path)
+    lightness = [colorize.reduced_lightness(photo, scenes.native_size)[None] for photo in ten_photos]
+    ab = [go(copy) for copy in lightness]
+    assert all(paint.dtype == np.float32 for paint in ab)
+    assert_within_one(ab, [scenes.colorize(copy) for copy in lightness])
+    odd = np.concatenate([lightness[0], lightness[0][:, ::-1]])[:, :97, :101]
+    assert_within_one([go(odd)], [scenes.colorize(odd)])
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_ten_photos(format, scenes, ten_photos, tmp_path):
+    go = open_export(export.make_graph(scenes, photo=True), format, tmp_path)
+    colorized = [go(photo[None])[0] for photo in ten_photos]
+    assert all(result.dtype == np.uint8 for result in colorized)
+    # The reference resizes with OpenCV.
+    assert_within_one(colorized, [colorize.colorize_photo(scenes, photo) for photo in ten_photos])
+    for gray in (ten_photos[0][None, ..., :1], np.full((1, 1, 1, 1), 200, np.uint8), np.zeros((1, 30, 9, 1), np.uint8)):
+        np.testing.assert_array_equal(go(gray), go(np.repeat(gray, 3, axis=-1)))
+        assert go(gray).shape == (*gray.shape[:3], 3)
+
+
+def make_small(name, monkeypatch):
+    """An untrained network, of a few channels if it can be, whose colours differ."""
+    keras.utils.set_random_seed(0)
+    monkeypatch.setattr(colornet, "FILTERS", (8, 16, 32))
+    model = models.build(EXPERIMENTS[name], classes=3)
+    for variable in model.variables:
+        if variable.path.endswith("moving_mean"):
+            variable.assign(keras.random.uniform(variable.shape, -0.1, 0.1, seed=0))
+    return model
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "colornet-gray",
+        "colornet-plus",
+        pytest.param("iizuka", marks=pytest.mark.slow),
+        pytest.param("zhang", marks=pytest.mark.slow),
+    ],
+)
+def test_every_network(name, format, ten_photos, tmp_path, monkeypatch):
+    model = make_small(name, monkeypatch)
+    go = open_export(export.make_graph(model), format, tmp_path)
+    for photo in ten_photos[:2]:
+        lightness = colorize.reduced_lightness(photo, 64)[None, :, :61]
+        ab = model.colorize(lightness).numpy()
+        assert ab.std() > 0
+        np.testing.assert_allclose(go(lightness), ab, atol=1e-3)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_edge_map_is_inside(format, ten_photos, tmp_path):
+    signature = [tf.TensorSpec([None, None, None, 1], tf.float32, "lightness")]
+    go = open_export(
+        tf.function(lambda lightness: {"edges": canny(lightness)}, input_signature=signature), format, tmp_path
+    )
+    for photo in ten_photos[:3]:
+        lightness = colorize.reduced_lightness(photo, 128)[None]
+        assert np.mean(go(lightness)[0, ..., 0] == feature.canny(lightness[0, ..., 0])) > 0.999
+
+
+@pytest.mark.parametrize(("size", "new_size"), [(200, 64), (200, 199), (64, 64), (64, 200), (3, 50), (50, 3), (1, 8)])
+def test_matrices_resize_as_opencv_does(size, new_size):
+    values = np.random.default_rng(0).uniform(0, 100, (size, size)).astype(np.float32)
+    for make_matrix, interpolation in (
+        (export.area_matrix, cv2.INTER_AREA),
+        (export.cubic_matrix, cv2.INTER_CUBIC),
+    ):
+        matrix = make_matrix(tf.constant(size), tf.constant(new_size)).numpy()
+        expected = cv2.resize(values, (new_size, new_size), interpolation=interpolation)
+        np.testing.assert_allclose(matrix @ values @ matrix.T, expected, atol=0.01)
+
+
+def test_render_size_is_that_of_photos():
+    sides = np.random.default_rng(0).integers(1, 5000, (200, 2))
+    for height, width in [(1, 1), (1, 5000), (683, 1024), *sides.tolist()]:
+        expected = colorize.render_size(height, width, 128)
+        assert tuple(map(int, export.render_size(tf.constant(height), tf.constant(width), 128))) == expected
+
+
+def tiny_graph(value):
+    """A graph that adds a variable to its input."""
+    variable = tf.Variable(value)
+    signature = [tf.TensorSpec([None], tf.float32, "lightness")]
+    return tf.function(lambda lightness: {"ab": lightness + variable}, input_signature=signature)
+
+
+def test_savedmodel_replaces_a_savedmodel_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "model"
+    for value in (1.0, 2.0):
+        export.check_output(path, "savedmodel")
+        export.write_savedmodel(tiny_graph(value), path)
+        assert RUNTIMES["savedmodel"](path)(np.zeros(1, np.float32)) == value
+
+    def save_half(module, folder, signatures):
+        folder.mkdir()
+        raise OSError("disk full")
+
+    monkeypatch.setattr(tf.saved_model, "save", save_half)
+    with pytest.raises(OSError, match="disk full"):
+        export.write_savedmodel(tiny_graph(3.0), path)
+    assert RUNTIMES["savedmodel"](path)(np.zeros(1, np.float32)) == 2
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_other_folders_are_not_replaced(tmp_path):
+    (tmp_path / "notes.txt").touch()
+    for format in FORMATS:
+        with pytest.raises(UserError, match="--output"):
+            export.check_output(tmp_path, format)
+    export.check_output(tmp_path / "notes.txt", "onnx")
+    with pytest.raises(UserError, match="not a SavedModel"):
+        export.check_output(tmp_path / "notes.txt", "savedmodel")
+
+
+def test_missing_package_names_the_way_out(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tf2onnx", None)
+    with pytest.raises(UserError, match=r"^tf2onnx is missing: pip install -r requirements-export.txt$"):
+        export.write_onnx(tiny_graph(1.0), tmp_path / "model.onnx")
+
+
+def test_command_line(tmp_path, model_file):
+    output = tmp_path / "new" / "model.tflite"
+    status, line, errors = run("export.py", model_file, "--format", "litert", "--output", output)
+    assert (status, errors) == (0, [])
+    size = output.stat().st_size / 1e6
+    assert line == f"{output}, {size:.1f} MB: {export.INTERFACES[False]}\n"
+    assert list(output.parent.iterdir()) == [output]
+
+
+@pytest.mark.slow
+def test_ten_lines_in_another_environment(tmp_path, scenes):
+    example = (DOCS / "export.md").read_text().split("```python\n")[1].split("```")[0]
+    assert len([line for line in example.splitlines() if line]) <= 10
+    export.write_onnx(export.make_graph(scenes, photo=True), tmp_path / "scenes-photo.onnx")
+    photo = SAMPLES / "mountain-lake.jpg"
+    (tmp_path / "photo.jpg").write_bytes(photo.read_bytes())
+    python = tmp_path / "venv" / "bin" / "python"
+    packages = ["onnxruntime", "numpy", "opencv-python-headless"]
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
+    subprocess.run([python, "-m", "pip", "install", "--quiet", *packages], check=True)
+    subprocess.run([python, "-c", example], cwd=tmp_path, check=True)
+    assert_within_one([read_photo(tmp_path / "colorized.png")], [colorize.colorize_photo(scenes, read_photo(photo))])
