@@ -5,11 +5,13 @@ as the guide, and joined with that lightness, so the result has every detail of 
 that memory does not grow with the photo beyond its own pixels.
 """
 
+import functools
+
 import cv2
 import numpy as np
 import tensorflow as tf
 
-from utils import fit_chroma, in_chunks, lab_to_rgb, lightness_from_rgb, strips, to_gray
+from utils import fit_chroma, gray_lightness, in_chunks, lab_to_rgb, lightness_from_rgb, strips, to_gray
 
 # The network's grid: sides of the reduced copy are multiples of this.
 GRID = 8
@@ -50,7 +52,7 @@ def predict_ab(model, pixels):
 def reduced_lightness(pixels, size):
     """The L that a network sees of a photo, float32 [height, width, 1]; see `render_size`."""
     copy = cv2.resize(to_gray(pixels), render_size(*pixels.shape[:2], size)[::-1], interpolation=cv2.INTER_AREA)
-    return lightness_from_rgb(tf.constant(as_color(copy))).numpy()
+    return gray_lightness(copy.dtype.type)[copy][..., None]
 
 
 def render_size(height, width, size):
@@ -80,7 +82,7 @@ class Enlargement:
     def __init__(self, ab, lightness, height, width):
         channels = np.concatenate([sharpen(ab), GAIN * slopes(ab, lightness, mean_of_nine), lightness], axis=-1)
         self._down = interpolation(ab.shape[0], height)
-        self._wide = np.einsum("wv,hvc->hwc", interpolation(ab.shape[1], width), channels, optimize=True)
+        self._wide = cv2.resize(channels, (width, ab.shape[0]), interpolation=cv2.INTER_CUBIC)
 
     def rows(self, start, stop):
         """ab, its slope and the interpolated L, see `guided_ab`: float32 [stop - start, width, 5]."""
@@ -97,9 +99,14 @@ def guided_ab(enlarged, lightness):
 
 def sharpen(ab):
     """ab such that enlarging and then reducing it gives about the ab given: float32 [height, width, 2]."""
-    height, width = ab.shape[:2]
-    enlarged = cv2.resize(ab, (width * SCALE, height * SCALE), interpolation=cv2.INTER_CUBIC)
-    return 2 * ab - cv2.resize(enlarged, (width, height), interpolation=cv2.INTER_AREA)
+    down, right = (there_and_back(size) for size in ab.shape[:2])
+    return 2 * ab - np.moveaxis(np.tensordot(np.tensordot(down, ab, axes=1), right, axes=(1, 1)), -1, 1)
+
+
+@functools.cache
+def there_and_back(size):
+    """Enlarging an axis and reducing it again, as a matrix: float32 [size, size]."""
+    return cv2.resize(interpolation(size, SCALE * size), (size, size), interpolation=cv2.INTER_AREA)
 
 
 def slopes(ab, lightness, mean):

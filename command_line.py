@@ -12,13 +12,19 @@ import tyro
 from errors import UserError
 
 
-def silence_native_libraries():
-    """Sends what C and C++ code writes to stderr nowhere, while Python's own stderr stays what it was.
+def tame_native_libraries():
+    """Keeps libraries written in C and C++ quiet and out of each other's way. Comes before they are imported.
 
-    TensorFlow reports on the machine while it loads, and libjpeg, libpng and Pillow on every damaged file; the scripts
-    say what matters of it themselves. Has to come before TensorFlow is imported. Does nothing where the environment
-    variable TF_CPP_MIN_LOG_LEVEL is set, so TF_CPP_MIN_LOG_LEVEL=0 shows all of it, for example why a GPU is not used.
+    What they write to stderr goes nowhere, while Python's own stderr stays what it was: TensorFlow reports on the
+    machine while it loads, and libjpeg, libpng and Pillow on every damaged file; the scripts say what matters of it
+    themselves. Where the environment variable TF_CPP_MIN_LOG_LEVEL is set all of it is shown, so
+    TF_CPP_MIN_LOG_LEVEL=0 tells, for example, why a GPU is not used.
+
+    NumPy's BLAS and OpenCV get one thread each: TensorFlow has one a core, photos are worked on by several threads, and
+    more that wait by spinning take the cores away from these.
     """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")
     if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
         return
     warnings.filterwarnings("ignore", module="PIL")

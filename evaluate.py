@@ -12,10 +12,10 @@ figures are is said in metrics.py, boundaries.py and fid.py.
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from command_line import finish, parse, run, silence_native_libraries
+from command_line import finish, parse, run, tame_native_libraries
 
 if __name__ == "__main__":
-    silence_native_libraries()
+    tame_native_libraries()
 
 import keras
 import numpy as np

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from command_line import parse, run, silence_native_libraries
+from command_line import parse, run, tame_native_libraries
 
 if __name__ == "__main__":
-    silence_native_libraries()
+    tame_native_libraries()
 
 import keras
 import tensorflow as tf

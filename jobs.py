@@ -12,7 +12,7 @@ from files import PHOTO_SUFFIXES, is_photo
 from images import PhotoError
 
 # Photos worked on at a time: while one is in the network, others are read and written.
-THREADS = 8
+THREADS = 32
 # Photos worked on at a time have at most this many megapixels together, or are alone.
 MEGAPIXELS_AT_A_TIME = 48
 

@@ -15,10 +15,10 @@ import sys
 import time
 from pathlib import Path
 
-from command_line import describe_run, parse, run, silence_native_libraries
+from command_line import describe_run, parse, run, tame_native_libraries
 
 if __name__ == "__main__":
-    silence_native_libraries()
+    tame_native_libraries()
 
 import keras
 import tensorflow as tf

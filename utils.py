@@ -10,15 +10,16 @@ Run as a script, this file turns colour photos gray:
 Gray is the neutral of equal L. Results have the names, sizes and formats of the photos.
 """
 
+import functools
 import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
-from command_line import finish, parse, run, silence_native_libraries
+from command_line import finish, parse, run, tame_native_libraries
 
 if __name__ == "__main__":
-    silence_native_libraries()
+    tame_native_libraries()
 
 import numpy as np
 import tensorflow as tf
@@ -34,8 +35,8 @@ WHITE = np.array([0.95047, 1.0, 1.08883])
 # Weights of skimage.color.rgb2gray (Rec. 709 luma).
 GRAY_WEIGHTS = np.array([0.2125, 0.7154, 0.0721])
 
-# Pixels that compiled functions take at a time: code is compiled for one size, and small photos have a smaller one.
-CHUNKS = (1 << 15, 1 << 18)
+# Pixels that compiled functions take at a time: code is compiled for one size, and what is small has a smaller one.
+CHUNKS = (1 << 13, 1 << 18)
 
 _SMALLEST = np.finfo(np.float32).tiny
 # Threads that meet a function for the first time would each trace it.
@@ -104,7 +105,7 @@ def lab_to_rgb(lab):
     return tf.clip_by_value(_encode_srgb(lab_to_linear_rgb(lab)), 0, 1)
 
 
-def fit_chroma(lab, tolerance=1e-5, halvings=16):
+def fit_chroma(lab, tolerance=1e-5, halvings=10):
     """Shrinks chroma at constant L and hue until the colour lies inside sRGB.
 
     Args:
@@ -189,9 +190,16 @@ def _neutral(rgb):
     return tf.cast(tf.round(neutral * rgb.dtype.max), rgb.dtype)
 
 
+@functools.cache
+def gray_lightness(dtype):
+    """L of every gray value of a type, np.uint8 or np.uint16: float32 [256] or [65536]."""
+    values = np.arange(np.iinfo(dtype).max + 1, dtype=dtype)
+    return lightness_from_rgb(tf.constant(np.repeat(values[:, None], 3, axis=1))).numpy()[:, 0]
+
+
 def strips(height, width):
     """Slices of rows that go through a photo a few hundred thousand pixels at a time, so that memory is bounded."""
-    step = max(1, CHUNKS[-1] // width)
+    step = max(1, CHUNKS[1] // width)
     return [slice(top, min(top + step, height)) for top in range(0, height, step)]
 
 
@@ -206,7 +214,7 @@ def in_chunks(function, *values):
         The results of all pixels, [count, channels].
     """
     count = len(values[0])
-    chunk = next((size for size in CHUNKS if size >= count), CHUNKS[-1])
+    chunk = CHUNKS[count > CHUNKS[1] // 2]
     with _tracing:
         compiled = function.get_concrete_function(
             *(tf.TensorSpec((chunk, value.shape[1]), value.dtype) for value in values)

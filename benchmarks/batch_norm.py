@@ -9,10 +9,10 @@ ranges over the rounds, and ratios within a round.
 from dataclasses import dataclass
 from unittest import mock
 
-from command_line import parse, run, silence_native_libraries
+from command_line import parse, run, tame_native_libraries
 
 if __name__ == "__main__":
-    silence_native_libraries()
+    tame_native_libraries()
 
 import keras
 import numpy as np

@@ -16,10 +16,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from command_line import parse, run, silence_native_libraries
+from command_line import parse, run, tame_native_libraries
 
 if __name__ == "__main__":
-    silence_native_libraries()
+    tame_native_libraries()
 
 import cv2
 import keras

@@ -10,10 +10,10 @@ distance in the ab plane over all photos, everywhere and, with boundary maps, at
 from dataclasses import dataclass
 from pathlib import Path
 
-from command_line import parse, run, silence_native_libraries
+from command_line import parse, run, tame_native_libraries
 
 if __name__ == "__main__":
-    silence_native_libraries()
+    tame_native_libraries()
 
 import cv2
 import numpy as np

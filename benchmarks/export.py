@@ -13,10 +13,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from command_line import parse, run, silence_native_libraries
+from command_line import parse, run, tame_native_libraries
 
 if __name__ == "__main__":
-    silence_native_libraries()
+    tame_native_libraries()
 
 import keras
 import numpy as np
