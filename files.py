@@ -1,4 +1,4 @@
-"""Files: which of them are photos, and writing them whole or not at all."""
+"""Files: which of them are photos and films, and writing them whole or not at all."""
 
 import contextlib
 import os
@@ -9,11 +9,20 @@ from pathlib import Path
 PHOTO_SUFFIXES = frozenset(
     ".avif .bmp .dib .gif .jp2 .jpe .jpeg .jpg .pbm .pgm .png .pnm .ppm .ras .tif .tiff .webp".split()
 )
+# What FFmpeg reads, and the containers that it cannot write so that players know times and colours, with the one that
+# is written instead.
+FILM_SUFFIXES = frozenset(".avi .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .webm .wmv".split())
+REWRAPPED = {".avi": ".mp4", ".mpeg": ".mp4", ".mpg": ".mp4", ".ogv": ".mp4", ".wmv": ".mp4"}
 
 
 def is_photo(path):
     """Whether the name looks like that of a photo, hidden files excepted."""
     return path.suffix.lower() in PHOTO_SUFFIXES and not path.name.startswith(".")
+
+
+def is_film(path):
+    """Whether the name looks like that of a film, hidden files excepted."""
+    return path.suffix.lower() in FILM_SUFFIXES and not path.name.startswith(".")
 
 
 def describe_error(error):

@@ -1,4 +1,4 @@
-"""A run over many photos: which are read, where results go, and the work on several of them at a time."""
+"""A run over many photos and films: which are read, where results go, and the work on several photos at a time."""
 
 import contextlib
 import threading
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from tqdm import tqdm
 
 import images
-from files import PHOTO_SUFFIXES, is_photo
+from files import FILM_SUFFIXES, PHOTO_SUFFIXES, REWRAPPED, is_film, is_photo
 from images import PhotoError
 
 # Photos worked on at a time: while one is in the network, others are read and written.
@@ -17,18 +17,20 @@ THREADS = 32
 MEGAPIXELS_AT_A_TIME = 48
 
 
-def plan_jobs(inputs, output, suffix=None):
+def plan_jobs(inputs, output, suffix=None, films=False):
     """Decides which photos are read and where each result goes.
 
     Args:
         inputs: Paths of photos, and of folders to search for photos.
         output: Folder of the results.
         suffix: Of the results' names, like ".png"; None for that of each photo, or one that can hold colour.
+        films: Whether films are wanted, too. Their results have the suffix of the film, or one that can be written.
 
     Returns:
         (jobs, failures): a list of (photo, result) in which no result has the path of a photo or of another result,
         and one sentence for each input that is missing or a folder without photos.
     """
+    kinds, suffixes = ("photos or films", PHOTO_SUFFIXES | FILM_SUFFIXES) if films else ("photos", PHOTO_SUFFIXES)
     photos, failures = {}, []
     for path in inputs:
         if path.is_dir():
@@ -37,18 +39,22 @@ def plan_jobs(inputs, output, suffix=None):
             found = [
                 file
                 for file in sorted(path.rglob("*"))
-                if is_photo(file) and not (inside and output.resolve() in file.resolve().parents)
+                if (is_photo(file) or (films and is_film(file)))
+                and not (inside and output.resolve() in file.resolve().parents)
             ]
             photos.update({file.resolve(): (file, file.relative_to(path)) for file in found})
             if not found:
-                failures.append(f"{path}: a folder without photos ({', '.join(sorted(PHOTO_SUFFIXES))})")
+                failures.append(f"{path}: a folder without {kinds} ({', '.join(sorted(suffixes))})")
         elif path.exists():
             photos[path.resolve()] = (path, path.relative_to(path.parent))
         else:
             failures.append(f"{path}: no such file or folder")
     taken, jobs = set(photos), []
     for photo, name in photos.values():
-        name = name.with_suffix(suffix or images.COLORLESS.get(name.suffix.lower(), name.suffix))
+        if films and is_film(photo):
+            name = name.with_suffix(REWRAPPED.get(name.suffix.lower(), name.suffix))
+        else:
+            name = name.with_suffix(suffix or images.COLORLESS.get(name.suffix.lower(), name.suffix))
         result, copies = output / name, 1
         while result.resolve() in taken:
             copies += 1
@@ -60,7 +66,7 @@ def plan_jobs(inputs, output, suffix=None):
 
 @dataclass
 class Outcome:
-    """What became of a run: photos done, and a sentence for each that failed and each loss of a format."""
+    """What became of a run: photos or films done, and a sentence for each that failed and each loss of a format."""
 
     done: int = 0
     failures: list = field(default_factory=list)
@@ -99,13 +105,18 @@ def process_photos(jobs, work, max_megapixels=images.MAX_MEGAPIXELS, quality=ima
                 except PhotoError as error:
                     outcome.failures.append(str(error))
                 except Exception as error:  # Out of memory, say: named, and the others are still done.
-                    reason = (str(error).strip().splitlines() or [""])[0]
-                    outcome.failures.append(f"{photo_path}: cannot be done ({type(error).__name__}: {reason})")
+                    outcome.failures.append(describe_surprise(photo_path, error))
                 bar.update()
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
     return outcome
+
+
+def describe_surprise(path, error):
+    """One line for an error that nobody expected, with the photo or film that it came from."""
+    reason = (str(error).strip().splitlines() or [""])[0]
+    return f"{path}: cannot be done ({type(error).__name__}: {reason})"
 
 
 class Room:

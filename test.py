@@ -1,9 +1,9 @@
-"""Colorizes photos.
+"""Colorizes photos and films.
 
-    python test.py photo.jpg folder/ --output DIR
+    python test.py photo.jpg film.mp4 folder/ --output DIR
 
-Results have the names, sizes and formats of the photos; those of a folder keep its sub-folders. A colour photo is
-turned gray first. Photos are never overwritten.
+Results have the names, sizes and formats of the photos and films; those of a folder keep its sub-folders. Colours are
+turned gray first. Nothing is overwritten but results of earlier runs.
 """
 
 from dataclasses import dataclass, replace
@@ -24,18 +24,20 @@ from batching import Batcher
 from colorize import colorize_photo, side_by_side
 from configs import OUTPUTS, SAMPLES
 from errors import UserError
-from files import PHOTO_SUFFIXES
+from files import PHOTO_SUFFIXES, is_film
+from film import process_films
 from jobs import plan_jobs, process_photos
 from models.precision import choose_policy
+from steadiness import STEADINESS
 from utils import to_gray
 
 
 @dataclass(frozen=True)
 class Options:
-    """Colorizes photos and folders of photos."""
+    """Colorizes photos, films, and folders of them."""
 
     photos: tyro.conf.Positional[tuple[Path, ...]] = (SAMPLES,)
-    """Photos, and folders to search for photos."""
+    """Photos and films, and folders to search for them."""
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = OUTPUTS
     """Folder for the results."""
     model: str = "scenes"
@@ -47,15 +49,17 @@ class Options:
     render_size: int | None = None
     """Shorter side in pixels of the copy that the network sees. Default: the size it was trained at."""
     compare: bool = False
-    """Put the gray photo beside the result."""
+    """Put the gray photo or film beside the result."""
     format: str | None = None
-    """Format of the results: jpg, png, webp, tif ... Default: that of each photo."""
+    """Format of photos' results: jpg, png, webp, tif ... Default: that of each photo."""
     quality: int = images.QUALITY
     """Of JPEG, WebP and AVIF files, 1 to 100."""
+    steadiness: float = STEADINESS
+    """Of a film's colours over time, from 0, each frame by itself, to 1."""
     skip_existing: bool = False
-    """Leave out photos whose result is there already."""
+    """Leave out photos and films whose result is there already."""
     max_megapixels: float = images.MAX_MEGAPIXELS
-    """Refuse larger photos."""
+    """Refuse larger photos, and films of larger frames."""
 
 
 def check(options):
@@ -69,6 +73,8 @@ def check(options):
         raise UserError(f"--render-size {options.render_size}: use at least 8")
     if options.saturation < 0:
         raise UserError(f"--saturation {options.saturation:g}: use 0 or more")
+    if not 0 <= options.steadiness <= 1:
+        raise UserError(f"--steadiness {options.steadiness:g}: use 0 to 1")
 
 
 def load_model(options):
@@ -82,7 +88,7 @@ def load_model(options):
 
 
 def main():
-    options = parse(Options, "test.py", "[PHOTO|FOLDER ...] [options]")
+    options = parse(Options, "test.py", "[PHOTO|FILM|FOLDER ...] [options]")
     check(options)
     keras.config.set_dtype_policy(choose_policy())
     model = load_model(options)
@@ -93,12 +99,26 @@ def main():
             return replace(photo, pixels=result)
         return replace(photo, pixels=side_by_side(to_gray(photo.pixels), result), alpha=None)
 
-    jobs, missing = plan_jobs(options.photos, options.output, f".{options.format}" if options.format else None)
-    todo = [job for job in jobs if not (options.skip_existing and job[1].exists())]
-    outcome = process_photos(todo, colorize, options.max_megapixels, options.quality)
-    skipped = f", {len(jobs) - len(todo)} skipped" if options.skip_existing else ""
-    summary = f"{outcome.done} of {len(jobs)} photos colorized{skipped}, with {models.find(options.model)}"
-    finish(f"{summary}, in {options.output}", missing + outcome.failures, outcome.losses)
+    suffix = f".{options.format}" if options.format else None
+    jobs, missing = plan_jobs(options.photos, options.output, suffix, films=True)
+    films = [job for job in jobs if is_film(job[0])]
+    photos = [job for job in jobs if not is_film(job[0])]
+    todo = [[job for job in kind if not (options.skip_existing and job[1].exists())] for kind in (photos, films)]
+    photos_done = process_photos(todo[0], colorize, options.max_megapixels, options.quality)
+    films_done = process_films(
+        todo[1],
+        model,
+        steadiness=options.steadiness,
+        render_size=options.render_size,
+        saturation=options.saturation,
+        compare=options.compare,
+        max_megapixels=options.max_megapixels,
+    )
+    counts = [f"{photos_done.done} of {len(photos)} photos"] if photos or not films else []
+    counts += [f"{films_done.done} of {len(films)} films"] if films else []
+    skipped = f", {len(jobs) - sum(map(len, todo))} skipped" if options.skip_existing else ""
+    summary = f"{' and '.join(counts)} colorized{skipped}, with {models.find(options.model)}, in {options.output}"
+    finish(summary, missing + photos_done.failures + films_done.failures, photos_done.losses + films_done.losses)
 
 
 if __name__ == "__main__":

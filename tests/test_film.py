@@ -1,0 +1,333 @@
+"""Film in, film out: all but the colours is as it was, and what is broken is named."""
+
+import resource
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from av.video.reformatter import Colorspace
+from skimage import color
+from test_scripts import run
+
+from configs import SAMPLES
+from film import ACCURATE, FilmError, Reader, colorize_film, process_films
+from images import read_photo, write_photo
+from jobs import plan_jobs
+from utils import to_gray
+
+RATE = 25
+
+
+class Painter:
+    """Stands for a network: mild colours, smooth over the picture."""
+
+    native_size = 32
+
+    def colorize(self, lightness):
+        across = np.linspace(-20, 20, lightness.shape[2], dtype=np.float32)[None, None, :, None]
+        return np.concatenate([across + 0 * lightness, lightness / 4 - 12], axis=-1)
+
+
+def make_film(path, gray, times=None, codec="libx264", pix_fmt="yuv420p", sound=(), rotation=0, **tags):
+    """Writes gray frames, uint8 [count, height, width], at times in 1/1000 s, with a stream of noise a sound codec."""
+    times = times or [1000 * number // RATE for number in range(len(gray))]
+    duration = times[-1] + 40
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=RATE, width=gray.shape[2], height=gray.shape[1], pix_fmt=pix_fmt)
+        stream.codec_context.time_base = Fraction(1, 1000)
+        stream.options = {"crf": "6", "g": "12"} if codec == "libx264" else {}
+        stream.bit_rate = 0 if codec == "libx264" else 4_000_000
+        for name, value in tags.items():
+            setattr(stream.codec_context, name, value)
+        if rotation:
+            stream.set_display_rotation(rotation)
+        tracks = [container.add_stream(name, rate=48000, layout="stereo", bit_rate=128_000) for name in sound]
+        for number, track in enumerate(tracks):
+            track.metadata["language"] = ("deu", "fra")[number]
+        for pixels, milliseconds in zip(gray, times, strict=True):
+            rgb = av.VideoFrame.from_ndarray(np.repeat(pixels[..., None], 3, axis=-1), format="rgb24")
+            matrix = {1: Colorspace.ITU709, 6: Colorspace.ITU601}.get(tags.get("colorspace"))
+            frame = rgb.reformat(format=pix_fmt, dst_colorspace=matrix, dst_color_range=tags.get("color_range"))
+            frame.pts, frame.time_base = milliseconds, Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        random = np.random.default_rng(0)
+        for track in tracks:
+            samples = random.normal(0, 3000, (1, 2 * 48 * duration)).astype(np.int16)
+            frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="stereo")
+            frame.sample_rate, frame.pts, frame.time_base = 48000, 0, Fraction(1, 48000)
+            container.mux(track.encode(frame))
+        for track in [stream, *tracks]:
+            container.mux(track.encode(None))
+    return path
+
+
+def read(path):
+    """(times in seconds, pixels [frames, height, width, 3]) of a film; swscale's default would round them down."""
+    with av.open(str(path)) as container:
+        frames = list(container.decode(video=0))
+    times = [frame.pts * frame.time_base for frame in frames]
+    return times, np.stack([f.to_ndarray(format="rgb24", interpolation=ACCURATE) for f in frames])
+
+
+def read_sound(path):
+    """The packets of each sound stream, as bytes, and the streams' times in seconds."""
+    with av.open(str(path)) as container:
+        packets = [p for p in container.demux() if p.stream.type == "audio" and p.size]
+        indices = sorted({p.stream.index for p in packets})
+        data = [[bytes(p) for p in packets if p.stream.index == index] for index in indices]
+        times = [[float(p.pts * p.time_base) for p in packets if p.stream.index == index] for index in indices]
+        return data, times
+
+
+def colorize(path, result, **options):
+    """Losses of a film that has to be whole."""
+    outcome = process_films([(path, result)], Painter(), **options)
+    assert (outcome.done, outcome.failures) == (1, [])
+    return outcome.losses
+
+
+@pytest.fixture(scope="module")
+def gray():
+    """A sample photo that moves, uint8 [20, 96, 128]."""
+    photo = to_gray(read_photo(SAMPLES / "mountain-lake.jpg"))[::3, ::3]
+    return np.stack([photo[:96, 2 * number : 2 * number + 128] for number in range(20)])
+
+
+@pytest.mark.parametrize(
+    "suffix, sound",
+    [(".mp4", ["aac", "aac"]), (".mov", ["pcm_s16le"]), (".mkv", ["flac", "libopus"]), (".mts", ["aac"])],
+)
+def test_size_time_and_sound_are_the_films_own(gray, tmp_path, suffix, sound):
+    path, result = make_film(tmp_path / f"film{suffix}", gray, sound=sound), tmp_path / "out" / f"film{suffix}"
+    assert colorize(path, result) == []
+    assert list(result.parent.iterdir()) == [result]
+    (times, pixels), (expected_times, expected) = read(result), read(path)
+    assert times == expected_times and pixels.shape == expected.shape
+    assert (pixels != pixels[..., :1]).any()
+    assert len(read_sound(path)[0]) == len(sound) and read_sound(result)[0] == read_sound(path)[0]
+    np.testing.assert_allclose(np.concatenate(read_sound(result)[1]), np.concatenate(read_sound(path)[1]), atol=0.002)
+    with av.open(str(path)) as film, av.open(str(result)) as colored:
+        assert colored.format.name == film.format.name
+        assert colored.streams.video[0].average_rate == film.streams.video[0].average_rate == RATE
+        assert abs(colored.duration - film.duration) <= 2000
+        assert colored.streams.video[0].codec_context.colorspace == 1
+        languages = [[track.language for track in container.streams.audio] for container in (film, colored)]
+        assert languages[0] == languages[1]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_variable_frame_rate(gray, tmp_path, suffix):
+    times = [0, 40, 130, 170, 800, 810, 1500]
+    path = make_film(tmp_path / f"film{suffix}", gray[: len(times)], times)
+    colorize(path, tmp_path / f"out{suffix}")
+    assert read(tmp_path / f"out{suffix}")[0] == read(path)[0] == [Fraction(time, 1000) for time in times]
+
+
+def test_odd_sizes_and_other_containers(gray, tmp_path):
+    odd = make_film(tmp_path / "odd.mkv", gray[:, :41, :67], codec="ffv1", pix_fmt="yuv444p")
+    colorize(odd, tmp_path / "odd.mp4")
+    assert read(tmp_path / "odd.mp4")[1].shape == (20, 41, 67, 3)
+    webm = make_film(tmp_path / "film.webm", gray[:6, :41, :67], codec="libvpx-vp9", sound=["libopus"])
+    colorize(webm, tmp_path / "out.webm")
+    assert read(tmp_path / "out.webm")[1].shape == (6, 41, 67, 3)
+    assert read_sound(tmp_path / "out.webm")[0] == read_sound(webm)[0]
+
+
+def test_subtitles_are_dropped(gray, tmp_path):
+    plain, path = make_film(tmp_path / "plain.mkv", gray[:4]), tmp_path / "film.mkv"
+    with av.open(str(plain)) as film, av.open(str(path), "w") as container:
+        video = container.add_stream_from_template(film.streams.video[0], opaque=True)
+        subtitles = container.add_mux_stream("subrip")
+        for packet in film.demux(video=0):
+            if packet.size:
+                packet.stream = video
+                container.mux(packet)
+        packet = av.Packet(b"Hello.")
+        packet.stream, packet.pts, packet.dts, packet.duration = subtitles, 0, 0, 100
+        container.mux(packet)
+    assert colorize(path, tmp_path / "out.mkv") == [f"{tmp_path / 'out.mkv'}: subtitles dropped"]
+    with av.open(str(tmp_path / "out.mkv")) as container:
+        assert [stream.type for stream in container.streams] == ["video"]
+
+
+def test_containers_that_cannot_be_written(gray, tmp_path):
+    films = [
+        make_film(tmp_path / "a.wmv", gray[:8], codec="wmv2", sound=["wmav2"]),
+        make_film(tmp_path / "b.avi", gray[:8], codec="mpeg4", sound=["libmp3lame"]),
+    ]
+    planned, _ = plan_jobs(films, tmp_path / "out", ".png", films=True)
+    assert [result.name for _, result in planned] == ["a.mp4", "b.mp4"]
+    losses = [colorize(*job) for job in planned]
+    assert ["wmav2" in losses[0][0], ".wmv" in losses[0][1], len(losses[1]), ".avi" in losses[1][0]] == [1, 1, 1, 1]
+    assert read_sound(planned[1][1])[0] == read_sound(films[1])[0]
+    with av.open(str(planned[0][1])) as container:
+        seconds = sum(frame.samples for frame in container.decode(audio=0)) / 48000
+    assert abs(seconds - 8 / RATE) < 0.1
+    for path, result in planned:
+        np.testing.assert_allclose(np.array(read(result)[0], float), np.array(read(path)[0], float), atol=0.001)
+
+
+@pytest.mark.parametrize(
+    "pix_fmt, tags",
+    [
+        ("yuv420p", {}),
+        ("yuv420p", {"colorspace": 6, "color_range": 1}),
+        ("yuv420p", {"colorspace": 1, "color_range": 2}),
+        ("yuv420p10le", {"colorspace": 1, "color_range": 1}),
+    ],
+)
+def test_lightness_is_kept(gray, tmp_path, pix_fmt, tags):
+    levels = np.tile(np.linspace(0, 255, 128).round().astype(np.uint8), (32, 1))
+    frames = np.stack([np.concatenate([levels, pixels[32:]]) for pixels in gray[:4]])
+    path = make_film(tmp_path / "film.mkv", frames, pix_fmt=pix_fmt, **tags)
+    expected = color.rgb2lab(np.repeat(frames[..., None], 3, axis=-1))[..., 0]
+    for saturation in (0, 1):
+        colorize(path, tmp_path / "out.mkv", saturation=saturation)
+        lab = color.rgb2lab(read(tmp_path / "out.mkv")[1])
+        difference = lab[..., 0] - expected
+        assert abs(difference.mean()) < 0.2 and np.abs(difference).mean() < 1
+        assert np.abs(difference[:, :32].mean(axis=(0, 1))).max() < 1.5  # At every level of gray.
+        chroma = np.linalg.norm(lab[..., 1:], axis=-1).mean()
+        assert chroma < 1.5 if saturation == 0 else chroma > 6
+
+
+def test_rotated_film_comes_out_upright(gray, tmp_path):
+    path = make_film(tmp_path / "film.mp4", gray[:4], rotation=90)
+    colorize(path, tmp_path / "out.mp4", saturation=0)
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert next(container.decode(video=0)).rotation == 0
+    pixels = read(tmp_path / "out.mp4")[1]
+    upright = np.rot90(gray[:4], axes=(1, 2))
+    assert pixels.shape[1:3] == (128, 96)
+    assert np.abs(pixels.mean(axis=-1) - upright).mean() < 3
+
+
+def test_compare_and_render_size(gray, tmp_path):
+    sizes = set()
+
+    class Watching(Painter):
+        def colorize(self, lightness):
+            sizes.add(lightness.shape[1:])
+            return super().colorize(lightness)
+
+    path = make_film(tmp_path / "film.mp4", gray[:9])
+    colorize_film(Watching(), path, tmp_path / "out.mp4", compare=True, render_size=48)
+    left, right = np.split(read(tmp_path / "out.mp4")[1].astype(float), 2, axis=2)
+    assert sizes == {(48, 64, 1)} and left.shape == (9, 96, 128, 3)
+    # Away from the seam, across which colours are shared.
+    assert np.ptp(left[:, :, :120], axis=-1).mean() < 2 < np.ptp(right[:, :, 8:], axis=-1).mean()
+
+
+# --- what goes wrong
+
+
+def test_broken_films_give_what_could_be_read(gray, tmp_path):
+    data = {}
+    for suffix in (".mkv", ".mp4", ".mov"):
+        path = make_film(tmp_path / f"film{suffix}", np.concatenate([gray, gray[::-1]]), sound=["aac"])
+        data[suffix] = bytearray(path.read_bytes())
+    (tmp_path / "cut.mkv").write_bytes(data[".mkv"][: len(data[".mkv"]) // 2])
+    middle = len(data[".mp4"]) // 2
+    data[".mp4"][middle : middle + 3000] = bytes(byte ^ 0x5A for byte in data[".mp4"][middle : middle + 3000])
+    (tmp_path / "flipped.mp4").write_bytes(data[".mp4"])
+    (tmp_path / "no index.mov").write_bytes(data[".mov"][: len(data[".mov"]) // 2])
+    names = ("cut.mkv", "flipped.mp4", "no index.mov")
+    outcome = process_films([(tmp_path / name, tmp_path / "out" / name) for name in names], Painter())
+    assert outcome.done == 0 and len(outcome.failures) == 3
+    for name, failure in zip(names[:2], outcome.failures, strict=False):
+        assert failure.startswith(f"{tmp_path / name}: broken after ") and "\n" not in failure
+        assert failure.endswith(f"what could be read is in {tmp_path / 'out' / name}")
+        seconds = float(failure.split("broken after ")[1].split(" s ")[0])
+        times, pixels = read(tmp_path / "out" / name)
+        assert 0.2 < seconds < 1.5 and len(times) == len(pixels) < 40
+        assert times == sorted(set(times)) and set(times) <= set(read(tmp_path / f"film{Path(name).suffix}")[0])
+        if name == "cut.mkv":
+            assert abs(times[-1] + 1 / RATE - seconds) < 0.06
+    assert "not a film" in outcome.failures[2]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["cut.mkv", "flipped.mp4"]
+
+
+def test_what_is_no_film_is_refused(gray, tmp_path):
+    (tmp_path / "text.mp4").write_text("#EXTM3U\nfilm.mp4\n")
+    (tmp_path / "empty.mkv").touch()
+    write_photo(tmp_path / "photo.png", gray[0])
+    (tmp_path / "photo.png").rename(tmp_path / "photo.mp4")
+    with av.open(str(tmp_path / "sound.mkv"), "w") as container:
+        stream = container.add_stream("flac", rate=8000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.int16), format="s16", layout="mono")
+        frame.sample_rate, frame.pts = 8000, 0
+        container.mux([*stream.encode(frame), *stream.encode(None)])
+    make_film(tmp_path / "large.mp4", gray[:2])
+    causes = {"text.mp4": "not a film", "empty.mkv": "empty", "photo.mp4": "not a film", "sound.mkv": "no film"}
+    causes |= {"missing.mp4": "no such file", "large.mp4": "0 megapixels; the limit is 0.01"}
+    films = [(tmp_path / name, tmp_path / "out" / name) for name in causes]
+    outcome = process_films(films, Painter(), max_megapixels=0.01)
+    assert outcome.done == 0 and len(outcome.failures) == len(causes)
+    for (name, cause), failure in zip(causes.items(), outcome.failures, strict=True):
+        assert failure.startswith(f"{tmp_path / name}: ") and cause in failure
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+    with pytest.raises(FilmError, match="empty"):
+        Reader(tmp_path / "empty.mkv")
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError("out of memory")])
+def test_interruption_and_surprises_leave_no_file(gray, tmp_path, error):
+    class Failing(Painter):
+        calls = 0
+
+        def colorize(self, lightness):
+            self.calls += 1
+            if self.calls == 2:
+                raise error
+            return super().colorize(lightness)
+
+    path = make_film(tmp_path / "film.mp4", gray)
+    jobs = [(path, tmp_path / "out" / "1.mp4"), (path, tmp_path / "out" / "2.mp4")]
+    if error is KeyboardInterrupt:
+        with pytest.raises(KeyboardInterrupt):
+            process_films(jobs, Failing())
+        assert list((tmp_path / "out").iterdir()) == []
+    else:
+        outcome = process_films(jobs, Failing())
+        assert outcome.done == 1 and "cannot be done (MemoryError" in outcome.failures[0]
+        assert [path.name for path in (tmp_path / "out").iterdir()] == ["2.mp4"]
+
+
+def test_photos_and_films_in_one_run(gray, photos, model_file, tmp_path):
+    folder, output = tmp_path / "in", tmp_path / "out"
+    (folder / "deep").mkdir(parents=True)
+    film = make_film(folder / "deep" / "film.mp4", gray[:5])
+    write_photo(folder / "photo.png", photos[0])
+    (folder / "text.mp4").write_text("no film")
+    before = film.read_bytes()
+    command = ["test.py", folder, tmp_path / "missing.mp4", "--output", output, "--model", model_file]
+    status, summary, errors = run(*command, "--steadiness", "0.5")
+    assert status == 1 and "1 of 1 photos and 1 of 2 films colorized" in summary
+    assert len(errors) == 2 and "missing.mp4: no such file" in errors[0] and "text.mp4: not a film" in errors[1]
+    written = {path: path.stat().st_mtime_ns for path in output.rglob("*") if path.is_file()}
+    assert set(written) == {output / "photo.png", output / "deep" / "film.mp4"}
+    assert read(output / "deep" / "film.mp4")[1].shape == (5, 96, 128, 3) and film.read_bytes() == before
+
+    # A limit on the size of a file stands in for a full disk: the write fails half way.
+    def full():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+
+    (folder / "text.mp4").unlink()
+    noise = np.random.default_rng(0).integers(0, 256, (40, 96, 128), np.uint8)
+    make_film(folder / "long.mp4", noise)
+    status, summary, errors = run(*command, "--skip-existing", preexec_fn=full)
+    assert status == 1 and "0 of 1 photos and 0 of 2 films colorized, 2 skipped" in summary
+    assert len(errors) == 2 and f"{output / 'long.mp4'}: cannot be written: file too large" in errors[1]
+    assert written == {path: path.stat().st_mtime_ns for path in output.rglob("*") if path.is_file()}
+
+
+def test_films_are_no_training_photos(tmp_path):
+    for name in ("a.png", "b.mp4", "c.MKV", ".d.mp4"):
+        (tmp_path / name).touch()
+    assert [path.name for path, _ in plan_jobs([tmp_path], tmp_path / "out")[0]] == ["a.png"]
+    names = [
+        (path.name, result.name) for path, result in plan_jobs([tmp_path], tmp_path / "out", ".jpg", films=True)[0]
+    ]
+    assert names == [("a.png", "a.jpg"), ("b.mp4", "b.mp4"), ("c.MKV", "c.MKV")]
