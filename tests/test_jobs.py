@@ -80,7 +80,8 @@ def test_a_bad_photo_does_not_stop_the_others(tmp_path, photos):
     assert is_photo(Path("A.JPG")) and not is_photo(Path("a.txt")) and not is_photo(Path(".a.jpg"))
 
 
-def test_interruption_leaves_whole_files_only(tmp_path, photos):
+def test_interruption_leaves_whole_files_only(tmp_path, photos, monkeypatch):
+    monkeypatch.setattr(jobs, "THREADS", 4)
     for number in range(40):
         write_photo(tmp_path / f"{number:02}.png", photos[0])
     planned, _ = plan_jobs([tmp_path], tmp_path / "out")

@@ -78,10 +78,13 @@ def test_compare_puts_gray_beside_colour(folder, model_file, photos):
     assert left.shape == photos[0].shape and (left == left[..., :1]).all() and (right != right[..., :1]).any()
 
 
+MANY = 300
+
+
 def start_on_many(folder, photos, model_file, *options):
-    """Starts test.py on fifty photos, and waits until some are done. Returns the process."""
-    for number in range(50):
-        write_photo(folder / "in" / f"{number:02}.png", np.roll(photos[number % 4], number, axis=1))
+    """Starts test.py on many photos, and waits until some are done. Returns the process."""
+    for number in range(MANY):
+        write_photo(folder / "in" / f"{number:03}.png", np.roll(photos[number % 4], number, axis=1))
     command = ["test.py", folder / "in", "-o", folder / "out", "--model", model_file, *options]
     process = subprocess.Popen(
         [sys.executable, *map(str, command)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -96,10 +99,10 @@ def test_killed_run_goes_on_where_it_was(tmp_path, photos, model_file):
     process.kill()
     process.wait()
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("[0-9]*.png")}
-    assert 5 <= len(before) < 50
+    assert 5 <= len(before) < MANY
     arguments = ["test.py", tmp_path / "in", "--model", model_file]
     status, output, _ = run(*arguments, "-o", tmp_path / "out", "--skip-existing")
-    assert status == 0 and f"{50 - len(before)} of 50 photos colorized, {len(before)} skipped" in output
+    assert status == 0 and f"{MANY - len(before)} of {MANY} photos colorized, {len(before)} skipped" in output
     assert before == {path: path.stat().st_mtime_ns for path in before}
     run(*arguments, "-o", tmp_path / "whole")
     for path in (tmp_path / "whole").iterdir():
@@ -113,7 +116,7 @@ def test_interrupted_run_leaves_whole_files_only(tmp_path, photos, model_file):
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 1 and errors.strip().endswith("--skip-existing goes on")
     results = [path.name for path in (tmp_path / "out").iterdir()]
-    assert 5 <= len(results) < 50
+    assert 5 <= len(results) < MANY
     assert all(read_photo(tmp_path / "out" / name).shape == photos[0].shape for name in results)
 
 
