@@ -137,16 +137,31 @@ def paint(pixels, enlargement):
     # Blue comes first in memory, as OpenCV writes it.
     result = np.empty((*pixels.shape[:2], 3), pixels.dtype)[..., ::-1]
     for rows in strips(*pixels.shape[:2]):
-        strip = as_color(pixels[rows])
-        enlarged = enlargement.rows(rows.start, rows.stop)
-        result[rows] = in_chunks(_paint, strip.reshape(-1, 3), enlarged.reshape(-1, 5)).reshape(strip.shape)
+        enlarged = enlargement.rows(rows.start, rows.stop).reshape(-1, 5)
+        painted = in_chunks(_painter(pixels.dtype.type), _lightness_column(pixels[rows]), enlarged)
+        result[rows] = painted.reshape(result[rows].shape)
     return result
 
 
-@tf.function(jit_compile=True)
-def _paint(pixels, enlarged):
-    lightness = lightness_from_rgb(pixels)
-    return encode(lightness, guided_ab(enlarged, lightness), pixels.dtype)
+def _lightness_column(pixels):
+    """L of pixels, gray or sRGB, as float32 [count, 1]."""
+    if pixels.ndim == 2:
+        return gray_lightness(pixels.dtype.type)[pixels.reshape(-1, 1)]
+    return in_chunks(_lightness, pixels.reshape(-1, 3))
+
+
+_lightness = tf.function(lightness_from_rgb, jit_compile=True)
+
+
+@functools.cache
+def _painter(dtype):
+    """The compiled function from L, [count, 1], and an enlargement's values, [count, 5], to sRGB of a type."""
+
+    @tf.function(jit_compile=True)
+    def paint_pixels(lightness, enlarged):
+        return encode(lightness, guided_ab(enlarged, lightness), tf.as_dtype(dtype))
+
+    return paint_pixels
 
 
 @tf.function(jit_compile=True, reduce_retracing=True)

@@ -117,8 +117,10 @@ def main():
     counts = [f"{photos_done.done} of {len(photos)} photos"] if photos or not films else []
     counts += [f"{films_done.done} of {len(films)} films"] if films else []
     skipped = f", {len(jobs) - sum(map(len, todo))} skipped" if options.skip_existing else ""
-    summary = f"{' and '.join(counts)} colorized{skipped}, with {models.find(options.model)}, in {options.output}"
-    finish(summary, missing + photos_done.failures + films_done.failures, photos_done.losses + films_done.losses)
+    failures = missing + photos_done.failures + films_done.failures
+    failed = f", {len(failures)} failed" if failures else ""
+    summary = f"{' and '.join(counts)} colorized{skipped}{failed}, with {models.find(options.model)}"
+    finish(f"{summary}, in {options.output}", failures, photos_done.losses + films_done.losses)
 
 
 if __name__ == "__main__":

@@ -87,7 +87,13 @@ def start_on_many(folder, photos, model_file, *options):
         write_photo(folder / "in" / f"{number:03}.png", np.roll(photos[number % 4], number, axis=1))
     command = ["test.py", folder / "in", "-o", folder / "out", "--model", model_file, *options]
     process = subprocess.Popen(
-        [sys.executable, *map(str, command)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, *map(str, command)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Tests that a shell started in the background inherit that Ctrl-C is ignored, and would pass it on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     while process.poll() is None and len(list((folder / "out").glob("[0-9]*.png"))) < 5:
         time.sleep(0.005)
