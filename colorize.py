@@ -17,7 +17,7 @@ from utils import fit_chroma, gray_lightness, in_chunks, lab_to_rgb, lightness_f
 GRID = 8
 # The longer side of the reduced copy is at most this many times the render size, so that a strip costs no more.
 MAX_ELONGATION = 8
-# How ab follows lightness between the network's pixels; found by `python -m benchmarks.enlarging`.
+# How ab follows lightness between the network's pixels; judged by `python -m benchmarks.enlarging`.
 RIDGE = 64.0
 GAIN = 0.4
 # How much ab is enlarged to find out what reducing it again would give.
