@@ -1,5 +1,6 @@
 """What happens around training: progress, pictures, history and checkpoints that a run can go on from."""
 
+import contextlib
 import csv
 import io
 import json
@@ -19,6 +20,11 @@ from utils import lab_to_rgb, neutral_from_lightness
 
 class TrainingError(UserError):
     """Training that cannot go on; the message says why and what to do."""
+
+
+def steps_done(model):
+    """Training steps that a compiled model has behind it."""
+    return int(model.optimizer.iterations.numpy())
 
 
 class Progress(keras.callbacks.Callback):
@@ -81,7 +87,7 @@ class StopAfter(keras.callbacks.Callback):
         self.steps = steps
 
     def on_train_batch_end(self, batch, logs=None):
-        if int(self.model.optimizer.iterations) >= self.steps:
+        if steps_done(self.model) >= self.steps:
             self.model.stop_training = True
 
 
@@ -107,18 +113,29 @@ class Checkpoints(keras.callbacks.Callback):
     """Keeps the best and the last epoch of a run, and its history, in the run's folder. Comes last in the list.
 
     `best.keras` is the model of the lowest val_loss (or loss, without validation). `last.weights.h5` is all that
-    `restore` needs to go on after the last finished epoch: weights, optimizer, history and the plateau's state in one
-    file, which is replaced in one step. `history.csv` has one row an epoch.
+    `restore` needs to go on after the last finished epoch, or the last saved step: weights, optimizer, history and the
+    states of plateau and metrics in one file, which is replaced in one step. `history.csv` has one row an epoch.
+
+    Args:
+        folder: The run's folder.
+        plateau: The run's ReduceLROnPlateau, if it has one.
+        save_every_steps: Save `last.weights.h5` after so many steps too.
+        writes: Whether this process is the one that writes.
     """
 
     PLATEAU_STATE = ("best", "wait", "cooldown_counter")
 
-    def __init__(self, folder, plateau=None):
+    def __init__(self, folder, plateau=None, save_every_steps=None, writes=True):
         super().__init__()
         self.folder = folder
         self.plateau = plateau
+        self.save_every_steps = save_every_steps
+        self.writes = writes
         self.history = []
         self._plateau_state = {}
+        # Of the epoch that goes on: steps done before, and what the metrics had counted.
+        self._steps_before = 0
+        self._metrics_before = []
 
     @property
     def last(self):
@@ -130,7 +147,7 @@ class Checkpoints(keras.callbacks.Callback):
         return min(self.history, key=lambda row: row.get("val_loss", row["loss"]))
 
     def restore(self, model):
-        """Loads the last finished epoch into a compiled model. Returns the epoch to go on with, from 0."""
+        """Loads the last checkpoint into a compiled model. Returns (epoch, step) to go on with, both from 0."""
         try:
             with h5py.File(self.last) as file:
                 state = json.loads(file.attrs["state"])
@@ -140,34 +157,59 @@ class Checkpoints(keras.callbacks.Callback):
             raise TrainingError(f"{self.last}: the checkpoint cannot be read ({error})") from error
         self.history = state["history"]
         self._plateau_state = state["plateau"]
-        return len(self.history)
+        self._steps_before, self._metrics_before = state.get("step", 0), state.get("metrics", [])
+        return len(self.history), self._steps_before
 
     def on_train_begin(self, logs=None):
         # Keras resets the plateau's state when training begins, so it is put back here.
         for name, value in self._plateau_state.items():
             setattr(self.plateau, name, value)
 
+    def on_epoch_begin(self, epoch, logs=None):
+        # Keras resets the metrics before this.
+        for variable, value in zip(self.model.metrics_variables, self._metrics_before, strict=False):
+            variable.assign(value)
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.save_every_steps and steps_done(self.model) % self.save_every_steps == 0:
+            # On several machines the metrics are summed up, so that all have to ask for them.
+            metrics = [float(variable.numpy()) for variable in self.model.metrics_variables]
+            with self._clear_about_disk(f"step {batch + 1}"):
+                self._save_last(self._steps_before + batch + 1, metrics)
+
     def on_epoch_end(self, epoch, logs=None):
+        self._steps_before, self._metrics_before = 0, []
+        if self.plateau:
+            self._plateau_state = {name: float(getattr(self.plateau, name)) for name in self.PLATEAU_STATE}
         self.history.append({"epoch": epoch + 1, **{name: float(value) for name, value in logs.items()}})
-        try:
-            if self.best_epoch() is self.history[-1]:
+        with self._clear_about_disk(f"epoch {epoch + 1}"):
+            if self.writes and self.best_epoch() is self.history[-1]:
                 with replacing(self.folder / "best.keras") as path:
                     models.save(self.model, path)
             self._save_last()
             self._write_history()
+
+    @contextlib.contextmanager
+    def _clear_about_disk(self, what):
+        try:
+            yield
         except (OSError, RuntimeError) as error:
             raise TrainingError(
-                f"{self.folder}: epoch {epoch + 1} cannot be saved ({error}); make room and go on with --resume"
+                f"{self.folder}: {what} cannot be saved ({error}); make room and go on with --resume"
             ) from error
 
-    def _save_last(self):
-        plateau = {name: getattr(self.plateau, name) for name in self.PLATEAU_STATE} if self.plateau else {}
+    def _save_last(self, step=0, metrics=()):
+        if not self.writes:
+            return
+        state = {"history": self.history, "plateau": self._plateau_state, "step": step, "metrics": metrics}
         with replacing(self.last) as path:
             self.model.save_weights(path, overwrite=True)
             with h5py.File(path, "a") as file:
-                file.attrs["state"] = json.dumps({"history": self.history, "plateau": plateau}, default=float)
+                file.attrs["state"] = json.dumps(state)
 
     def _write_history(self):
+        if not self.writes:
+            return
         table = io.StringIO()
         writer = csv.DictWriter(table, fieldnames=list(self.history[0]), lineterminator="\n")
         writer.writeheader()

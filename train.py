@@ -4,12 +4,15 @@
     python train.py scenes --dataset DIR --epochs 3      another experiment, with fields overridden
     python train.py scenes --dataset DIR --resume        goes on after the last finished epoch
 
+All GPUs of a machine are used; several machines train together where TF_CONFIG says so, see README.md.
+
 The run's folder, runs/NAME, then holds: config.json, history.csv, best.keras (the best epoch so far), last.weights.h5
 (to go on from), logs/ (for TensorBoard) and, at the end, model.keras with model.json: the best epoch in half precision,
 for `python test.py --model NAME`, and what made it.
 """
 
 import dataclasses
+import functools
 import json
 import sys
 import time
@@ -21,14 +24,25 @@ if __name__ == "__main__":
     tame_native_libraries()
 
 import keras
+import numpy as np
 import tensorflow as tf
 import tyro
 
 import models
 from callbacks import Checkpoints, FiniteLoss, Progress, Speed, StopAfter, TrainingError, ValidationPictures
 from configs import EXPERIMENTS, RUNS, Experiment
-from data.pairs import TrainingOrder, mean_ab, training_pairs, validation_pairs
+from data.pairs import ALONE, Pairs, Share, TrainingOrder, mean_ab, training_crops, validation_crops
 from data.photos import DatasetError, PhotoStore, find_photos, split_photos
+from distribution import (
+    choose_strategy,
+    clear_about_lost_machines,
+    distribute,
+    divide_batch,
+    from_chief,
+    is_chief,
+    mend_keras,
+    share_of,
+)
 from files import replacing, write_whole
 from models.precision import choose_policy
 
@@ -37,73 +51,112 @@ TIMED_STEPS = 20
 WARMUP_STEPS = 10
 
 
-def train(experiment, folder, resume=False, minutes=None):
+def train(experiment, folder, resume=False, minutes=None, save_every_steps=None):
     """Trains an experiment and leaves the run in a folder.
 
     Args:
         experiment: What to train.
-        folder: The run's folder; made if need be.
+        folder: The run's folder; made if need be. Of several machines, all have to reach it.
         resume: Go on after the last epoch that the folder holds, if it holds one.
         minutes: Time for the training steps, instead of the experiment's epochs. The speed is measured first, and the
             time becomes a number of steps, which the run keeps when it goes on.
+        save_every_steps: Save what is needed to go on not only after each epoch, but also after so many steps.
 
     Returns:
         The history: one dict an epoch.
 
     Raises:
         DatasetError: The photos cannot be used.
+        DistributionError: The devices or machines cannot train together.
         TrainingError: The folder holds another run, or training cannot go on.
     """
+    strategy = choose_strategy()
+    share = share_of(strategy)
     photos = find_photos(experiment.dataset)
-    checkpoints = prepare_run(folder, experiment, resume)
+    checkpoints = prepare_run(folder, experiment, resume, save_every_steps, writes=is_chief(share))
     policy = choose_policy() if experiment.policy == "auto" else experiment.policy
     keras.config.set_dtype_policy(policy)
 
-    data = prepare_data(experiment, photos)
-    print(
-        f"{experiment.dataset}: {data.training_photos} training, {data.validation_photos} validation photos; {policy}"
-    )
-    steps = plan_steps(folder, experiment, data, minutes)
-    epochs = -(-steps // len(data.pairs))
-    keras.utils.set_random_seed(experiment.seed)
-    model = models.build(experiment, data.classes)
-    model.compile(optimizer=make_optimizer(experiment, steps))
-    model.prepare(data.pairs, folder)
-    callbacks = make_callbacks(experiment, folder, data, checkpoints, steps, epochs)
-    done = checkpoints.restore(model) if checkpoints.last.exists() else 0
-    if done:
-        print(f"{folder}: going on after epoch {done}")
-    model.fit(
-        data.pairs,
-        validation_data=data.validation,
-        initial_epoch=done,
-        epochs=epochs,
-        callbacks=callbacks,
-        verbose=0,
-        shuffle=False,  # The order is the pipeline's.
-    )
-    finish_run(folder, checkpoints, data)
+    data = prepare_data(experiment, photos, share)
+    print_plan(experiment, data, policy)
+    with clear_about_lost_machines(share):
+        steps = plan_steps(folder, experiment, data, minutes, strategy, writes=is_chief(share))
+        keras.utils.set_random_seed(experiment.seed)
+        with strategy.scope():
+            model = build(experiment, data, steps)
+            model.prepare(data.pairs.of(data.every).take(data.every.steps), folder)
+            epoch, step = checkpoints.restore(model) if checkpoints.last.exists() else (0, 0)
+        if from_chief(strategy, epoch * data.steps + step) != epoch * data.steps + step:
+            raise TrainingError(f"{folder}: the machines find different checkpoints here; give a folder that all share")
+        if epoch or step:
+            print(f"{folder}: going on after epoch {epoch}" + (f", step {step}" if step else ""))
+        epochs = -(-steps // data.steps)
+        callbacks = make_callbacks(experiment, folder, data, checkpoints, steps, epochs)
+        if step:
+            fit(model, data, strategy, callbacks, epoch, epoch + 1, step)
+            epoch += 1
+        if not model.stop_training:
+            fit(model, data, strategy, callbacks, epoch, epochs)
+    if is_chief(share):
+        finish_run(folder, checkpoints, data)
     return checkpoints.history
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainingData:
-    """What a run learns from: the pairs, and what stands behind them."""
+    """What this process learns from.
+
+    Attributes:
+        batch_size: Photos that one replica gets in a step.
+        classes: Names of scenes to tell apart; 0 for networks that do not classify.
+    """
 
     store: PhotoStore
     order: TrainingOrder
-    pairs: tf.data.Dataset
-    validation: tf.data.Dataset | None
+    pairs: Pairs
+    share: Share
+    batch_size: int
+    training_indices: np.ndarray
+    validation_indices: np.ndarray
     classes: int
-    training_photos: int
-    validation_photos: int
+
+    @functools.cached_property
+    def steps(self):
+        """Training steps an epoch."""
+        return self.training().steps
+
+    def training(self, epoch=0, step=0):
+        """`Crops` from a step of an epoch on."""
+        return training_crops(self.store, self.order, self.batch_size, self.share, epoch, step)
+
+    @property
+    def every(self):
+        """`Crops` of all training photos of all processes."""
+        order = TrainingOrder(self.training_indices, self.order.seed, self.order.flip)
+        return training_crops(self.store, order, self.batch_size)
+
+    def validation(self):
+        """`Crops`, or None without photos to validate with."""
+        if len(self.validation_indices):
+            return validation_crops(self.store, self.validation_indices, self.batch_size, self.share)
+        return None
+
+    def feed(self, crops):
+        """What `fit` is given: pairs, or crops where the training step turns these into pairs."""
+        return crops.dataset if colors_in_step() else self.pairs.of(crops)
 
 
-def prepare_data(experiment, photos):
-    """Splits photos and makes the pipelines of an experiment, with labels where its network classifies.
+def colors_in_step():
+    """Whether colour maths belongs into the training step: where that does not run on the CPU anyway."""
+    return bool(tf.config.list_physical_devices("GPU"))
+
+
+def prepare_data(experiment, photos, share=ALONE):
+    """Splits photos and says how they become pairs, with labels where the experiment's network classifies.
 
     Raises:
         DatasetError: None of the training photos can be used.
+        DistributionError: The batch cannot be divided by the devices, or the shards by the machines.
     """
     train_indices, validation_indices = split_photos(len(photos.paths), experiment.validation_fraction, experiment.seed)
     store = PhotoStore(photos.paths, experiment.crop, int(experiment.cache_gigabytes * 1e9))
@@ -112,57 +165,86 @@ def prepare_data(experiment, photos):
     if store.first_usable(validation_indices) is None:
         validation_indices = validation_indices[:0]
     classes = len(photos.classes) if experiment.classification_weight else 0
-    options = {
-        "batch_size": experiment.batch_size,
-        "saturation_factor": experiment.saturation_factor,
-        "luma": experiment.luma,
-        "labels": photos.labels if classes else None,
-    }
+    pairs = Pairs(experiment.saturation_factor, experiment.luma, photos.labels if classes else None)
+    batch_size = divide_batch(min(experiment.batch_size, len(train_indices)), share.replicas)
     order = TrainingOrder(train_indices, experiment.seed, experiment.flip)
-    pairs = training_pairs(store, order, **options)
-    validation = validation_pairs(store, validation_indices, **options) if len(validation_indices) else None
-    return TrainingData(store, order, pairs, validation, classes, len(train_indices), len(validation_indices))
+    return TrainingData(store, order, pairs, share, batch_size, train_indices, validation_indices, classes)
 
 
-def plan_steps(folder, experiment, data, minutes):
-    """How many steps a run takes: its epochs, or what fits in a time budget. Kept in the run's config.json."""
-    config = json.loads((folder / "config.json").read_text())
-    if "steps" not in config:
-        config["minutes"] = minutes
-        config["steps"] = len(data.pairs) * experiment.epochs
-        if minutes is not None:
-            config["steps"] = max(1, round(minutes * 60 / seconds_per_step(experiment, data)))
-        write_whole(folder / "config.json", to_bytes(config))
-    return config["steps"]
-
-
-def seconds_per_step(experiment, data):
-    """Measures the experiment's training step, its input included, on a network that is thrown away."""
+def build(experiment, data, steps):
+    """The experiment's network, ready to be trained for a number of steps."""
     model = models.build(experiment, data.classes)
-    model.compile(optimizer=make_optimizer(experiment, steps=TIMED_STEPS))
-    pairs = data.pairs.repeat()
-    model.fit(pairs, steps_per_epoch=WARMUP_STEPS, verbose=0, shuffle=False)
+    model.compile(optimizer=make_optimizer(experiment, steps))
+    if colors_in_step():
+        model.to_pair = data.pairs
+    if data.share.replicas > data.share.count:
+        mend_keras(model)
+    return model
+
+
+def print_plan(experiment, data, policy):
+    counts = f"{len(data.training_indices)} training, {len(data.validation_indices)} validation photos"
+    batches = f"batches of {data.batch_size * data.share.replicas}"
+    if data.share.replicas > 1:
+        batches += f", {data.batch_size} on each of {data.share.replicas} devices"
+    print(f"{experiment.dataset}: {counts}; {batches}; {policy}")
+
+
+def fit(model, data, strategy, callbacks, epoch, epochs, step=0):
+    """Trains from a step of an epoch on, up to a number of epochs."""
+    crops, validation = data.training(epoch, step), data.validation()
+    model.fit(
+        distribute(strategy, data.feed(crops)),
+        steps_per_epoch=crops.steps - step,
+        validation_data=validation and distribute(strategy, data.feed(validation)),
+        validation_steps=validation and validation.steps,
+        initial_epoch=epoch,
+        epochs=epochs,
+        callbacks=callbacks,
+        verbose=0,
+        shuffle=False,  # The order is the pipeline's.
+    )
+
+
+def plan_steps(folder, experiment, data, minutes, strategy, writes):
+    """How many steps a run takes: its epochs, or what fits in a time budget. Kept in the run's config.json."""
+    config = json.loads((folder / "config.json").read_text()) if writes else {}
+    steps = round(from_chief(strategy, config.get("steps", 0)))
+    if not steps:
+        steps = data.steps * experiment.epochs
+        if minutes is not None:
+            seconds = seconds_per_step(experiment, data, strategy)
+            steps = round(from_chief(strategy, max(1, round(minutes * 60 / seconds))))
+        if writes:
+            write_whole(folder / "config.json", to_bytes({**config, "minutes": minutes, "steps": steps}))
+    return steps
+
+
+def seconds_per_step(experiment, data, strategy):
+    """Measures the experiment's training step, its input included, on a network that is thrown away."""
+    with strategy.scope():
+        model = build(experiment, data, TIMED_STEPS)
+    feed = distribute(strategy, data.feed(data.training()))
+    model.fit(feed, steps_per_epoch=WARMUP_STEPS, verbose=0, shuffle=False)
     started = time.perf_counter()
-    model.fit(pairs, steps_per_epoch=TIMED_STEPS, verbose=0, shuffle=False)
+    model.fit(feed, steps_per_epoch=TIMED_STEPS, verbose=0, shuffle=False)
     return (time.perf_counter() - started) / TIMED_STEPS
 
 
 def make_callbacks(experiment, folder, data, checkpoints, steps, epochs):
     """What happens around the experiment's training, in the order in which it has to happen."""
-    batch_size = min(experiment.batch_size, data.training_photos)
-    callbacks = [
-        Speed(batch_size),
-        keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, _: setattr(data.order, "epoch", epoch)),
-        FiniteLoss(),
-        StopAfter(steps),
-    ]
+    batch_size = data.batch_size * data.share.replicas
+    callbacks = [Speed(batch_size), FiniteLoss(), StopAfter(steps)]
     if experiment.schedule == "plateau":
         checkpoints.plateau = keras.callbacks.ReduceLROnPlateau(factor=0.1, patience=10, min_delta=1e-4)
         callbacks.append(checkpoints.plateau)
-    callbacks.append(keras.callbacks.TensorBoard(folder / "logs", write_graph=False))
-    if data.validation is not None:
-        callbacks.append(ValidationPictures(folder / "logs" / "pictures", data.validation))
-    return [*callbacks, Progress(epochs, data.training_photos, batch_size), checkpoints]
+    if is_chief(data.share):
+        callbacks.append(keras.callbacks.TensorBoard(folder / "logs", write_graph=False))
+        if data.validation() is not None:
+            pairs = data.pairs.of(data.validation())
+            callbacks.append(ValidationPictures(folder / "logs" / "pictures", pairs))
+        callbacks.append(Progress(epochs, data.steps * batch_size, batch_size))
+    return [*callbacks, checkpoints]
 
 
 def make_optimizer(experiment, steps):
@@ -186,14 +268,16 @@ def make_optimizer(experiment, steps):
     return optimizers[experiment.optimizer](rate, **options)
 
 
-def prepare_run(folder, experiment, resume):
+def prepare_run(folder, experiment, resume, save_every_steps=None, writes=True):
     """Makes a run's folder with its config.json, or checks that it holds the same experiment. Returns `Checkpoints`.
+
+    Of several machines, only the one that `writes` makes the folder.
 
     Raises:
         TrainingError: The folder holds a run that was not asked to go on, or one of another experiment, or cannot be
             written.
     """
-    checkpoints = Checkpoints(folder)
+    checkpoints = Checkpoints(folder, save_every_steps=save_every_steps, writes=writes)
     config = as_json(experiment)
     try:
         if checkpoints.last.exists():
@@ -206,9 +290,9 @@ def prepare_run(folder, experiment, resume):
             if changed:
                 options = ", ".join(f"--{key.replace('_', '-')} {before.get(key)}" for key in changed)
                 raise TrainingError(f"{folder} holds a run with other settings; to go on, pass {options}")
-            return checkpoints
-        folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / "config.json", to_bytes({"experiment": config, **describe_run()}))
+        elif writes:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_whole(folder / "config.json", to_bytes({"experiment": config, **describe_run()}))
     except (OSError, ValueError, KeyError) as error:
         raise TrainingError(f"{folder}: the run's folder cannot be used ({error})") from error
     return checkpoints
@@ -251,7 +335,9 @@ class Options:
     minutes: float | None = None
     """Time for the training steps, instead of --epochs: the speed is measured first and the schedule ends with it."""
     resume: bool = False
-    """Go on after the last finished epoch of the run's folder; start anew where there is none."""
+    """Go on after the last finished epoch, or saved step, of the run's folder; start anew where there is none."""
+    save_every_steps: int | None = None
+    """Save what is needed to go on after so many steps too, not only after each epoch."""
 
 
 def read_command_line(arguments):
@@ -271,7 +357,7 @@ def read_command_line(arguments):
 
 def main():
     name, options = read_command_line(sys.argv[1:])
-    train(options.experiment, options.run_dir or RUNS / name, options.resume, options.minutes)
+    train(options.experiment, options.run_dir or RUNS / name, options.resume, options.minutes, options.save_every_steps)
 
 
 if __name__ == "__main__":

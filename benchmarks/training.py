@@ -22,7 +22,7 @@ import tensorflow as tf
 
 import models
 from configs import EXPERIMENTS
-from data.pairs import TrainingOrder, training_pairs
+from data.pairs import Pairs, TrainingOrder, training_crops
 from data.photos import PhotoStore, find_photos
 from models.precision import choose_policy
 from train import make_optimizer
@@ -60,7 +60,8 @@ def measure(experiment, steps, rounds):
 
     def pairs(cache_bytes):
         store = PhotoStore(paths, experiment.crop, cache_bytes)
-        return training_pairs(store, order, experiment.batch_size, saturation_factor=experiment.saturation_factor)
+        crops = training_crops(store, order, experiment.batch_size)
+        return Pairs(experiment.saturation_factor).of(crops).take(crops.steps)
 
     decoding, remembering = pairs(0), pairs(int(experiment.cache_gigabytes * 1e9))
     fixed = tf.data.Dataset.from_tensors(next(iter(remembering))).cache().repeat(steps)

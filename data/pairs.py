@@ -1,114 +1,190 @@
 """The tf.data pipeline of L-to-ab pairs.
 
-Photos are cropped one by one, then turned into pairs a batch at a time by one compiled function. The order of the
-photos and where each is cropped and flipped are pure functions of (seed, epoch, photo index), so a run that goes on
-after an interruption sees what it would have seen without.
+Photos are cropped in Python, a batch at a time, and turned into pairs by one compiled function. The order of the photos
+and where each is cropped and flipped are pure functions of (seed, epoch, photo index), so a run that goes on after an
+interruption, or is shared by several machines, sees what it would have seen without.
 """
+
+import functools
+from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
 
 from utils import ab_from_rgb, lightness_from_rgb, rgb_to_gray, saturate
 
+# Shards whose photos are shuffled together: enough of them to mix, few enough to be read more or less in a row.
+SHARDS_AT_A_TIME = 8
+
 
 def lab_pair(rgb, saturation_factor, luma=False):
     """L of the photo and K, the ab of the photo with its saturation raised (paper, section 3.5).
 
     Args:
-        rgb: uint8 [..., 3].
+        rgb: uint8 [batch, height, width, 3].
         saturation_factor: The paper's T. With 1, K is the photo's own ab.
         luma: Give the L of the neutral whose value is rgb2gray of the photo instead, for ColorNet's gray flow.
 
     Returns:
-        (L in 0..100, ab in Lab units), float32 [..., 1] and [..., 2].
+        (L in 0..100, ab in Lab units), float32 [batch, height, width, 1] and [batch, height, width, 2].
     """
-    floats = tf.cast(rgb, tf.float32) / 255
-    lightness = lightness_from_rgb(tf.repeat(rgb_to_gray(floats), 3, axis=-1) if luma else rgb)
-    return lightness, ab_from_rgb(rgb if saturation_factor == 1 else saturate(floats, saturation_factor))
+    # Compiled, colour maths is twice as fast on planes, where the values of a channel lie side by side.
+    planes = tf.transpose(rgb, (3, 0, 1, 2))
+    floats = tf.cast(planes, tf.float32) / 255
+    lightness = lightness_from_rgb(tf.repeat(rgb_to_gray(floats, 0), 3, axis=0) if luma else planes, 0)
+    ab = ab_from_rgb(planes if saturation_factor == 1 else saturate(floats, saturation_factor, 0), 0)
+    return tf.transpose(lightness, (1, 2, 3, 0)), tf.transpose(ab, (1, 2, 3, 0))
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Turns crops into what a network learns from. Its fields are those of `lab_pair`, and
+
+    Attributes:
+        labels: int32 [photos], for networks that classify; None for others.
+    """
+
+    saturation_factor: float
+    luma: bool = False
+    labels: np.ndarray | None = None
+
+    def __call__(self, pixels, indices):
+        """Crops, uint8 [batch, height, width, 3], and their photos, int64 [batch], as (L, ab) or (L, (ab, labels))."""
+        lightness, ab = lab_pair(pixels, self.saturation_factor, self.luma)
+        return lightness, ab if self.labels is None else (ab, tf.gather(self.labels, indices))
+
+    def of(self, crops):
+        """The pairs of `Crops`, computed on the CPU: a dataset."""
+        return crops.dataset.map(tf.function(self, jit_compile=True)).prefetch(2)
+
+
+@dataclass(frozen=True)
+class Share:
+    """The part of each training step that one process works on.
+
+    A step takes a batch from each replica: a device of this process or of another one.
+
+    Attributes:
+        replicas: Of all processes.
+        first: This process's first one.
+        count: This process's own ones.
+    """
+
+    replicas: int = 1
+    first: int = 0
+    count: int = 1
+
+    def batches(self, steps):
+        """Which of the batches 0, 1, 2, ... that all replicas work on are this process's: int64 [steps * count]."""
+        return (np.arange(steps)[:, None] * self.replicas + self.first + np.arange(self.count)).ravel()
+
+
+ALONE = Share()
 
 
 class TrainingOrder:
     """Which photo comes when and how it is cropped, epoch by epoch.
 
-    Attributes:
-        epoch: The epoch, from 0, that the next pass over the pairs belongs to. Training sets it.
+    Args:
+        indices: The photos, int64 [photos].
+        seed: Decides all.
+        flip: Mirror half of the photos.
+        shards: The shard that each photo lies in, int32 [photos], so that few are read from at a time; None for files.
     """
 
-    def __init__(self, indices, seed, flip):
+    def __init__(self, indices, seed, flip, shards=None):
         self.indices = indices
         self.seed = seed
         self.flip = flip
-        self.epoch = 0
+        self.shards = shards
+        # While the last photos of an epoch are loaded, so are the first ones of the next.
+        self.plan = functools.lru_cache(maxsize=2)(self._plan)
 
-    def plan(self):
-        """The epoch's photo indices, int64 [photos], and their crops, float32 [photos, 3]: down, right, mirrored."""
-        random = np.random.default_rng([self.seed, self.epoch])
-        order = random.permutation(len(self.indices))
+    def _plan(self, epoch):
+        """Photo indices of an epoch from 0, int64 [photos], and crops, float32 [photos, 3]: down, right, mirrored."""
+        random = np.random.default_rng([self.seed, epoch])
+        order = self._shuffle(random)
         draws = random.random((len(self.indices), 3), dtype=np.float32)
         draws[:, 2] = self.flip & (draws[:, 2] < 0.5)
         return self.indices[order], draws[order]
 
+    def _shuffle(self, random):
+        if self.shards is None:
+            return random.permutation(len(self.indices))
+        shards = random.permutation(np.unique(self.shards))
+        windows = [shards[start : start + SHARDS_AT_A_TIME] for start in range(0, len(shards), SHARDS_AT_A_TIME)]
+        return np.concatenate([random.permutation(np.flatnonzero(np.isin(self.shards, window))) for window in windows])
 
-def training_pairs(store, order, batch_size, **target):
-    """Batches of pairs for training, in the order's epoch at the time a pass begins.
 
-    A pass has as many photos as were found, less the rest that fills no batch. Photos that the store has to skip are
-    made up for by the first ones of the order, so that every epoch has the same number of steps.
+class CentralOrder:
+    """Photos in the order of their indices, each cropped in the middle: for validation."""
+
+    def __init__(self, indices):
+        self._plan = indices, np.tile(np.float32([0.5, 0.5, 0]), (len(indices), 1))
+
+    def plan(self, epoch):
+        """What `TrainingOrder.plan` returns; the same for every epoch."""
+        return self._plan
+
+
+@dataclass(frozen=True)
+class Crops:
+    """Batches of crops, epoch after epoch without end.
+
+    Attributes:
+        steps: Steps an epoch. A step has one batch for each of this process's replicas.
+        dataset: tf.data.Dataset of (crops uint8 [batch, height, width, 3], indices of their photos int64 [batch]).
+    """
+
+    steps: int
+    dataset: tf.data.Dataset
+
+
+def training_crops(store, order, batch_size, share=ALONE, epoch=0, step=0):
+    """Crops for training. An epoch has as many photos as the order, less the rest that fills no step.
+
+    A photo that the store has to skip is made up for by the next one in the order.
 
     Args:
         store: A `PhotoStore` that can use at least one of the photos.
         order: A `TrainingOrder`.
-        batch_size: Pairs a batch; lowered to the number of photos where there are fewer.
-        target: What the pairs hold: saturation_factor and luma, see `lab_pair`, and labels, int32 [photos], for
-            networks that classify.
+        batch_size: Crops a batch, which is what one replica gets in a step.
+        share: Which of the batches.
+        epoch: The epoch, from 0, to begin with,
+        step: and its first step, for an epoch that goes on.
 
     Returns:
-        tf.data.Dataset of (L [batch, height, width, 1], ab [batch, height, width, 2]), float32, or of
-        (L, (ab, labels [batch])).
+        `Crops`.
     """
-
-    def epoch_plan(_):
-        indices, draws = tf.numpy_function(order.plan, [], (tf.int64, tf.float32), stateful=True)
-        plan = tf.ensure_shape(indices, [None]), tf.ensure_shape(draws, [None, 3])
-        return tf.data.Dataset.from_tensor_slices(plan).repeat()
-
-    batch_size = min(batch_size, len(order.indices))
-    count = len(order.indices) // batch_size * batch_size
-    return _pairs(store, tf.data.Dataset.range(1).flat_map(epoch_plan), count, batch_size, **target)
+    steps = len(order.indices) // (batch_size * share.replicas)
+    batches = share.batches(steps)
+    bounds = np.stack([batches, batches + 1], axis=1) * batch_size
+    return Crops(steps, _load(store, order, bounds, (epoch * steps + step) * share.count, batch_size))
 
 
-def validation_pairs(store, indices, batch_size, **target):
-    """Batches of pairs of central crops, in the order of the indices; the last may be smaller. See `training_pairs`."""
-    draws = np.tile(np.float32([0.5, 0.5, 0]), (len(indices), 1))
-    plan = tf.data.Dataset.from_tensor_slices((indices, draws)).repeat()
-    return _pairs(store, plan, len(indices), batch_size, **target)
+def validation_crops(store, indices, batch_size, share=ALONE):
+    """Central crops in the order of the indices: all of them, in batches of almost equal size. See `training_crops`."""
+    count = len(indices)
+    steps = -(-count // (batch_size * share.replicas))
+    batches = share.batches(steps)
+    starts, stops = (numbers * count // (steps * share.replicas) for numbers in (batches, batches + 1))
+    # With fewer photos than replicas some are shown twice, since no batch may be empty.
+    bounds = np.stack([starts, np.maximum(stops, starts + 1)], axis=1)
+    return Crops(steps, _load(store, CentralOrder(indices), bounds))
 
 
-def _pairs(store, plan, count, batch_size, saturation_factor, luma=False, labels=None):
-    """Pairs of the first `count` usable photos of a plan: a dataset of (index, [down, right, mirrored])."""
+def _load(store, order, bounds, start=0, batch_size=None):
+    """Endless batches of crops, given the places in the order where each begins and ends: int64 [batches, 2]."""
 
-    def load_crop(index, draws):
-        return store.load_crop(index, draws[0], draws[1], draws[2] > 0)
+    def load(number):
+        epoch, batch = divmod(number, len(bounds))
+        return store.load_crops(*order.plan(int(epoch)), range(*bounds[batch]))
 
-    def crop(index, draws):
-        pixels, usable = tf.numpy_function(load_crop, [index, draws], (tf.uint8, tf.bool), stateful=False)
-        return tf.ensure_shape(pixels, [*store.crop, 3]), index, tf.ensure_shape(usable, [])
+    def crops(number):
+        pixels, indices = tf.numpy_function(load, [number], (tf.uint8, tf.int64), stateful=False)
+        return tf.ensure_shape(pixels, [batch_size, *store.crop, 3]), tf.ensure_shape(indices, [batch_size])
 
-    @tf.function(jit_compile=True)
-    def colors(pixels):
-        return lab_pair(pixels, saturation_factor, luma)
-
-    def pair(pixels, indices):
-        lightness, ab = colors(pixels)
-        return lightness, ab if labels is None else (ab, tf.gather(labels, indices))
-
-    crops = plan.map(crop, num_parallel_calls=tf.data.AUTOTUNE).filter(lambda _, __, usable: usable).take(count)
-    batches = crops.map(lambda pixels, index, _: (pixels, index))
-    batches = batches.batch(batch_size, drop_remainder=count % batch_size == 0)
-    # Keras must know the length: it runs on into the end of a data set of unknown length, and that last, empty step
-    # still counts in the optimizer's schedule and in the mean loss.
-    batches = batches.apply(tf.data.experimental.assert_cardinality(-(-count // batch_size)))
-    return batches.map(pair, num_parallel_calls=2).prefetch(2)
+    return tf.data.Dataset.counter(start).map(crops, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
 
 
 def mean_ab(store, indices, photos=1000):

@@ -22,6 +22,8 @@ class Colorizer(keras.Model):
     # Networks that also classify set these two and have two outputs: the encoding, and logits [batch, classes].
     classes = 0
     classification_weight = 0.0
+    # What makes (L, target) of a batch that `fit` is given, where that is left to the compiled training step.
+    to_pair = None
 
     def prepare(self, pairs, folder):
         """Learns before training what a network has to know of its training set, if anything.
@@ -43,13 +45,25 @@ class Colorizer(keras.Model):
         """Mean squared error between the encoding put out and that of the target (paper, section 3.5)."""
         return tf.reduce_mean(tf.math.squared_difference(output, self.encode(ab)))
 
+    def train_step(self, data):
+        return super().train_step(self.to_pair(*data) if self.to_pair else data)
+
+    def test_step(self, data):
+        return super().test_step(self.to_pair(*data) if self.to_pair else data)
+
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """The loss of a batch: `color_loss`, and for networks that classify classification_weight * cross-entropy.
+
+        Each of several replicas contributes its part of the mean over all of them.
 
         Args:
             y: ab in Lab units, or, for networks that classify, (ab, labels int32 [batch]).
             y_pred: The model's output.
         """
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        return self._batch_loss(y, y_pred) / replicas
+
+    def _batch_loss(self, y, y_pred):
         if not self.classes:
             return self.color_loss(y, y_pred)
         (ab, labels), (output, logits) = y, y_pred

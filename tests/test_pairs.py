@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from skimage import color
 
-from data.pairs import TrainingOrder, mean_ab, training_pairs, validation_pairs
+from data.pairs import ALONE, Pairs, Share, TrainingOrder, mean_ab, training_crops, validation_crops
 from data.photos import PhotoStore, find_photos
 from images import write_photo
 
@@ -24,6 +24,16 @@ def reference(crop, saturation_factor):
     return color.rgb2lab(crop)[..., :1], color.rgb2lab(color.hsv2rgb(hsv))[..., 1:]
 
 
+def training_pairs(store, order, batch_size, saturation_factor=1.0, epoch=0, **options):
+    crops = training_crops(store, order, batch_size, epoch=epoch)
+    return Pairs(saturation_factor, **options).of(crops).take(crops.steps)
+
+
+def validation_pairs(store, indices, batch_size, saturation_factor=1.0, **options):
+    crops = validation_crops(store, indices, batch_size)
+    return Pairs(saturation_factor, **options).of(crops).take(crops.steps)
+
+
 def collect(pairs):
     lightness, ab = zip(*pairs.as_numpy_iterator(), strict=True)
     return np.concatenate(lightness), np.concatenate(ab)
@@ -32,9 +42,8 @@ def collect(pairs):
 @pytest.mark.parametrize("factor", [1.0, 1.8])
 def test_pairs_agree_with_scikit_image(store, factor):
     order = TrainingOrder(np.arange(12), seed=3, flip=True)
-    order.epoch = 2
-    lightness, ab = collect(training_pairs(store, order, 4, saturation_factor=factor))
-    indices, draws = order.plan()
+    lightness, ab = collect(training_pairs(store, order, 4, factor, epoch=2))
+    indices, draws = order.plan(2)
     assert lightness.shape == (12, 80, 96, 1) and ab.shape == (12, 80, 96, 2)
     assert lightness.dtype == ab.dtype == np.float32
     assert sorted(indices) == list(range(12)) and 0 < draws[:, 2].sum() < 12
@@ -49,14 +58,12 @@ def test_pairs_agree_with_scikit_image(store, factor):
 def test_order_and_crops_depend_on_seed_and_epoch_only(store):
     def epoch(number, seed=3):
         order = TrainingOrder(np.arange(12), seed, flip=True)
-        order.epoch = number
-        return collect(training_pairs(store, order, 4, saturation_factor=1.0))[0]
+        return collect(training_pairs(store, order, 4, epoch=number))[0]
 
-    order = TrainingOrder(np.arange(12), 3, flip=True)
-    pairs = training_pairs(store, order, 4, saturation_factor=1.0)
+    crops = training_crops(store, TrainingOrder(np.arange(12), 3, flip=True), 4)
+    together = collect(Pairs(1.0).of(crops).take(9))[0]
     for number in range(3):
-        order.epoch = number
-        np.testing.assert_array_equal(collect(pairs)[0], epoch(number))
+        np.testing.assert_array_equal(together[12 * number : 12 * (number + 1)], epoch(number))
     assert (epoch(0) != epoch(1)).any() and (epoch(0) != epoch(0, seed=4)).any()
 
 
@@ -65,7 +72,7 @@ def test_labels_come_with_their_photos(store):
     order = TrainingOrder(np.arange(12), seed=3, flip=False)
     pairs = training_pairs(store, order, 4, saturation_factor=1.0, labels=labels)
     found = np.concatenate([batch for _, (_, batch) in pairs.as_numpy_iterator()])
-    np.testing.assert_array_equal(found, labels[order.plan()[0]])
+    np.testing.assert_array_equal(found, labels[order.plan(0)[0]])
 
 
 def test_luma_gives_the_lightness_of_rgb2gray(store):
@@ -74,24 +81,54 @@ def test_luma_gives_the_lightness_of_rgb2gray(store):
     np.testing.assert_allclose(lightness[0], color.rgb2lab(gray)[..., :1], atol=2e-3)
 
 
+def test_shares_make_up_the_whole_and_epochs_go_on(store):
+    def crops(batch_size, **options):
+        order = TrainingOrder(np.arange(12), seed=3, flip=True)
+        crops = training_crops(store, order, batch_size, **options)
+        count = (crops.steps - options.get("step", 0)) * options.get("share", ALONE).count
+        return np.concatenate([indices for _, indices in crops.dataset.take(count)])
+
+    alone = crops(6)
+    shares = [crops(2, share=Share(3, 0, 2)), crops(2, share=Share(3, 2, 1))]
+    np.testing.assert_array_equal(alone, np.concatenate([shares[0][:4], shares[1][:2], shares[0][4:], shares[1][2:]]))
+    np.testing.assert_array_equal(crops(2, step=4), crops(2)[8:])
+    np.testing.assert_array_equal(crops(2, share=Share(3, 0, 2), step=1), shares[0][4:])
+
+
+@pytest.mark.parametrize(("count", "sizes"), [(12, [3, 3, 3, 3]), (7, [1, 2, 2, 2]), (2, [1, 1])])
+def test_validation_is_shared_without_empty_batches(store, count, sizes):
+    shares = [validation_crops(store, np.arange(count), 3, Share(2, worker, 1)) for worker in (0, 1)]
+    steps = zip(*(crops.dataset.take(crops.steps) for crops in shares), strict=True)
+    batches = [batch for step in steps for _, batch in step]
+    assert [len(batch) for batch in batches] == sizes
+    np.testing.assert_array_equal(np.concatenate(batches), np.arange(count))
+
+
+def test_few_shards_are_read_from_at_a_time():
+    shards = np.repeat(np.arange(20), 5)
+    indices, _ = TrainingOrder(np.arange(100) + 7, 0, flip=False, shards=shards).plan(0)
+    np.testing.assert_array_equal(np.sort(indices), np.arange(100) + 7)
+    read = shards[indices - 7]
+    assert [len(set(part)) for part in (read[:40], read[40:80], read[80:])] == [8, 8, 4]
+    assert (np.diff(read[:40]) != 0).sum() > 20  # mixed, not one shard after the other
+
+
 def test_without_flip_nothing_is_mirrored():
-    assert not TrainingOrder(np.arange(50), 0, flip=False).plan()[1][:, 2].any()
+    assert not TrainingOrder(np.arange(50), 0, flip=False).plan(0)[1][:, 2].any()
 
 
 def test_skipped_photos_are_made_up_for(store):
     for number in (0, 5, 6):
         store.paths[number].write_text("no photo")
     pairs = training_pairs(store, TrainingOrder(np.arange(12), 3, flip=False), 4, saturation_factor=1.0)
-    assert pairs.cardinality() == 3
     lightness, _ = collect(pairs)
     assert len(lightness) == 12 and len(store.skipped) == 3
 
 
-def test_remainder_fills_no_batch_in_training_but_does_in_validation(store):
+def test_training_drops_the_remainder_and_validation_spreads_it(store):
     order = TrainingOrder(np.arange(12), 3, flip=False)
     assert [len(batch) for batch, _ in training_pairs(store, order, 5, saturation_factor=1.8)] == [5, 5]
-    assert [len(batch) for batch, _ in training_pairs(store, order, 16, saturation_factor=1.8)] == [12]
-    assert [len(batch) for batch, _ in validation_pairs(store, np.arange(12), 5, saturation_factor=1.8)] == [5, 5, 2]
+    assert [len(batch) for batch, _ in validation_pairs(store, np.arange(12), 5, saturation_factor=1.8)] == [4, 4, 4]
 
 
 def test_validation_crops_are_central_and_in_order(store):

@@ -84,8 +84,22 @@ def test_store_skips_counts_and_goes_on(folder, photos):
     for (name, cause), (stem, part) in zip(causes, expected.items(), strict=True):
         assert name.startswith(stem) and part in cause
     assert store.count_skipped().startswith("2 not an image")
-    crop, ok = store.load_crop(store.paths.index(folder / "sea" / "text.jpg"), 0, 0, False)
-    assert crop.shape == (64, 64, 3) and not ok
+
+
+def test_skipped_photos_are_replaced_by_the_next_ones(folder):
+    (folder / "sea" / "a.jpg").write_text("no photo")
+    (folder / "wood" / "deep" / "d.bmp").write_text("no photo")
+    store = PhotoStore(find_photos(folder).paths, (64, 64), cache_bytes=10**6)
+    order = np.array([2, 1, 0, 3])
+    draws = np.float32([[0, 0, 0], [0, 1, 1], [1, 1, 0], [1, 0, 0]])
+    crops, used = store.load_crops(order, draws, range(1, 4))
+    np.testing.assert_array_equal(used, [1, 2, 2])
+    np.testing.assert_array_equal(crops[0], store.load(1)[:64, -64:][:, ::-1])
+    np.testing.assert_array_equal(crops[1], store.load(2)[:64, :64])
+    (folder / "sea" / "b.png").write_text("no photo")
+    store = PhotoStore(store.paths, (64, 64), cache_bytes=0)
+    with pytest.raises(DatasetError, match="3 not an image"):
+        store.load_crops(order[1:], draws[1:], range(2))
 
 
 def test_store_keeps_what_fits_in_memory(folder):

@@ -1,0 +1,111 @@
+"""Several devices and several machines against one: same losses, same weights, and no hanging."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from distribution import DistributionError, choose_strategy, divide_batch
+
+EPOCHS = 2
+
+
+def start(folder, workers=1, devices=1, epochs=EPOCHS):
+    """Starts the processes of one training: one a worker, each a `subprocess.Popen`."""
+    sockets = [socket.socket() for _ in range(workers)]
+    for found in sockets:
+        found.bind(("localhost", 0))
+    cluster = {"worker": [f"localhost:{found.getsockname()[1]}" for found in sockets]}
+    for found in sockets:
+        found.close()
+    processes = []
+    for worker in range(workers):
+        config = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": worker}})
+        command = [sys.executable, "tests/training_process.py", folder, weights_file(folder, worker), devices, epochs]
+        processes.append(
+            subprocess.Popen(
+                list(map(str, command)),
+                cwd=ROOT,
+                env=os.environ | ({"TF_CONFIG": config} if workers > 1 else {}),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+    return processes
+
+
+def weights_file(folder, worker):
+    return folder.with_name(f"{folder.name}-{worker}.npz")
+
+
+def finish(processes):
+    """The history that each process prints, as an array [epochs, (loss, val_loss)]."""
+    histories = []
+    for process in processes:
+        output, errors = process.communicate(timeout=240)
+        assert process.returncode == 0, errors
+        rows = json.loads(output.splitlines()[-1])
+        histories.append(np.array([[row["loss"], row["val_loss"]] for row in rows]))
+    return histories
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The history of one process with one device."""
+    return finish(start(tmp_path_factory.mktemp("alone") / "run"))[0]
+
+
+def test_two_devices_learn_what_one_does(tmp_path, alone):
+    (history,) = finish(start(tmp_path / "run", devices=2))
+    assert history.shape == (EPOCHS, 2)
+    np.testing.assert_allclose(history, alone, rtol=1e-4)
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_workers_learn_what_one_process_does_and_end_with_equal_weights(tmp_path, alone, workers):
+    histories = finish(start(tmp_path / "run", workers))
+    for history in histories:
+        np.testing.assert_allclose(history, alone, rtol=1e-4)
+    chief, *others = (np.load(weights_file(tmp_path / "run", worker)) for worker in range(workers))
+    for other in others:
+        assert other.files == chief.files
+        for name in chief.files:
+            np.testing.assert_array_equal(other[name], chief[name])
+    # Only the chief writes: one set of logs, and no temporary files left behind.
+    assert len(list((tmp_path / "run" / "logs" / "train").iterdir())) == 1
+    assert not list((tmp_path / "run").glob(".*"))
+
+
+def test_killed_worker_ends_the_others_and_all_go_on(tmp_path, alone):
+    processes = start(tmp_path / "run", 2, epochs=60)
+    checkpoint = tmp_path / "run" / "last.weights.h5"
+    while not checkpoint.exists():
+        assert all(process.poll() is None for process in processes)
+        time.sleep(0.01)
+    processes[1].send_signal(signal.SIGKILL)
+    _, errors = processes[0].communicate(timeout=120)
+    processes[1].communicate()
+    assert processes[0].returncode == 1 and "another machine has stopped" in errors and "--resume" in errors
+    for history in finish(start(tmp_path / "run", 2, epochs=60)):
+        np.testing.assert_allclose(history, alone, rtol=1e-4)
+
+
+def test_batches_that_cannot_be_shared_say_so():
+    assert divide_batch(12, 3) == 4
+    with pytest.raises(DistributionError, match="--batch-size that is a multiple of 3"):
+        divide_batch(16, 3)
+
+
+@pytest.mark.parametrize("config", ["no json", '{"cluster": {"worker": ["a:1", "b:2"]}}', '{"cluster": 3}'])
+def test_broken_tf_config_is_one_sentence(monkeypatch, config):
+    monkeypatch.setenv("TF_CONFIG", config)
+    with pytest.raises(DistributionError, match="TF_CONFIG cannot be understood; it looks like"):
+        choose_strategy()

@@ -1,0 +1,54 @@
+"""One of the processes that test_distribution.py starts: trains the paper's network and leaves its final weights.
+
+python tests/training_process.py RUN_FOLDER WEIGHTS_FILE DEVICES EPOCHS
+"""
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+from command_line import run, tame_native_libraries
+
+tame_native_libraries()
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import train
+from configs import EXPERIMENTS, SAMPLES
+
+
+def main():
+    folder, weights, devices, epochs = sys.argv[1:]
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * int(devices))
+    experiment = dataclasses.replace(
+        EXPERIMENTS["paper"],
+        dataset=SAMPLES,
+        crop=(48, 48),
+        classification_size=32,
+        validation_fraction=0.25,
+        batch_size=6,
+        epochs=int(epochs),
+        policy="float32",
+    )
+    keep = KeepWeights()
+    make_callbacks = train.make_callbacks
+    train.make_callbacks = lambda *arguments: [*make_callbacks(*arguments), keep]
+    history = train.train(experiment, Path(folder), resume=True)
+    np.savez(weights, *keep.weights)
+    print(json.dumps(history))
+
+
+class KeepWeights(keras.callbacks.Callback):
+    def on_train_end(self, logs=None):
+        self.weights = self.model.get_weights()
+
+
+if __name__ == "__main__":
+    run(main)
