@@ -2,7 +2,8 @@
 
 What counts as a photo to learn from: JPEG, PNG, WebP, BMP or TIFF in colour. Palette files are expanded, transparency
 is dropped, CMYK is converted to RGB, 16 bits are reduced to 8, EXIF orientation is applied. Skipped and counted, since
-they have nothing to teach: gray photos, photos over 8:1, and files that are damaged, truncated or not images.
+they have nothing to teach: gray photos, photos over 8:1 or under 16 pixels, and files that are damaged, truncated or
+not images.
 """
 
 from collections import Counter
@@ -17,6 +18,7 @@ from files import PHOTO_SUFFIXES, is_photo
 from images import PhotoError, read_photo
 
 MAX_ELONGATION = 8
+MIN_SIDE = 16
 # A photo's shorter side is at most this much larger than the crop, so that a crop shows a scene and not a detail.
 MAX_MARGIN = 1.25
 WAY_OUT = "give a folder with photos (for train.py: --dataset, or DATASET in configs.py)"
@@ -167,6 +169,8 @@ class PhotoStore:
         height, width = photo.shape[:2]
         if max(height, width) > MAX_ELONGATION * min(height, width):
             raise PhotoError(path, f"more than {MAX_ELONGATION}:1 long")
+        if min(height, width) < MIN_SIDE:
+            raise PhotoError(path, f"less than {MIN_SIDE} pixels high or wide")
         if _is_gray(photo[::8, ::8]) and _is_gray(photo):  # The sample settles it for nearly all photos.
             raise PhotoError(path, "gray, so without colour to learn")
         return photo

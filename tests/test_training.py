@@ -61,7 +61,7 @@ def test_two_epochs_on_bundled_photos_lower_the_loss(tmp_path, capfd):
     assert np.isfinite(ab).all()
 
 
-def start(name, folder):
+def start(name, folder, *more):
     options = ["--crop", "64", "64", "--classification-size", "64", "--batch-size", "2", "--epochs", "4"]
     command = [
         sys.executable,
@@ -73,6 +73,7 @@ def start(name, folder):
         str(folder),
         "--resume",
         *options,
+        *more,
     ]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
@@ -86,20 +87,21 @@ def final_state(folder):
     return values, [{key: row[key] for key in row if key != "photos_per_second"} for row in history]
 
 
-@pytest.mark.parametrize("name", ["paper", "scenes"])
-def test_killed_run_resumes_and_ends_bit_equal(name, tmp_path):
+@pytest.mark.parametrize(("name", "options"), [("paper", []), ("scenes", ["--save-every-steps", "3"])])
+def test_killed_run_resumes_and_ends_bit_equal(name, options, tmp_path):
     straight = start(name, tmp_path / "straight")
     assert straight.wait(timeout=120) == 0, straight.stderr.read()
 
-    killed = start(name, tmp_path / "killed")
+    killed = start(name, tmp_path / "killed", *options)
     checkpoint = tmp_path / "killed" / "last.weights.h5"
     while not checkpoint.exists():
         assert killed.poll() is None, killed.stderr.read()
         time.sleep(0.01)
-    time.sleep(0.2)
     os.kill(killed.pid, signal.SIGKILL)
     killed.wait()
     assert not (tmp_path / "killed" / "model.keras").exists()
+    with h5py.File(checkpoint) as file:
+        assert (json.loads(file.attrs["state"])["step"] > 0) == bool(options)
 
     resumed = start(name, tmp_path / "killed")
     assert resumed.wait(timeout=120) == 0, resumed.stderr.read()

@@ -8,18 +8,12 @@ import json
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT))
-
-from command_line import run, tame_native_libraries
-
-tame_native_libraries()
-
 import keras
 import numpy as np
 import tensorflow as tf
 
 import train
+from command_line import run
 from configs import EXPERIMENTS, SAMPLES
 
 
