@@ -1,7 +1,7 @@
 """Reads photos out of the shards that `python -m data.shards` packs.
 
 A folder of shards holds TFRecord files, beside each an index that says where in it each photo lies, and a manifest.
-Photos are read one by one and in any order through the index, so training from shards is training from the folder.
+Photos are read through the index, one by one and in any order, so training can do with them what it does with files.
 """
 
 import json

@@ -1,7 +1,7 @@
 """Packs a folder of photos into TFRecord shards, for network disks, where many small files are slow.
 
     python -m data.shards my/photos -o my/shards          packs; run again, it goes on where it was interrupted
-    python train.py scenes --dataset my/shards            trains exactly as from my/photos
+    python train.py scenes --dataset my/shards            trains on them
     python -m data.shards --verify my/shards              names damaged shards
 
 Each record is a tf.train.Example of `image`, the photo's file byte for byte, `name`, its path in the folder, `label`
