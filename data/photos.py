@@ -13,6 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from configs import DATASETS, FETCHED
 from data.packed import PackedPhoto, holds_shards, read_shards
 from errors import DatasetError
 from files import PHOTO_SUFFIXES, is_photo
@@ -51,7 +52,9 @@ def find_photos(folder):
     folder = Path(folder)
     if not folder.is_dir():
         state = "is not a folder" if folder.exists() else "does not exist"
-        raise DatasetError(f"{folder} {state}; {WAY_OUT}")
+        known = folder.name in DATASETS and folder.resolve() == (FETCHED / folder.name).resolve()
+        fetch = f"python -m data.fetch {folder.name} downloads it, or " if known else ""
+        raise DatasetError(f"{folder} {state}; {fetch}{WAY_OUT}")
     if holds_shards(folder):
         return Photos(*read_shards(folder))
     paths = tuple(sorted(path for path in folder.rglob("*") if is_photo(path) and path.is_file()))
