@@ -61,10 +61,11 @@ def fetch(name, folder, limit=None, data_dir=None):
     if limit is not None and limit < 1:
         raise DatasetError(f"--limit {limit}: use at least 1")
     source = DATASETS[name]
+    categories = SCENES[source.scenes] if source.scenes else None
     builder = import_tfds().builder(source.name, data_dir=data_dir)
     if not builder.is_prepared():
         prepare(builder)
-    return write_photos(builder, SCENES.get(source.scenes), folder, limit), builder
+    return write_photos(builder, categories, folder, limit), builder
 
 
 def import_tfds():
@@ -153,7 +154,8 @@ def write_photos(builder, categories, folder, limit=None):
             if done == limit:
                 break
     except tf.errors.OpError as error:
-        raise DatasetError(f"{builder.data_dir} is damaged ({error.message}); delete it and start again") from error
+        cause = error.message.splitlines()[0]
+        raise DatasetError(f"{builder.data_dir} is damaged ({cause}); delete it and start again") from error
     except OSError as error:
         cause = describe_error(error)
         raise DatasetError(f"{folder}: photos cannot be written ({cause}); start again to go on") from error
@@ -163,8 +165,10 @@ def write_photos(builder, categories, folder, limit=None):
 def write_photo(folder, photo, number):
     """Writes a photo under its own file name, or else its number, unless it is there. Raises OSError."""
     content = photo["image"]
-    name = PurePosixPath(photo["filename"].decode()).name if "filename" in photo else f"{number:08}{suffix_of(content)}"
-    path = folder / name
+    if "filename" in photo:
+        path = folder / PurePosixPath(photo["filename"].decode()).name
+    else:
+        path = folder / f"{number:08}{suffix_of(content) or '.jpg'}"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(path, content)

@@ -115,6 +115,7 @@ def test_faces_are_written_by_person(data_dir, tmp_path, jpegs):
     written = contents(tmp_path / "faces")
     assert sorted(written.values()) == sorted(jpegs[:3])
     assert sorted(name.split("/")[0] for name in written) == ["Ada", "Ada", "Ben"]
+    assert {name.split("/")[1] for name in written} == {"00000000.jpg", "00000001.jpg", "00000002.jpg"}
     assert find_photos(tmp_path / "faces").classes == ("Ada", "Ben")
 
 
@@ -187,8 +188,9 @@ def test_damaged_copies_are_a_sentence(data_dir, tmp_path):
     path = next(data_dir.glob("lfw/*/*.tfrecord*"))
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
-    with pytest.raises(DatasetError, match=f"^{builder.data_dir} is damaged .*delete it and start again"):
+    with pytest.raises(DatasetError, match=f"^{builder.data_dir} is damaged .*delete it and start again$") as caught:
         fetch("faces", tmp_path / "again", data_dir=data_dir)
+    assert "\n" not in str(caught.value)
 
 
 def test_photos_that_cannot_be_written_are_a_sentence(data_dir, tmp_path):
