@@ -27,6 +27,6 @@ lint: .venv/installed
 	.venv/bin/python -m pip install --quiet -r requirements.txt
 	touch $@
 
-.venv/installed-all: requirements-app.txt requirements-export.txt .venv/installed
-	.venv/bin/python -m pip install --quiet -r requirements-app.txt -r requirements-export.txt
+.venv/installed-all: requirements-app.txt requirements-data.txt requirements-export.txt .venv/installed
+	.venv/bin/python -m pip install --quiet $(foreach file,$(filter %.txt,$^),-r $(file))
 	touch $@

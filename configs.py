@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-# The photos to train on: any tree of folders. To swap the data set, change this line or pass --dataset.
+# The photos to train on: any tree of folders, or of shards. To swap the data set, change this line or pass --dataset.
 DATASET = Path("datasets/places2")
+# Where `python -m data.fetch NAME` puts the data sets that have a name; see `DATASETS` below.
+FETCHED = Path("datasets")
 # Each training run gets a folder of its own in here.
 RUNS = Path("runs")
 # Where colorized photos go.
@@ -19,6 +21,27 @@ SAMPLES = Path(__file__).parent / "data" / "samples"
 WEIGHTS = Path(__file__).parent / "weights"
 # Pictures that the documentation shows.
 DOCS = Path(__file__).parent / "docs"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a data set with a name comes from."""
+
+    name: str
+    """Its name in TensorFlow Datasets."""
+    scenes: str | None = None
+    """The scenes to keep, a key of `data.categories.SCENES`; None for all."""
+
+
+# `python -m data.fetch places2` makes datasets/places2, a folder a category.
+DATASETS = {
+    # The paper's: natural scenes of Places2, 256x256.
+    "places2": Source("places365_small", scenes="outdoor, natural"),
+    # All 365 categories of it: also cities and interiors.
+    "places365": Source("places365_small"),
+    # Labeled Faces in the Wild: 13,233 photos of 250x250, a folder a person.
+    "faces": Source("lfw"),
+}
 
 
 @dataclass(frozen=True)

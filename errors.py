@@ -6,3 +6,7 @@ class UserError(Exception):
 
     The scripts print it and exit with status 1; see `command_line.run`.
     """
+
+
+class DatasetError(UserError):
+    """A data set that cannot be used; the message says why and what to do."""

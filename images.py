@@ -190,7 +190,7 @@ def dump(name, photo, suffix, quality=QUALITY):
 
 def _read_bytes(path):
     try:
-        return Path(path).read_bytes()
+        return (path if hasattr(path, "read_bytes") else Path(path)).read_bytes()
     except OSError as error:
         raise PhotoError(path, describe_error(error)) from error
 

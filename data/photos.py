@@ -7,13 +7,16 @@ not images.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from errors import UserError
+from configs import DATASETS, FETCHED
+from data.packed import PackedPhoto, holds_shards, read_shards
+from errors import DatasetError
 from files import PHOTO_SUFFIXES, is_photo
 from images import PhotoError, read_photo
 
@@ -24,35 +27,38 @@ MAX_MARGIN = 1.25
 WAY_OUT = "give a folder with photos (for train.py: --dataset, or DATASET in configs.py)"
 
 
-class DatasetError(UserError):
-    """A data set that cannot be used; the message says why and what to do."""
-
-
 @dataclass(frozen=True)
 class Photos:
     """The photos of a data set, in the order of their names.
 
     Attributes:
-        paths: One path a photo.
+        paths: One path a photo, or one `PackedPhoto`.
         labels: int32 [photos], index into `classes`; None without class folders.
         classes: Names of the class folders, sorted; empty without.
+        shards: int32 [photos], number of the shard that each photo lies in; None for a folder.
     """
 
-    paths: tuple[Path, ...]
+    paths: Sequence[Path | PackedPhoto]
     labels: np.ndarray | None = None
     classes: tuple[str, ...] = ()
+    shards: np.ndarray | None = None
 
 
 def find_photos(folder):
-    """Finds all photos under a folder. Where each lies in a sub-folder, the first folder's name is its class.
+    """Finds all photos under a folder, or in the shards there. Where each lies in a sub-folder, the first folder's
+    name is its class.
 
     Raises:
-        DatasetError: The folder is missing, is not a folder, or holds no photo.
+        DatasetError: The folder is missing, is not a folder, holds no photo, or its shards cannot be used.
     """
     folder = Path(folder)
     if not folder.is_dir():
         state = "is not a folder" if folder.exists() else "does not exist"
-        raise DatasetError(f"{folder} {state}; {WAY_OUT}")
+        known = folder.name in DATASETS and folder.resolve() == (FETCHED / folder.name).resolve()
+        fetch = f"python -m data.fetch {folder.name} downloads it, or " if known else ""
+        raise DatasetError(f"{folder} {state}; {fetch}{WAY_OUT}")
+    if holds_shards(folder):
+        return Photos(*read_shards(folder))
     paths = tuple(sorted(path for path in folder.rglob("*") if is_photo(path) and path.is_file()))
     if not paths:
         raise DatasetError(f"{folder} holds no photo ({', '.join(sorted(PHOTO_SUFFIXES))}); {WAY_OUT}")

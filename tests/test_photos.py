@@ -32,6 +32,17 @@ def test_missing_and_empty_folders_say_what_to_do(tmp_path):
             find_photos(path)
 
 
+def test_missing_data_sets_with_a_name_say_what_fetches_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("datasets/faces", tmp_path / "datasets" / "faces"):
+        with pytest.raises(DatasetError, match=r"does not exist; python -m data\.fetch faces downloads it, or give a"):
+            find_photos(folder)
+    for folder in ("datasets/mine", "elsewhere/faces"):
+        with pytest.raises(DatasetError) as caught:
+            find_photos(folder)
+        assert "data.fetch" not in str(caught.value)
+
+
 def test_split_is_seeded_and_complete():
     train, validation = split_photos(103, 0.1, seed=5)
     assert len(validation) == 10

@@ -1,0 +1,210 @@
+"""Downloads a data set that has a name in configs.py, through TensorFlow Datasets, into a folder of photos.
+
+    python -m data.fetch faces                    into datasets/faces, a folder a category
+    python -m data.fetch places2 --limit 10000    the first 10,000 photos of it
+    python train.py --dataset datasets/faces
+
+Only the training photos are taken; train.py splits some off for validation. Their files are written byte for byte, and
+each whole; run again, it goes on where it was interrupted. TensorFlow Datasets keeps its downloads and a copy of the
+photos of its own, in ~/tensorflow_datasets or where the environment variable TFDS_DATA_DIR says. When the photos are
+written, both may be deleted. An archive of which only a part arrived is downloaded anew; that part, a folder named
+*.tmp.* in downloads/, may be deleted, too.
+"""
+
+import contextlib
+import io
+import logging
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from command_line import parse, run, tame_native_libraries
+
+if __name__ == "__main__":
+    tame_native_libraries()
+
+import tensorflow as tf
+import tyro
+from tqdm import tqdm
+
+from configs import DATASETS, FETCHED
+from data.categories import SCENES
+from errors import DatasetError
+from files import describe_error, write_whole
+from images import suffix_of
+
+# Space that TensorFlow Datasets takes at its peak, of the size of the download: this, a shuffled copy, and the result.
+COPIES = 3
+
+
+def fetch(name, folder, limit=None, data_dir=None):
+    """Downloads a data set and writes its photos into a folder.
+
+    Args:
+        name: One of `configs.DATASETS`.
+        folder: The folder, a Path; made if need be.
+        limit: Photos, at most.
+        data_dir: Folder of TensorFlow Datasets, instead of its default.
+
+    Returns:
+        (photos, builder): how many photos of the data set the folder holds, and the builder that they came from.
+
+    Raises:
+        DatasetError: There is no such data set, a package is missing, or something cannot be downloaded or written.
+    """
+    if name not in DATASETS:
+        raise DatasetError(f"no data set is named {name}; there are {', '.join(DATASETS)}")
+    if limit is not None and limit < 1:
+        raise DatasetError(f"--limit {limit}: use at least 1")
+    source = DATASETS[name]
+    categories = SCENES[source.scenes] if source.scenes else None
+    builder = import_tfds().builder(source.name, data_dir=data_dir)
+    if not builder.is_prepared():
+        prepare(builder)
+    return write_photos(builder, categories, folder, limit), builder
+
+
+def import_tfds():
+    """The package tensorflow_datasets, without its warnings. Raises DatasetError where it is not installed."""
+    try:
+        import importlib_resources  # noqa: F401  Needed by TensorFlow Datasets, which does not ask for it.
+        import tensorflow_datasets
+    except ImportError as error:
+        raise DatasetError(f"{error.name} is missing: pip install -r requirements-data.txt") from error
+    for name in ("absl", "urllib3"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    return tensorflow_datasets
+
+
+def prepare(builder):
+    """Has TensorFlow Datasets download and prepare a data set. Raises DatasetError if that fails."""
+    data_dir = Path(builder.data_dir_root)
+    gigabytes = sum(info.size for info in builder.url_infos.values()) / 1e9
+    place = next(path for path in (data_dir, *data_dir.absolute().parents) if path.is_dir())
+    print(
+        f"{builder.name}: downloads {gigabytes:.1f} GB and takes about {COPIES * gigabytes:.1f} GB in {data_dir}, "
+        f"which has {shutil.disk_usage(place).free / 1e9:.1f} GB left",
+        flush=True,
+    )
+    if not sys.stderr.isatty():
+        import_tfds().disable_progress_bar()
+    try:
+        # What it prints are sizes that it does not know.
+        with contextlib.redirect_stdout(io.StringIO()):
+            builder.download_and_prepare()
+    except Exception as error:  # Downloads, archives and disks fail in the ways of half a dozen packages.
+        raise DatasetError(explain(error, builder, data_dir)) from error
+
+
+def explain(error, builder, data_dir):
+    """A sentence for a download that failed: why, and what helps."""
+    import requests
+
+    hosts = ", ".join(sorted({urlsplit(url).hostname for url in builder.url_infos}))
+    archives = ", ".join(sorted(info.filename for info in builder.url_infos.values()))
+    if isinstance(error, (requests.ConnectionError, requests.Timeout)):
+        cause = f"{hosts} cannot be reached"
+    elif isinstance(error, OSError):
+        cause = describe_error(error)
+    else:
+        cause = (str(error).splitlines() or [type(error).__name__])[0]
+    return (
+        f"{builder.name} cannot be downloaded ({cause}); start again, whole downloads are kept, or get {archives} "
+        f"by other means from {hosts} and put them into {data_dir / 'downloads' / 'manual'}"
+    )
+
+
+def write_photos(builder, categories, folder, limit=None):
+    """Writes the training photos of a prepared data set, as files of its categories' folders.
+
+    Args:
+        builder: The `tfds.core.DatasetBuilder`, with the features image, label, and filename if there is one.
+        categories: Names of the categories to keep; None for all.
+        folder: Where to.
+        limit: Photos, at most.
+
+    Returns:
+        How many photos the folder holds of those asked for. Those that were there already were not written again.
+
+    Raises:
+        DatasetError: The prepared data set is damaged, or the disk or its rights do not allow it.
+    """
+    tfds = import_tfds()
+    label = builder.info.features["label"]
+    to_name = getattr(label, "int2str", bytes.decode)
+    photos = builder.as_dataset(
+        split="train",
+        shuffle_files=False,
+        decoders={"image": tfds.decode.SkipDecoding()},
+        read_config=tfds.ReadConfig(try_autocache=False),  # Each photo is read once.
+    )
+    done = 0
+    try:
+        bar = tqdm(photos.as_numpy_iterator(), total=len(photos), unit=" photos", leave=False, disable=None)
+        for number, photo in enumerate(bar):
+            category = to_name(photo["label"])
+            if categories is not None and category not in categories:
+                continue
+            write_photo(folder / category.replace("/", "-"), photo, number)
+            done += 1
+            if done == limit:
+                break
+    except tf.errors.OpError as error:
+        cause = error.message.splitlines()[0]
+        raise DatasetError(f"{builder.data_dir} is damaged ({cause}); delete it and start again") from error
+    except OSError as error:
+        cause = describe_error(error)
+        raise DatasetError(f"{folder}: photos cannot be written ({cause}); start again to go on") from error
+    return done
+
+
+def write_photo(folder, photo, number):
+    """Writes a photo under its own file name, or else its number, unless it is there. Raises OSError."""
+    content = photo["image"]
+    if "filename" in photo:
+        path = folder / PurePosixPath(photo["filename"].decode()).name
+    else:
+        path = folder / f"{number:08}{suffix_of(content) or '.jpg'}"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(path, content)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Downloads a data set that has a name in configs.py into a folder of photos."""
+
+    name: tyro.conf.Positional[str]
+    """The data set."""
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    """Folder for the photos. Default: a folder of that name in FETCHED (configs.py)."""
+    limit: int | None = None
+    """Photos, at most: the first in the order of TensorFlow Datasets, which is shuffled."""
+
+
+def main():
+    options = parse(
+        Options,
+        "-m data.fetch",
+        f"{{{','.join(DATASETS)}}} [-o DIR] [--limit N]",
+        description=f"{Options.__doc__} There are {', '.join(DATASETS)}.",
+    )
+    folder = options.output or FETCHED / options.name
+    photos, builder = fetch(options.name, folder, options.limit)
+    print(f"{photos} photos in {folder}; to train on them: --dataset {folder}")
+    print(f"{builder.data_dir} and its downloads are not needed any more")
+
+
+if __name__ == "__main__":
+    try:
+        run(main, interrupted="interrupted; the photos so far are whole, and the same command goes on")
+    except SystemExit as end:
+        if not isinstance(end.code, str):
+            raise
+        print(end.code, file=sys.stderr, flush=True)
+        # Python would first wait for the downloads that TensorFlow Datasets still has under way.
+        os._exit(1)
