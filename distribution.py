@@ -9,6 +9,7 @@ import json
 import os
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from data.pairs import Share
@@ -70,6 +71,34 @@ def divide_batch(batch_size, replicas):
             f"multiple of {replicas}"
         )
     return batch_size // replicas
+
+
+def divide_photos(indices, shards, share):
+    """The photos that this process reads, and its part of the batches made of them.
+
+    Each machine reads shards of its own, as many photos as the one with the fewest; files are not divided.
+
+    Args:
+        indices: All photos, int64 [photos].
+        shards: The shard that each lies in, int32 [photos]; None for files.
+        share: This process's part of all batches.
+
+    Returns:
+        (indices, `Share`).
+
+    Raises:
+        DistributionError: There are fewer shards than machines.
+    """
+    machines = share.replicas // share.count
+    if shards is None or machines == 1:
+        return indices, share
+    owners = shards % machines
+    smallest = np.bincount(owners, minlength=machines).min()
+    if not smallest:
+        raise DistributionError(
+            f"fewer shards than machines, {machines}; pack the photos with fewer --photos-per-shard"
+        )
+    return indices[owners == share.first // share.count][:smallest], Share(share.count, 0, share.count)
 
 
 def distribute(strategy, dataset):

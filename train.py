@@ -38,6 +38,7 @@ from distribution import (
     clear_about_lost_machines,
     distribute,
     divide_batch,
+    divide_photos,
     from_chief,
     is_chief,
     mend_keras,
@@ -107,7 +108,11 @@ class TrainingData:
     """What this process learns from.
 
     Attributes:
+        order: Of the photos that this process reads, and
+        training_share: the part of their batches that is its own.
+        share: The same for validation.
         batch_size: Photos that one replica gets in a step.
+        training_indices: Of all processes, as are validation_indices.
         classes: Names of scenes to tell apart; 0 for networks that do not classify.
     """
 
@@ -115,6 +120,7 @@ class TrainingData:
     order: TrainingOrder
     pairs: Pairs
     share: Share
+    training_share: Share
     batch_size: int
     training_indices: np.ndarray
     validation_indices: np.ndarray
@@ -127,7 +133,7 @@ class TrainingData:
 
     def training(self, epoch=0, step=0):
         """`Crops` from a step of an epoch on."""
-        return training_crops(self.store, self.order, self.batch_size, self.share, epoch, step)
+        return training_crops(self.store, self.order, self.batch_size, self.training_share, epoch, step)
 
     @property
     def every(self):
@@ -167,8 +173,12 @@ def prepare_data(experiment, photos, share=ALONE):
     classes = len(photos.classes) if experiment.classification_weight else 0
     pairs = Pairs(experiment.saturation_factor, experiment.luma, photos.labels if classes else None)
     batch_size = divide_batch(min(experiment.batch_size, len(train_indices)), share.replicas)
-    order = TrainingOrder(train_indices, experiment.seed, experiment.flip)
-    return TrainingData(store, order, pairs, share, batch_size, train_indices, validation_indices, classes)
+    shards = None if photos.shards is None else photos.shards[train_indices]
+    mine, training_share = divide_photos(train_indices, shards, share)
+    order = TrainingOrder(mine, experiment.seed, experiment.flip, None if shards is None else photos.shards[mine])
+    return TrainingData(
+        store, order, pairs, share, training_share, batch_size, train_indices, validation_indices, classes
+    )
 
 
 def build(experiment, data, steps):

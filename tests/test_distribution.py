@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from distribution import DistributionError, choose_strategy, divide_batch
+from data.pairs import Share
+from distribution import DistributionError, choose_strategy, divide_batch, divide_photos
 
 EPOCHS = 2
 
@@ -103,6 +104,19 @@ def test_batches_that_cannot_be_shared_say_so():
     assert divide_batch(12, 3) == 4
     with pytest.raises(DistributionError, match="--batch-size that is a multiple of 3"):
         divide_batch(16, 3)
+
+
+def test_machines_read_shards_of_their_own():
+    indices, shards = np.array([0, 2, 3, 5, 8, 9]), np.array([0, 1, 2, 1, 2, 0])
+    for worker, expected in enumerate([[0, 3, 8, 9][:2], [2, 5]]):
+        mine, share = divide_photos(indices, shards, Share(4, 2 * worker, 2))
+        np.testing.assert_array_equal(mine, expected)
+        assert share == Share(2, 0, 2)
+    for unchanged in [(indices, None, Share(4, 2, 2)), (indices, shards, Share(2, 0, 2))]:
+        mine, share = divide_photos(*unchanged)
+        assert mine is indices and share is unchanged[2]
+    with pytest.raises(DistributionError, match="fewer shards than machines .4."):
+        divide_photos(indices, shards, Share(4, 0, 1))
 
 
 @pytest.mark.parametrize("config", ["no json", '{"cluster": {"worker": ["a:1", "b:2"]}}', '{"cluster": 3}'])
