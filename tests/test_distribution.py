@@ -115,7 +115,7 @@ def test_machines_read_shards_of_their_own():
     for unchanged in [(indices, None, Share(4, 2, 2)), (indices, shards, Share(2, 0, 2))]:
         mine, share = divide_photos(*unchanged)
         assert mine is indices and share is unchanged[2]
-    with pytest.raises(DistributionError, match="fewer shards than machines .4."):
+    with pytest.raises(DistributionError, match="fewer shards than machines"):
         divide_photos(indices, shards, Share(4, 0, 1))
 
 
