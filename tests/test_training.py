@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -145,6 +146,36 @@ def test_unusable_data_is_one_sentence(tmp_path):
     (tmp_path / "photos" / "text.jpg").write_text("no photo")
     with pytest.raises(DatasetError, match="no photo to learn from: 1 not an image"):
         train(small("paper", dataset=tmp_path / "photos"), tmp_path / "run")
+
+
+def test_full_disk_is_one_sentence_and_leaves_the_checkpoint_whole(tmp_path, monkeypatch):
+    checkpoint = tmp_path / "run" / "last.weights.h5"
+    save = Checkpoints.on_epoch_end
+    kept = []
+
+    def save_with_little_room(self, epoch, logs=None):
+        if epoch == 1:
+            kept.append(checkpoint.read_bytes())
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+        save(self, epoch, logs)
+
+    monkeypatch.setattr(Checkpoints, "on_epoch_end", save_with_little_room)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        with pytest.raises(TrainingError, match=r"epoch 2 cannot be saved .*; make room and go on with --resume"):
+            train(small("scenes", epochs=3, batch_size=4), tmp_path / "run")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert checkpoint.read_bytes() == kept[0]
+    assert not list((tmp_path / "run").glob(".*"))
+    monkeypatch.setattr(Checkpoints, "on_epoch_end", save)
+    assert len(train(small("scenes", epochs=3, batch_size=4), tmp_path / "run", resume=True)) == 3
+
+
+def test_unwritable_folder_is_one_sentence(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(TrainingError, match="file/run: the run's folder cannot be used"):
+        train(small("scenes"), tmp_path / "file" / "run")
 
 
 def class_folders(folder, photos):
