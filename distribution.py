@@ -1,7 +1,7 @@
 """Training on several devices of a machine, and on several machines.
 
 All GPUs of a machine share each batch. Several machines are described by the environment variable TF_CONFIG, as
-TensorFlow knows it, and run the same command: see README.md.
+TensorFlow knows it, and run the same command: see docs/training.md.
 """
 
 import contextlib

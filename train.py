@@ -4,7 +4,7 @@
     python train.py scenes --dataset DIR --epochs 3      another experiment, with fields overridden
     python train.py scenes --dataset DIR --resume        goes on after the last finished epoch
 
-All GPUs of a machine are used; several machines train together where TF_CONFIG says so, see README.md.
+All GPUs of a machine are used; several machines train together where TF_CONFIG says so, see docs/training.md.
 
 The run's folder, runs/NAME, then holds: config.json, history.csv, best.keras (the best epoch so far), last.weights.h5
 (to go on from), logs/ (for TensorBoard) and, at the end, model.keras with model.json: the best epoch in half precision,
