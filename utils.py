@@ -1,7 +1,7 @@
 """Colour.
 
 Colour is sRGB (IEC 61966-2-1) and CIELAB under D65 (2 degrees), with the numbers that scikit-image uses, as batched
-TensorFlow functions: the same ones serve training, colorizing and export. Channels are last unless `axis` says else.
+TensorFlow functions: the same ones serve training, colorizing and export. Channels are always last.
 
 Run as a script, this file turns colour photos gray:
 
@@ -72,21 +72,31 @@ def _lab_curve_inverse(value):
     return tf.where(value > 0.2068966, value**3, (value - 16 / 116) / 7.787)
 
 
-def lightness_from_rgb(rgb, axis=-1):
-    """L in 0..100, float32, of sRGB: uint8, uint16, or floats in 0..1. `axis` has 3 channels before and 1 after."""
-    luminance = _mix(tf.unstack(linear_rgb(rgb), 3, axis), XYZ_FROM_RGB[1])
-    return tf.expand_dims(116 * _lab_curve(luminance) - 16, axis)
+def _planes(colors):
+    """The channels of colours [..., channels], each a vector [pixels]: compiled, maths on these is twice as fast."""
+    return tf.unstack(tf.transpose(tf.reshape(colors, (-1, colors.shape[-1]))))
 
 
-def ab_from_rgb(rgb, axis=-1):
-    """ab in Lab units, float32, of sRGB: uint8, uint16, or floats in 0..1. `axis` has 3 channels before and 2 after."""
-    linear = tf.unstack(linear_rgb(rgb), 3, axis)
+def _join(planes, like):
+    """The colours [..., channels] of vectors [pixels], as many as `like` has."""
+    return tf.reshape(tf.transpose(tf.stack(planes)), tf.concat([tf.shape(like)[:-1], [len(planes)]], 0))
+
+
+def _mix(planes, weights):
+    return tf.add_n([plane * float(weight) for plane, weight in zip(planes, weights, strict=True)])
+
+
+def lightness_from_rgb(rgb):
+    """L in 0..100, float32 [..., 1], of sRGB [..., 3]: uint8, uint16, or floats in 0..1."""
+    luminance = _mix(map(linear_rgb, _planes(rgb)), XYZ_FROM_RGB[1])
+    return _join([116 * _lab_curve(luminance) - 16], rgb)
+
+
+def ab_from_rgb(rgb):
+    """ab in Lab units, float32 [..., 2], of sRGB [..., 3]: uint8, uint16, or floats in 0..1."""
+    linear = [linear_rgb(plane) for plane in _planes(rgb)]
     x, y, z = (_lab_curve(_mix(linear, weights)) for weights in XYZ_FROM_RGB / WHITE[:, None])
-    return tf.stack([500 * (x - y), 200 * (y - z)], axis)
-
-
-def _mix(channels, weights):
-    return tf.add_n([channel * float(weight) for channel, weight in zip(channels, weights, strict=True)])
+    return _join([500 * (x - y), 200 * (y - z)], rgb)
 
 
 def rgb_to_lab(rgb):
@@ -144,32 +154,32 @@ def neutral_from_lightness(lightness):
     return tf.clip_by_value(_encode_srgb(_lab_curve_inverse((lightness + 16) / 116)), 0, 1)
 
 
-def rgb_to_gray(rgb, axis=-1):
-    """skimage.color.rgb2gray: gray in 0..1, float32, of sRGB floats in 0..1. `axis` has 3 channels before and 1 after.
+def rgb_to_gray(rgb):
+    """skimage.color.rgb2gray: gray in 0..1, float32 [..., 1], of sRGB [..., 3] floats in 0..1.
 
     Its lightness is not that of the photo; it serves the gray flow of ColorNet only.
     """
-    return tf.expand_dims(_mix(tf.unstack(rgb, 3, axis), GRAY_WEIGHTS), axis)
+    return _join([_mix(_planes(rgb), GRAY_WEIGHTS)], rgb)
 
 
-def saturate(rgb, factor, axis=-1):
+def saturate(rgb, factor):
     """Raises HSV saturation to S' = min(factor * S, 1) at constant hue and value (paper, section 3.5, its T).
 
     With V = max(R, G, B) and m = min(R, G, B), S = (V - m) / V, and scaling S moves every channel c to
     V - k (V - c) with k = min(factor, V / (V - m)): exact, without a detour through HSV.
 
     Args:
-        rgb: sRGB floats in 0..1.
+        rgb: sRGB floats in 0..1, [..., 3].
         factor: T, at least 0.
-        axis: Where the three channels are.
 
     Returns:
         sRGB in 0..1, same shape.
     """
-    value = tf.reduce_max(rgb, axis, keepdims=True)
-    spread = value - tf.reduce_min(rgb, axis, keepdims=True)
+    red, green, blue = _planes(rgb)
+    value = tf.maximum(tf.maximum(red, green), blue)
+    spread = value - tf.minimum(tf.minimum(red, green), blue)
     stretch = tf.minimum(tf.cast(factor, rgb.dtype), value / tf.maximum(spread, _SMALLEST))
-    return value - stretch * (value - rgb)
+    return _join([value - stretch * (value - channel) for channel in (red, green, blue)], rgb)
 
 
 def to_gray(pixels):

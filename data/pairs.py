@@ -21,19 +21,16 @@ def lab_pair(rgb, saturation_factor, luma=False):
     """L of the photo and K, the ab of the photo with its saturation raised (paper, section 3.5).
 
     Args:
-        rgb: uint8 [batch, height, width, 3].
+        rgb: uint8 [..., 3].
         saturation_factor: The paper's T. With 1, K is the photo's own ab.
         luma: Give the L of the neutral whose value is rgb2gray of the photo instead, for ColorNet's gray flow.
 
     Returns:
-        (L in 0..100, ab in Lab units), float32 [batch, height, width, 1] and [batch, height, width, 2].
+        (L in 0..100, ab in Lab units), float32 [..., 1] and [..., 2].
     """
-    # Compiled, colour maths is twice as fast on planes, where the values of a channel lie side by side.
-    planes = tf.transpose(rgb, (3, 0, 1, 2))
-    floats = tf.cast(planes, tf.float32) / 255
-    lightness = lightness_from_rgb(tf.repeat(rgb_to_gray(floats, 0), 3, axis=0) if luma else planes, 0)
-    ab = ab_from_rgb(planes if saturation_factor == 1 else saturate(floats, saturation_factor, 0), 0)
-    return tf.transpose(lightness, (1, 2, 3, 0)), tf.transpose(ab, (1, 2, 3, 0))
+    floats = tf.cast(rgb, tf.float32) / 255
+    lightness = lightness_from_rgb(tf.repeat(rgb_to_gray(floats), 3, axis=-1) if luma else rgb)
+    return lightness, ab_from_rgb(rgb if saturation_factor == 1 else saturate(floats, saturation_factor))
 
 
 @dataclass(frozen=True)
