@@ -149,7 +149,7 @@ class PhotoStore:
             position, photo = self._next_usable(indices, wanted)
             down, right, mirrored = draws[position]
             crop = cut(photo, self.crop, down, right)
-            crops[row] = crop[:, ::-1] if mirrored else crop
+            crops[row] = cv2.flip(crop, 1) if mirrored else crop
             used[row] = indices[position]
         return crops, used
 
