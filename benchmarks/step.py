@@ -2,9 +2,9 @@
 
     python -m benchmarks.step
 
-Each group of settings is measured in a process of its own, by turns with two matrix products, 4096x4096, in bfloat16
-and in float32. What a product reaches is taken for the machine's ceiling; a step is set against the one in its own
-numeric policy, within a round. Photos are noise and stay in memory.
+Each group of settings is measured in a process of its own, by turns with a product of two 4096x4096 matrices in the
+same type, bfloat16 or float32. What the product reaches is taken for the machine's ceiling, and each step is set
+against that of its round. Photos are noise and stay in memory.
 
 Operations are counted from the layers: each weight of a kernel costs a multiplication and an addition wherever its
 kernel is applied, once in the forward pass and twice in the backward pass, for the gradient of the kernel and for that
@@ -28,6 +28,7 @@ from benchmarks import original
 from benchmarks.timing import call_apart, print_table, show, time_rounds
 from configs import EXPERIMENTS
 from models.colorization import Fusion
+from models.local_features import local_features_network
 from train import make_optimizer
 
 # Rows and columns of the matrices whose product is the ceiling.
@@ -38,37 +39,49 @@ DTYPES = {"mixed_bfloat16": "bfloat16", "float32": "float32"}
 
 @dataclass(frozen=True)
 class Setting:
-    """One way to take a training step."""
+    """One way to take a training step.
 
-    experiment: str = "scenes"
+    Attributes:
+        network: Whose network and crop: that of an experiment in configs.py, or "LFN", the local features network of
+            "scenes" alone.
+        published: The network layer by layer as published, with SGD, instead of the package's.
+        channels_first: The layout NCHW instead of NHWC, for "LFN".
+    """
+
+    network: str = "scenes"
     batch_size: int = 32
     policy: str = "mixed_bfloat16"
     jit_compile: bool = False
     published: bool = False
-    """The network layer by layer as published, with SGD, instead of the package's."""
+    channels_first: bool = False
+
+    @property
+    def size(self):
+        return EXPERIMENTS["scenes" if self.network == "LFN" else self.network].crop[0]
 
     @property
     def name(self):
-        crop = EXPERIMENTS[self.experiment].crop
-        extras = ["XLA"] * self.jit_compile + ["published graph"] * self.published
-        return ", ".join(["{}x{}".format(*crop), f"batch {self.batch_size}", DTYPES[self.policy], *extras])
+        words = [f"{self.size}x{self.size}, batch {self.batch_size}, {DTYPES[self.policy]}"]
+        words += ["LFN alone"] * (self.network == "LFN") + ["published graph"] * self.published
+        return ", ".join(words + ["XLA"] * self.jit_compile + ["NCHW"] * self.channels_first)
 
 
 BASE = Setting()
 PAPER = Setting("paper", 16)
+LFN = Setting("LFN")
 # {group: (environment, settings)}.
 GROUPS = {
     "batch size": ({}, [replace(BASE, batch_size=size) for size in (8, 16, 32, 64)]),
-    "policy and XLA": (
+    "policy, XLA": ({}, [replace(BASE, policy=policy, jit_compile=jit) for policy in DTYPES for jit in (False, True)]),
+    "256x256": (
         {},
-        [replace(BASE, policy=policy, jit_compile=jit) for policy in DTYPES for jit in (False, True)],
+        [replace(PAPER, batch_size=8), PAPER, replace(PAPER, published=True), replace(PAPER, policy="float32")],
     ),
-    "256x256": ({}, [replace(PAPER, batch_size=8), PAPER, replace(PAPER, published=True)]),
-    "256x256, float32": ({}, [replace(PAPER, policy="float32"), replace(PAPER, policy="float32", published=True)]),
     "one operation at a time": ({"TF_NUM_INTEROP_THREADS": "1"}, [BASE, PAPER]),
     "one thread an operation": ({"TF_NUM_INTRAOP_THREADS": "1"}, [BASE]),
+    "layout": ({}, [LFN, replace(LFN, channels_first=True)]),
     "float32 that oneDNN may round": ({"TF_SET_ONEDNN_FPMATH_MODE": "BF16"}, [replace(BASE, policy="float32")]),
-    "without oneDNN": ({"TF_ENABLE_ONEDNN_OPTS": "0"}, [BASE, replace(BASE, policy="float32")]),
+    "without oneDNN": ({"TF_ENABLE_ONEDNN_OPTS": "0"}, [replace(BASE, policy="float32")]),
 }
 
 
@@ -105,21 +118,40 @@ def operations(model, size):
     return int(forward), int(total)
 
 
+def make_model(setting):
+    """The compiled network of a setting, under the numeric policy at the time."""
+    if setting.published:
+        return original.trainable(setting.size)
+    if setting.network != "LFN":
+        experiment = EXPERIMENTS[setting.network]
+        model = models.build(experiment)
+        model.compile(make_optimizer(experiment, 1000), jit_compile=setting.jit_compile)
+        return model
+    keras.config.set_image_data_format("channels_first" if setting.channels_first else "channels_last")
+    lightness = keras.Input(
+        (1, setting.size, setting.size) if setting.channels_first else (setting.size, setting.size, 1)
+    )
+    model = keras.Model(lightness, local_features_network(lightness, "he_normal"))
+    model.compile("sgd", "mse")
+    return model
+
+
 def make_step(setting):
     """A function that takes a training step under a setting."""
     keras.config.set_dtype_policy(setting.policy)
-    experiment = EXPERIMENTS[setting.experiment]
-    shape = (setting.batch_size, *experiment.crop)
+    model = make_model(setting)
     random = np.random.default_rng(0)
-    inputs = tf.constant(random.uniform(0, 100, (*shape, 1)), tf.float32)
-    ab = tf.constant(random.uniform(-60, 60, (*shape, 2)), tf.float32)
+    grid = (setting.batch_size, setting.size, setting.size)
+    lightness = random.uniform(0, 100, (*grid, 1)).astype(np.float32)
+    target = random.uniform(-60, 60, (*grid, 2)).astype(np.float32)
     if setting.published:
-        model = original.trainable(experiment.crop[0])
-        inputs, ab = [inputs, tf.cast(inputs > 75, tf.float32)], ab / original.AB_SCALE
-    else:
-        model = models.build(experiment)
-        model.compile(make_optimizer(experiment, 1000), jit_compile=setting.jit_compile)
-    return lambda: model.train_on_batch(inputs, ab)
+        lightness, target = [lightness, np.float32(lightness > 75)], target / original.AB_SCALE
+    if setting.network == "LFN":
+        lightness = lightness.reshape(setting.batch_size, *model.input.shape[1:])
+        target = np.zeros((setting.batch_size, *model.output.shape[1:]), np.float32)
+    # As tensors, since a step would copy arrays.
+    inputs, target = tf.nest.map_structure(tf.constant, (lightness, target))
+    return lambda: model.train_on_batch(inputs, target)
 
 
 def make_product(dtype):
@@ -132,7 +164,7 @@ def make_product(dtype):
 def measure(settings, rounds):
     """Times settings in this process. Returns {setting: seconds} and {dtype: seconds}, float [rounds] each."""
     runs = {setting: make_step(setting) for setting in settings}
-    products = {dtype: make_product(dtype) for dtype in DTYPES.values()}
+    products = {dtype: make_product(dtype) for dtype in {DTYPES[setting.policy] for setting in settings}}
     times = time_rounds({**runs, **products}, rounds)
     return {setting: times[setting] for setting in runs}, {dtype: times[dtype] for dtype in products}
 
@@ -140,8 +172,9 @@ def measure(settings, rounds):
 def main():
     options = parse(Options, "-m benchmarks.step", "[options]")
     counts = {}
-    for name in ("scenes", "paper"):
-        forward, counts[name] = operations(models.build(EXPERIMENTS[name]), EXPERIMENTS[name].crop[0])
+    for setting in (BASE, PAPER, LFN):
+        name = setting.network
+        forward, counts[name] = operations(make_model(setting), setting.size)
         print(f"{name}: {forward / 1e9:.2f} GFLOP forward, {counts[name] / 1e9:.2f} GFLOP a training step, a photo")
     rows, ceilings = [], {dtype: [] for dtype in DTYPES.values()}
     for group in options.groups:
@@ -151,7 +184,7 @@ def main():
             ceilings[dtype].extend(PRODUCT_OPERATIONS / values / 1e12)
         for setting, values in times.items():
             speed = setting.batch_size / values
-            rate = speed * counts[setting.experiment]
+            rate = speed * counts[setting.network]
             ceiling = PRODUCT_OPERATIONS / products[DTYPES[setting.policy]]
             rows.append((group, setting.name, show(speed, 1), show(rate / 1e12, 2), show(rate / ceiling, 2)))
             print(*rows[-1], sep="; ", flush=True)
