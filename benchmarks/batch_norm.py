@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 import models
-from benchmarks.training import photos_per_second
+from benchmarks.timing import show, time_rounds
 from configs import EXPERIMENTS
 from models.layers import BatchNorm
 from models.precision import choose_policy
@@ -50,10 +50,9 @@ def make_training(experiment, kind, options):
     model.compile(optimizer="adam")
     shape = (options.batch_size, options.size, options.size)
     random = np.random.default_rng(0)
-    lightness = random.uniform(0, 100, (*shape, 1)).astype(np.float32)
-    ab = random.uniform(-60, 60, (*shape, 2)).astype(np.float32)
-    pairs = tf.data.Dataset.from_tensors((lightness, ab)).repeat(options.steps)
-    return lambda: model.fit(pairs, verbose=0, shuffle=False)
+    lightness = tf.constant(random.uniform(0, 100, (*shape, 1)), tf.float32)
+    ab = tf.constant(random.uniform(-60, 60, (*shape, 2)), tf.float32)
+    return lambda: [model.train_on_batch(lightness, ab) for _ in range(options.steps)]
 
 
 def main():
@@ -62,18 +61,9 @@ def main():
     print(f"photos/s at {options.size}x{options.size}, batch {options.batch_size}, {choose_policy()}; median (range)")
     for name in options.experiments:
         runs = {kind: make_training(EXPERIMENTS[name], kind, options) for kind in KINDS}
-        for go in runs.values():  # Compiles.
-            go()
-        photos = options.steps * options.batch_size
-        speeds = {kind: [] for kind in KINDS}
-        for _ in range(options.rounds):
-            for kind, go in runs.items():
-                speeds[kind].append(photos_per_second(go, photos))
-        ratios = np.divide(speeds["fused"], speeds["keras"])
-        columns = [
-            f"{kind} {np.median(values):.1f} ({min(values):.1f}..{max(values):.1f})" for kind, values in speeds.items()
-        ]
-        print(f"{name:14}", *columns, f"ratio {np.median(ratios):.2f} ({min(ratios):.2f}..{max(ratios):.2f})", sep="  ")
+        times = time_rounds(runs, options.rounds)
+        columns = [f"{kind} {show(options.steps * options.batch_size / times[kind], 1)}" for kind in KINDS]
+        print(f"{name:14}", *columns, f"ratio {show(times['keras'] / times['fused'], 2)}", sep="  ", flush=True)
 
 
 if __name__ == "__main__":

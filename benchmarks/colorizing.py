@@ -8,10 +8,8 @@ encoded alone: these three, one after the other, are the limit that the whole is
 """
 
 import os
-import subprocess
 import sys
 import tempfile
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +26,7 @@ import numpy as np
 import images
 import models
 from batching import LARGEST, Batcher
+from benchmarks.timing import run_apart, show, time_rounds
 from colorize import colorize_photo, reduced_lightness
 from configs import SAMPLES, WEIGHTS
 from images import read_photo
@@ -60,14 +59,7 @@ def gray_photo(megapixels, depth):
 
 def colorize_apart(folder, path):
     """Colorizes a file by test.py. Returns (seconds, peak memory in GB)."""
-    command = [sys.executable, "test.py", path, "-o", folder / "out", "--model", MODEL]
-    started = time.perf_counter()
-    process = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"{path}: test.py failed")
-    return time.perf_counter() - started, usage.ru_maxrss / 1e6
+    return run_apart([sys.executable, "test.py", path, "-o", folder / "out", "--model", MODEL])
 
 
 def measure_large(folder, sizes):
@@ -81,12 +73,6 @@ def measure_large(folder, sizes):
             images.write_photo(path, gray_photo(megapixels, depth))
             seconds, memory = colorize_apart(folder, path)
             print(f"{megapixels:10g}  {name:11}  {seconds - startup:23.1f}  {memory:7.2f}", flush=True)
-
-
-def timed(go):
-    started = time.perf_counter()
-    go()
-    return time.perf_counter() - started
 
 
 def measure_small(folder, count, rounds):
@@ -113,18 +99,13 @@ def measure_small(folder, count, rounds):
         "network": lambda: [model.colorize(batch).numpy() for _ in range(-(-count // LARGEST))],
         "encoding": lambda: in_threads(lambda job: images.write(job[1], colored)),
     }
-    for go in stages.values():  # Compiles, and fills the disk's cache.
-        go()
-    seconds = {name: [] for name in stages}
-    for _ in range(rounds):
-        for name, go in stages.items():
-            seconds[name].append(timed(go))
-    medians = {name: np.median(values) for name, values in seconds.items()}
-    limit = sum(np.array(seconds[name]) for name in list(stages)[1:])
-    share = limit / np.array(seconds["everything"])
-    print(f"{count} photos of 150x150: {count / medians['everything']:.0f} photos/s")
-    print(*(f"{name} {1000 * median / count:.2f} ms" for name, median in medians.items()), sep=", ", end=" a photo\n")
-    print(f"share of decoding, network and encoding {np.median(share):.2f} ({share.min():.2f}..{share.max():.2f})")
+    times = time_rounds(stages, rounds)
+    limit = sum(times[name] for name in list(stages)[1:])
+    print(f"{count} photos of 150x150: {show(count / times['everything'], 0)} photos/s")
+    print(
+        *(f"{name} {show(1000 * values / count, 2)} ms" for name, values in times.items()), sep=", ", end=" a photo\n"
+    )
+    print(f"share of decoding, network and encoding {show(limit / times['everything'], 2)}")
 
 
 def main():

@@ -9,7 +9,6 @@ are taken within a round. Differences are in steps of 1/255: of sRGB, or for ab 
 
 import os
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +24,7 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
 import models
+from benchmarks.timing import show, time_rounds
 from colorize import reduced_lightness
 from configs import SAMPLES
 from data.photos import find_photos
@@ -92,16 +92,9 @@ def open_keras(graph):
     return go
 
 
-def seconds(go, inputs):
-    started = time.perf_counter()
-    for array in inputs:
-        go(array)
-    return time.perf_counter() - started
-
-
-def show(values, digits):
-    """The median and the range of a row of measurements."""
-    return f"{np.median(values):.{digits}f} ({min(values):.{digits}f}..{max(values):.{digits}f})"
+def run_all(go, inputs):
+    """A function that runs a model on all inputs."""
+    return lambda: [go(array) for array in inputs]
 
 
 def main():
@@ -120,11 +113,9 @@ def main():
             files = [path, *path.rglob("*")]
             megabytes[format] = sum(file.stat().st_size for file in files if file.is_file()) / 1e6
             runtimes[format] = RUNTIMES[format](path)
-        outputs = {name: [go(array) for array in inputs] for name, go in runtimes.items()}  # Compiles, too.
-    times = {name: [] for name in runtimes}
-    for _ in range(options.rounds):
-        for name, go in runtimes.items():
-            times[name].append(seconds(go, inputs))
+        runs = {name: run_all(go, inputs) for name, go in runtimes.items()}
+        outputs = {name: go() for name, go in runs.items()}
+    times = time_rounds(runs, options.rounds)
     print(f"{options.model}, {'photos' if options.photo else 'L to ab'}, medians (ranges) of {options.rounds} rounds")
     print(f"{'':10} {'MB':>6}  {'photos/s':24} {'speed / Keras':22} largest, 99.9 % within")
     for name in runtimes:

@@ -6,7 +6,6 @@ Each round times a training step on one batch of noise, and the encoding of that
 a round.
 """
 
-import time
 from dataclasses import dataclass
 
 from command_line import parse, run, tame_native_libraries
@@ -19,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 import models
+from benchmarks.timing import show, time_rounds
 from configs import EXPERIMENTS
 from models.precision import choose_policy
 from train import make_optimizer
@@ -36,12 +36,6 @@ class Options:
     """Rounds of measurements."""
 
 
-def seconds(go):
-    started = time.perf_counter()
-    go()
-    return time.perf_counter() - started
-
-
 def main():
     options = parse(Options, "-m benchmarks.soft_encoding", "[options]")
     keras.config.set_dtype_policy(choose_policy())
@@ -54,19 +48,14 @@ def main():
     ab = tf.constant(random.uniform(-60, 60, (*shape, 2)), tf.float32)
     encode = tf.function(model.encode)
 
-    def take_step():
-        model.train_on_batch(lightness, ab)
-
-    def encode_once():
-        encode(ab)[1].numpy()
-
-    for go in (take_step, encode_once):  # Compiles.
-        go()
-    steps, encodings = np.transpose([(seconds(take_step), seconds(encode_once)) for _ in range(options.rounds)])
-    ratio = encodings / steps
+    runs = {
+        "step": lambda: model.train_on_batch(lightness, ab),
+        "encoding": lambda: encode(ab)[1].numpy(),
+    }
+    times = time_rounds(runs, options.rounds)
     print(f"{options.size}x{options.size}, batch {options.batch_size}, {choose_policy()}, medians of {options.rounds}")
-    print(f"training step {np.median(steps):.2f} s, soft encoding {1000 * np.median(encodings):.1f} ms")
-    print(f"ratio {np.median(ratio):.4f} ({ratio.min():.4f}..{ratio.max():.4f})")
+    print(f"training step {show(times['step'], 2)} s, soft encoding {show(1000 * times['encoding'], 1)} ms")
+    print(f"ratio {show(times['encoding'] / times['step'], 4)}")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ training step on one batch that never changes; and the step on real data. Ratios
 machine was the same; the table gives the median of the rounds and their range.
 """
 
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,9 +17,9 @@ if __name__ == "__main__":
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 import models
+from benchmarks.timing import passes, show, time_rounds
 from configs import EXPERIMENTS
 from data.pairs import Pairs, TrainingOrder, training_crops
 from data.photos import PhotoStore, find_photos
@@ -42,13 +41,6 @@ class Options:
     """Rounds of measurements."""
 
 
-def photos_per_second(go, photos):
-    """Times a function that goes through a number of photos."""
-    started = time.perf_counter()
-    go()
-    return photos / (time.perf_counter() - started)
-
-
 def measure(experiment, steps, rounds):
     """Times an experiment's training; returns {what: photos a second, float [rounds]}."""
     keras.config.set_dtype_policy(choose_policy())
@@ -64,22 +56,17 @@ def measure(experiment, steps, rounds):
         return Pairs(experiment.saturation_factor).of(crops).take(crops.steps)
 
     decoding, remembering = pairs(0), pairs(int(experiment.cache_gigabytes * 1e9))
-    fixed = tf.data.Dataset.from_tensors(next(iter(remembering))).cache().repeat(steps)
     model = models.build(experiment)
     model.compile(make_optimizer(experiment, steps * rounds))
+    batch = next(iter(remembering))
+    decode_all, remember_all = passes(decoding), passes(remembering)
     runs = {
-        "input pipeline, decoding": lambda: [None for _ in decoding],
-        "input pipeline, from memory": lambda: [None for _ in remembering],
-        "step on one batch": lambda: model.fit(fixed, verbose=0, shuffle=False),
-        "step on real data": lambda: model.fit(remembering, verbose=0, shuffle=False),
+        "input pipeline, decoding": lambda: [None for _ in decode_all()],
+        "input pipeline, from memory": lambda: [None for _ in remember_all()],
+        "step on one batch": lambda: [model.train_on_batch(*batch) for _ in range(steps)],
+        "step on real data": lambda: [model.train_on_batch(*pair) for pair in remember_all()],
     }
-    for go in runs.values():  # Compiles, and fills the memory.
-        go()
-    speeds = {name: [] for name in runs}
-    for _ in range(rounds):
-        for name, go in runs.items():
-            speeds[name].append(photos_per_second(go, photos))
-    return {name: np.array(values) for name, values in speeds.items()}
+    return {name: photos / values for name, values in time_rounds(runs, rounds).items()}
 
 
 def main():
@@ -89,10 +76,7 @@ def main():
     print(f"{options.experiment}, batch {experiment.batch_size}, {experiment.crop}, {choose_policy()}")
     for name, values in speeds.items():
         ratio = values / speeds["step on one batch"]
-        print(
-            f"{name:28} {np.median(values):8.1f} photos/s ({values.min():.1f}..{values.max():.1f})   "
-            f"{np.median(ratio):6.2f} of the step on one batch ({ratio.min():.2f}..{ratio.max():.2f})"
-        )
+        print(f"{name:28} {show(values, 1):30} photos/s, {show(ratio, 2)} of the step on one batch")
 
 
 if __name__ == "__main__":

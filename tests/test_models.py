@@ -10,6 +10,7 @@ import tensorflow as tf
 from keras import layers
 
 import models
+from benchmarks import original
 from configs import EXPERIMENTS
 from models.colorization import PaperColorizer
 from models.edge_detection import canny
@@ -33,32 +34,9 @@ def test_without_edges_only_the_edge_network_is_gone():
     assert models.build(dataclasses.replace(EXPERIMENTS["scenes"], edges=False)).edges is False
 
 
-def published_graph(size):
-    """The network as published: layer by layer, the global vector repeated and concatenated. Two inputs: L, edges."""
-
-    def stack(features, prefix, *layout, first=1):
-        for number, (filters, strides) in enumerate(layout, start=first):
-            conv = layers.Conv2D(filters, 3, strides, "same", activation="relu", name=f"{prefix}_conv_{number}")
-            features = conv(features)
-        return features
-
-    shared = (64, 2), (128, 1), (128, 2), (256, 2), (512, 1), (256, 1)
-    lightness, edges = keras.Input((size, size, 1)), keras.Input((size, size, 1))
-    local = stack(lightness, "lfn", *shared)
-    classes = layers.Flatten()(stack(lightness, "cn", *shared, (128, 1), (32, 1), (8, 1), (1, 1)))
-    classes = layers.Dense(1000, name="cn_dense_2")(layers.Dense(1500, name="cn_dense_1")(classes))
-    repeated = layers.Reshape((size // 8, size // 8, 1000))(layers.RepeatVector((size // 8) ** 2)(classes))
-    fused = layers.Concatenate()([local, repeated, stack(edges, "edn", (8, 2), (8, 2), (8, 2))])
-    features = stack(layers.Conv2D(256, 1, activation="relu", name="fusion")(fused), "color", (128, 1))
-    features = stack(layers.UpSampling2D()(features), "color", (64, 1), first=2)
-    features = stack(layers.UpSampling2D()(features), "color", (32, 1), (16, 1), first=3)
-    output = layers.Conv2D(2, 3, padding="same", activation="tanh", name="color_output")(features)
-    return keras.Model([lightness, edges], layers.UpSampling2D()(output))
-
-
 def test_computes_the_published_function(lightness):
     keras.utils.set_random_seed(1)
-    published, model = published_graph(64), PaperColorizer(classification_size=64)
+    published, model = original.network(64), PaperColorizer(classification_size=64)
     assert published.count_params() == model.count_params()
     for layer in published.layers:
         if layer.weights:

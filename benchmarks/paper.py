@@ -1,0 +1,257 @@
+"""What training and colorizing cost, against the paper's published way and against their limits.
+
+    python -m benchmarks.paper --dataset DIR
+
+The published way is in benchmarks/original.py. What is compared is timed by turns in one run, and ratios are taken
+within a round; the table gives medians and ranges. The input pipeline is measured on one core, the network on all of
+them, start-up and memory in processes of their own. Photos of 256x256 are those of the data set, enlarged or reduced
+and written as baseline JPEGs. The network is the paper's at 256x256 with random weights, except in test.py.
+"""
+
+import sys
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from command_line import parse, run, tame_native_libraries
+
+if __name__ == "__main__":
+    tame_native_libraries()
+
+import cv2
+import keras
+import numpy as np
+import tensorflow as tf
+from skimage import feature
+
+import images
+import models
+from benchmarks import original
+from benchmarks.colorizing import gray_photo
+from benchmarks.step import DTYPES, PAPER, PRODUCT_OPERATIONS, make_product, make_step, operations
+from benchmarks.timing import call_apart, passes, print_table, run_apart, show, time_rounds
+from colorize import colorize_photo
+from configs import EXPERIMENTS
+from data.pairs import TrainingOrder, lab_pair, training_pairs
+from data.photos import PhotoStore, find_photos
+from models.edge_detection import canny
+from models.precision import choose_policy
+
+CROP = (original.SIZE, original.SIZE)
+BATCH_SIZE = original.BATCH_SIZE
+# How many photos of the data set the input pipeline is measured on, about.
+PHOTOS = 1024
+# Megapixels of a large photo.
+LARGE = 12
+# Training steps in whose course memory reaches its peak.
+STEPS = 3
+
+
+@dataclass(frozen=True)
+class Options:
+    """Compares the package's speed and memory with those of the paper's published code."""
+
+    dataset: Path
+    """Folder of colour photos."""
+    parts: tuple[Literal["pipeline", "network", "processes", "memory"], ...] = (
+        "pipeline",
+        "network",
+        "processes",
+        "memory",
+    )
+    """What to measure."""
+    rounds: int = 5
+    """Rounds of measurements."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A figure of the package, that of the original and, where there is one, the limit: a row of the table.
+
+    Attributes:
+        what: What was measured.
+        unit: "photos/s", or "s" or "GB", of which less is better.
+        package, original, limit: The figures, float [rounds].
+        limit_name: What the limit is.
+    """
+
+    what: str
+    unit: str
+    package: np.ndarray
+    original: np.ndarray
+    limit: np.ndarray | None = None
+    limit_name: str = ""
+
+    def row(self):
+        """The words of the row: what, package, original, how many times better, the limit, and the share reached."""
+        digits = 1 if self.unit == "photos/s" else 2
+
+        def better_than(other):
+            return show(self.package / other if self.unit == "photos/s" else other / self.package, 2)
+
+        row = [self.what, show(self.package, digits), show(self.original, digits), better_than(self.original)]
+        if self.limit is None:
+            return [*row, "", ""]
+        return [*row, f"{self.limit_name}: {show(self.limit, digits)}", better_than(self.limit)]
+
+
+def make_photos(dataset, folder):
+    """Writes the colour photos of a data set, evenly chosen, as baseline JPEGs of 256x256."""
+    found = find_photos(dataset).paths
+    for path in found[:: max(1, len(found) // PHOTOS)]:
+        photo = images.read_photo(path)
+        if np.ptp(photo, axis=-1).any():
+            small = cv2.resize(photo, CROP, interpolation=cv2.INTER_CUBIC)
+            images.write_photo(folder / f"{path.parent.name}-{path.stem}.jpg", small)
+
+
+def compare_speed(times, photos, what, name, limit=None, limit_name=""):
+    """A comparison of photos a second from seconds; `photos` is {name: photos}."""
+    speed = {key: photos[key] / values for key, values in times.items()}
+    return Comparison(what, "photos/s", speed[name], speed[f"original {name}"], speed.get(limit), limit_name)
+
+
+def pipeline(folder, rounds):
+    """Compares the input pipeline and what it consists of. For a process of its own."""
+    paths = find_photos(folder).paths
+    factor = original.SATURATION_FACTOR
+    order = TrainingOrder(np.arange(len(paths)), seed=0, flip=False)
+    pairs = training_pairs(PhotoStore(paths, CROP, cache_bytes=0), order, BATCH_SIZE, saturation_factor=factor)
+    files = tf.data.Dataset.from_tensor_slices([str(path) for path in paths])
+    decoded = files.map(lambda path: tf.io.decode_jpeg(tf.io.read_file(path), channels=3)).batch(BATCH_SIZE, True)
+    few = paths[: 2 * BATCH_SIZE]
+    photos = np.stack([images.read_photo(path) for path in few])
+    lightness = [original.lightness_and_ab(photo)[0].astype(np.float32) for photo in photos]
+    colors = tf.function(lambda rgb: lab_pair(rgb, factor), jit_compile=True)
+    edges = tf.function(canny)
+    rgb, maps = tf.constant(photos[:BATCH_SIZE]), tf.constant(np.stack(lightness[:BATCH_SIZE])[..., None])
+    whole = len(paths) // BATCH_SIZE
+    batches = {"pipeline": whole, "decoding": whole, "colors": 32, "edges": 8}
+    all_pairs, all_decoded = passes(pairs), passes(decoded)
+    runs = {
+        "pipeline": lambda: [None for _ in all_pairs()],
+        "original pipeline": lambda: list(original.batches(few)),
+        "decoding": lambda: [None for _ in all_decoded()],
+        "colors": lambda: [colors(rgb)[1][0, 0].numpy() for _ in range(batches["colors"])],
+        "original colors": lambda: [original.lightness_and_ab(photo) for photo in photos],
+        "edges": lambda: [edges(maps)[0, 0].numpy() for _ in range(batches["edges"])],
+        "original edges": lambda: [feature.canny(one) for one in lightness],
+    }
+    times = time_rounds(runs, rounds)
+    counts = {name: BATCH_SIZE * batches.get(name, 2) for name in runs}
+    return [
+        compare_speed(times, counts, "input pipeline, one core", "pipeline", "decoding", "decoding alone"),
+        compare_speed(times, counts, "L and K alone, one core", "colors"),
+        compare_speed(times, counts, "edge map alone, one core", "edges"),
+    ]
+
+
+def network(folder, rounds):
+    """Compares the training step, the network, and a large photo from file to file. For a process of its own."""
+    policy = choose_policy()
+    step = make_step(replace(PAPER, policy=policy))
+    original_step = make_step(replace(PAPER, policy="float32", published=True))
+    published = original.network()
+    keras.config.set_dtype_policy(policy)
+    model = models.build(EXPERIMENTS["paper"])
+    lightness = np.random.default_rng(0).uniform(0, 100, (BATCH_SIZE, *CROP, 1)).astype(np.float32)
+    photo, result = make_gray(folder, LARGE), folder / "result.jpg"
+    colored = images.Photo(colorize_photo(model, images.read(photo).pixels))
+
+    def predict():
+        edges = [feature.canny(one[..., 0])[..., None].astype(np.float32) for one in lightness]
+        published.predict_on_batch([lightness, np.stack(edges)])
+
+    runs = {
+        "step": step,
+        "original step": original_step,
+        "network": lambda: model.colorize(lightness).numpy(),
+        "original network": predict,
+        "product": make_product(DTYPES[policy]),
+        "large": lambda: images.write(result, images.Photo(colorize_photo(model, images.read(photo).pixels))),
+        "original large": lambda: original.colorize(published, photo, result),
+        "files": lambda: (images.read(photo), images.write(result, colored)),
+    }
+    times = time_rounds(runs, rounds)
+    forward, training = operations(model, original.SIZE)
+    rate = PRODUCT_OPERATIONS / times["product"]
+    # The ceiling, as the seconds that a batch would take at the product's rate.
+    times |= {"step ceiling": BATCH_SIZE * training / rate, "network ceiling": BATCH_SIZE * forward / rate}
+    counts = dict.fromkeys(times, BATCH_SIZE)
+    ceiling = f"{DTYPES[policy]} matrix product"
+    return [
+        compare_speed(times, counts, "training step", "step", "step ceiling", ceiling),
+        compare_speed(times, counts, "network, L to ab", "network", "network ceiling", ceiling),
+        Comparison(
+            f"{LARGE} megapixels, file to file",
+            "s",
+            times["large"],
+            times["original large"],
+            times["files"],
+            "decoding and encoding",
+        ),
+    ]
+
+
+def make_gray(folder, megapixels):
+    """Writes a gray photo as a JPEG and returns its path."""
+    path = folder / f"{megapixels:g}.jpg"
+    images.write_photo(path, gray_photo(megapixels, np.uint8))
+    return path
+
+
+def processes(folder, rounds):
+    """Compares processes that colorize one photo: seconds from start to end, and peak memory."""
+    rows = []
+    for name, megapixels in (("256x256", np.prod(CROP) / 1e6), (f"{LARGE} megapixels", LARGE)):
+        photo = make_gray(folder, megapixels)
+        commands = (
+            [sys.executable, "test.py", photo, "--output", folder / "results"],
+            [sys.executable, "-m", "benchmarks.original", photo, folder / "result.jpg"],
+            [sys.executable, "-c", "import keras"],
+        )
+        figures = [[run_apart(command) for command in commands] for _ in range(rounds + 1)][1:]
+        # [seconds or GB, command, round]
+        times, peaks = np.transpose(figures, (2, 1, 0))
+        rows.append(Comparison(f"one photo of {name}, cold process", "s", *times, "import of Keras"))
+        rows.append(Comparison(f"one photo of {name}, peak memory", "GB", *peaks, "import of Keras"))
+    return rows
+
+
+def take_steps(setting):
+    """Takes a few training steps under a setting. For a process of its own."""
+    step = make_step(setting)
+    for _ in range(STEPS):
+        step()
+
+
+def memory(folder, rounds):
+    """Compares the peak memory of training."""
+    settings = replace(PAPER, policy=choose_policy()), replace(PAPER, policy="float32", published=True)
+    peaks = [[call_apart(take_steps, setting)[1] for setting in settings] for _ in range(rounds)]
+    return [Comparison("training, peak memory", "GB", *np.transpose(peaks))]
+
+
+def main():
+    options = parse(Options, "-m benchmarks.paper", "--dataset DIR [options]")
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        (folder / "photos").mkdir()
+        make_photos(options.dataset, folder / "photos")
+        if "pipeline" in options.parts:
+            rows += call_apart(pipeline, folder / "photos", options.rounds, cores=1)[0]
+        if "network" in options.parts:
+            rows += call_apart(network, folder, options.rounds)[0]
+        if "processes" in options.parts:
+            rows += processes(folder, options.rounds)
+        if "memory" in options.parts:
+            rows += memory(folder, options.rounds)
+    print(f"{original.SIZE}x{original.SIZE}, batch {BATCH_SIZE}, {choose_policy()} against float32")
+    header = ("what", "unit", "package", "original", "times better", "limit", "share of the limit")
+    print_table(header, [(row.what, row.unit, *row.row()[1:]) for row in rows])
+
+
+if __name__ == "__main__":
+    run(main)

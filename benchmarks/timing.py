@@ -1,0 +1,112 @@
+"""What the benchmarks share: rounds of measurements, how they are shown, and processes of their own."""
+
+import multiprocessing
+import os
+import subprocess
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+
+# Seconds between two looks at the memory of a process.
+LOOK = 0.01
+
+
+def seconds(go):
+    """How long a function takes."""
+    started = time.perf_counter()
+    go()
+    return time.perf_counter() - started
+
+
+def time_rounds(runs, rounds):
+    """Times functions by turns, so that all of them meet the machine in the same state.
+
+    Args:
+        runs: {name: function without arguments}. Each is called once before, since a first call compiles.
+        rounds: How often each is timed.
+
+    Returns:
+        {name: seconds, float [rounds]}.
+    """
+    for go in runs.values():
+        go()
+    times = [[seconds(go) for go in runs.values()] for _ in range(rounds)]
+    return dict(zip(runs, np.transpose(times), strict=True))
+
+
+def passes(dataset):
+    """A function that starts a pass over a data set and gives its batches, as an iterator.
+
+    Passes are never ended while something is timed: TensorFlow can take as long for that as the pass took, since a
+    thread of its own, which adapts the pipeline, may have to wake first.
+    """
+    kept = []
+
+    def start():
+        kept.append(iter(dataset))
+        return kept[-1]
+
+    return start
+
+
+def show(values, digits):
+    """The median and the range of a row of measurements."""
+    return f"{np.median(values):.{digits}f} ({np.min(values):.{digits}f}..{np.max(values):.{digits}f})"
+
+
+def print_table(header, rows):
+    """Prints rows of strings as a Markdown table."""
+    print(f"| {' | '.join(header)} |\n|{' --- |' * len(header)}")
+    for row in rows:
+        print(f"| {' | '.join(row)} |")
+
+
+def run_apart(command):
+    """Runs a command of words and paths in a process of its own. Returns (seconds, peak memory in GB).
+
+    The peak is what /proc tells of the process itself: what `os.wait4` tells includes the memory of this process.
+    """
+    started = time.perf_counter()
+    process = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL)
+    peak = 0.0
+    while process.poll() is None:
+        peak = peak_memory(process.pid) or peak
+        time.sleep(LOOK)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(process.args)} failed")
+    return time.perf_counter() - started, peak
+
+
+def peak_memory(process="self"):
+    """Peak memory of a process in GB; None once it has ended."""
+    try:
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    except (ProcessLookupError, FileNotFoundError):
+        return None
+    return next((int(line.split()[1]) / 1e6 for line in lines if line.startswith("VmHWM")), None)
+
+
+def call_apart(function, *arguments, cores=None, environment=None):
+    """Calls a function in a fresh process. Returns (result, peak memory of the process in GB).
+
+    Args:
+        function: A function of a module.
+        arguments: What it is called with.
+        cores: How many of the processor's cores the process may use; all by default.
+        environment: Variables to add to its environment.
+    """
+    allowed = sorted(os.sched_getaffinity(0))[:cores]
+    context = multiprocessing.get_context("spawn")
+    with (
+        mock.patch.dict(os.environ, environment or {}),
+        ProcessPoolExecutor(1, context, os.sched_setaffinity, (0, allowed)) as pool,
+    ):
+        return pool.submit(_call, function, arguments).result()
+
+
+def _call(function, arguments):
+    result = function(*arguments)
+    return result, peak_memory()

@@ -1,0 +1,139 @@
+"""The published code made again, against the package; how operations are counted; how processes are measured."""
+
+import os
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from skimage import color
+from tensorflow.python.profiler import option_builder
+
+from benchmarks import original
+from benchmarks.paper import Comparison, make_photos
+from benchmarks.step import BASE, LFN, make_step, operations
+from benchmarks.timing import call_apart, passes, run_apart, show, time_rounds
+from data.pairs import lab_pair
+from images import read_photo, write_photo
+from models.colorization import PaperColorizer
+
+
+def test_original_pair_is_that_of_the_package_where_saturation_stays_valid(photos):
+    valid = color.rgb2hsv(photos)[..., 1] * original.SATURATION_FACTOR <= 1
+    assert 0.5 < valid.mean() < 1
+    lightness, ab = zip(*map(original.lightness_and_ab, photos), strict=True)
+    expected = lab_pair(photos, original.SATURATION_FACTOR)
+    np.testing.assert_allclose(np.stack(lightness)[..., None], expected[0], atol=1e-3)
+    difference = np.abs(np.stack(ab) - expected[1]).max(axis=-1)
+    assert difference[valid].max() < 1e-3 < difference[~valid].max()
+
+
+def test_original_batches_hold_pairs_and_edges(tmp_path, photos):
+    for number in range(original.BATCH_SIZE + 1):
+        write_photo(tmp_path / f"{number:02}.png", photos[number % 4])
+    ((lightness, edges), target), *more = original.batches(sorted(tmp_path.iterdir()))
+    assert not more
+    assert lightness.shape == edges.shape == (original.BATCH_SIZE, 96, 128, 1)
+    assert set(np.unique(edges)) == {0, 1}
+    np.testing.assert_allclose(target[1] * 128, original.lightness_and_ab(photos[1])[1], atol=1e-4)
+
+
+def test_original_network_has_the_published_parameters():
+    assert original.network().count_params() == 9_844_743
+
+
+def test_original_colorizes_to_its_own_size(tmp_path, photos):
+    write_photo(tmp_path / "photo.png", photos[0])
+    original.colorize(original.network(), tmp_path / "photo.png", tmp_path / "result.png")
+    assert read_photo(tmp_path / "result.png").shape == (256, 256, 3)
+
+
+def count_with_tensorflow(function, *signature):
+    """Floating-point operations of the convolutions and matrix products in a function, as TensorFlow counts them."""
+    options = option_builder.ProfileOptionBuilder(option_builder.ProfileOptionBuilder.float_operation())
+    graph = function.get_concrete_function(*signature).graph
+    node = tf.compat.v1.profiler.profile(graph, cmd="op", options=options.with_empty_output().build())
+    count = 0
+    while node.children:
+        (node,) = node.children
+        count += node.float_ops if node.name.startswith(("Conv2D", "MatMul")) else 0
+    return count
+
+
+def test_operations_are_those_that_tensorflow_counts():
+    model = original.network(64)
+    signature = [tf.TensorSpec((1, 64, 64, 1))] * 2
+
+    @tf.function
+    def forward(*inputs):
+        return model(list(inputs))
+
+    @tf.function
+    def gradients(*inputs):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(model(list(inputs)))
+        return tape.gradient(loss, model.trainable_weights)
+
+    # TensorFlow's graph has the gradients of L and edges, too, though nothing asks for them: 64, 64 and 8 filters.
+    unused = 2 * 9 * (64 + 64 + 8) * 32 * 32
+    expected = count_with_tensorflow(forward, *signature), count_with_tensorflow(gradients, *signature) - unused
+    assert operations(model, 64) == expected
+
+
+def test_the_fusion_layer_counts_its_vector_once():
+    model, published = PaperColorizer(classification_size=64), original.network(64)
+    saved = 2 * 1000 * 256 * (8 * 8 - 1)
+    assert operations(published, 64)[0] - operations(model, 64)[0] == saved
+
+
+def test_rounds_call_once_more_than_they_time():
+    calls = []
+    times = time_rounds({"one": lambda: calls.append(1), "other": lambda: calls.append(2)}, 3)
+    assert calls == [1, 2] * 4
+    assert times["one"].shape == times["other"].shape == (3,)
+
+
+def test_passes_start_over():
+    start = passes(tf.data.Dataset.range(3))
+    assert [[int(number) for number in start()] for _ in range(2)] == [[0, 1, 2]] * 2
+
+
+def test_processes_show_a_memory_of_their_own():
+    held = np.ones(40_000_000)
+    seconds, small = run_apart([sys.executable, "-c", "import time; time.sleep(0.3)"])
+    _, large = run_apart([sys.executable, "-c", "import time; held = b'1' * 200_000_000; time.sleep(0.3)"])
+    assert 0.3 < seconds and small < 0.1 < held.nbytes / 1e9 and 0.2 < large < 0.3
+    with pytest.raises(SystemExit, match="failed"):
+        run_apart([sys.executable, "-c", "import sys; sys.exit(1)"])
+
+
+def test_functions_are_called_on_the_cores_given():
+    cores, peak = call_apart(os.sched_getaffinity, 0, cores=1)
+    assert len(cores) == 1 and peak > 0
+    assert call_apart(os.getenv, "COLORS", environment={"COLORS": "many"})[0] == "many"
+    assert "COLORS" not in os.environ
+
+
+def test_rows_say_how_many_times_better():
+    assert show([3, 1, 2], 1) == "2.0 (1.0..3.0)"
+    fast = Comparison("step", "photos/s", np.array([4.0, 8.0]), np.array([2.0, 2.0]), np.array([8.0, 8.0]), "limit")
+    assert fast.row()[3:] == ["3.00 (2.00..4.00)", "limit: 8.0 (8.0..8.0)", "0.75 (0.50..1.00)"]
+    small = Comparison("memory", "GB", np.array([2.0]), np.array([1.0]))
+    assert small.row()[3:] == ["0.50 (0.50..0.50)", "", ""]
+
+
+def test_photos_to_measure_are_in_colour_and_of_one_size(tmp_path, photos):
+    (tmp_path / "made").mkdir()
+    write_photo(tmp_path / "set" / "color.jpg", photos[0])
+    write_photo(tmp_path / "set" / "gray.jpg", photos[0].mean(axis=-1).astype(np.uint8))
+    make_photos(tmp_path / "set", tmp_path / "made")
+    (made,) = (tmp_path / "made").iterdir()
+    assert read_photo(made).shape == (256, 256, 3)
+
+
+@pytest.mark.parametrize("setting", [BASE, replace(BASE, published=True), LFN])
+def test_steps_of_settings_learn(setting):
+    step = make_step(replace(setting, batch_size=1, policy="float32"))
+    losses = [step() for _ in range(3)]
+    assert losses[2] < losses[0]
