@@ -33,7 +33,7 @@ from benchmarks.step import DTYPES, PAPER, PRODUCT_OPERATIONS, make_product, mak
 from benchmarks.timing import call_apart, passes, print_table, run_apart, show, time_rounds
 from colorize import colorize_photo
 from configs import EXPERIMENTS
-from data.pairs import TrainingOrder, lab_pair, training_pairs
+from data.pairs import Pairs, TrainingOrder, lab_pair, training_crops
 from data.photos import PhotoStore, find_photos
 from models.edge_detection import canny
 from models.precision import choose_policy
@@ -117,7 +117,8 @@ def pipeline(folder, rounds):
     paths = find_photos(folder).paths
     factor = original.SATURATION_FACTOR
     order = TrainingOrder(np.arange(len(paths)), seed=0, flip=False)
-    pairs = training_pairs(PhotoStore(paths, CROP, cache_bytes=0), order, BATCH_SIZE, saturation_factor=factor)
+    crops = training_crops(PhotoStore(paths, CROP, cache_bytes=0), order, BATCH_SIZE)
+    pairs = Pairs(factor).of(crops).take(crops.steps)
     files = tf.data.Dataset.from_tensor_slices([str(path) for path in paths])
     decoded = files.map(lambda path: tf.io.decode_jpeg(tf.io.read_file(path), channels=3)).batch(BATCH_SIZE, True)
     few = paths[: 2 * BATCH_SIZE]

@@ -2,9 +2,10 @@
 
     python -m benchmarks.training --dataset DIR
 
-Each round times the same number of steps four ways: the input pipeline alone, decoding every photo and from memory; the
-training step on one batch that never changes; and the step on real data. Ratios are taken within a round, where the
-machine was the same; the table gives the median of the rounds and their range.
+Each round times the same number of steps several ways: TensorFlow decoding the same JPEG files and doing nothing else,
+which is the input's limit; crops, as training on a GPU takes them; pairs, as training on the CPU takes them, with every
+photo decoded and from memory; the training step on one batch that never changes; and the step on real data. Ratios are
+taken within a round, where the machine was the same; the table gives the median of the rounds and their range.
 """
 
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ if __name__ == "__main__":
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 import models
 from benchmarks.timing import passes, show, time_rounds
@@ -50,23 +52,35 @@ def measure(experiment, steps, rounds):
     paths = found[:: max(1, len(found) // photos)]
     order = TrainingOrder(np.arange(photos) % len(paths), experiment.seed, experiment.flip)
 
-    def pairs(cache_bytes):
-        store = PhotoStore(paths, experiment.crop, cache_bytes)
-        crops = training_crops(store, order, experiment.batch_size)
+    def open_crops(cache_bytes):
+        return training_crops(PhotoStore(paths, experiment.crop, cache_bytes), order, experiment.batch_size)
+
+    def pairs(crops):
         return Pairs(experiment.saturation_factor).of(crops).take(crops.steps)
 
-    decoding, remembering = pairs(0), pairs(int(experiment.cache_gigabytes * 1e9))
+    files = tf.data.Dataset.from_tensor_slices([str(paths[index]) for index in order.indices])
+    # Photos of a data set may differ in size, so they make no batch; a number of each is handed on.
+    decoded = files.map(decode, num_parallel_calls=tf.data.AUTOTUNE).batch(experiment.batch_size)
+    crops = open_crops(0)
+    decoding, remembering = pairs(crops), pairs(open_crops(int(experiment.cache_gigabytes * 1e9)))
     model = models.build(experiment)
     model.compile(make_optimizer(experiment, steps * rounds))
     batch = next(iter(remembering))
-    decode_all, remember_all = passes(decoding), passes(remembering)
+    decode_all, crop_all = passes(decoded), passes(crops.dataset.take(crops.steps))
+    pair_all, remember_all = passes(decoding), passes(remembering)
     runs = {
-        "input pipeline, decoding": lambda: [None for _ in decode_all()],
-        "input pipeline, from memory": lambda: [None for _ in remember_all()],
+        "decoding alone": lambda: [None for _ in decode_all()],
+        "crops": lambda: [None for _ in crop_all()],
+        "pairs": lambda: [None for _ in pair_all()],
+        "pairs, from memory": lambda: [None for _ in remember_all()],
         "step on one batch": lambda: [model.train_on_batch(*batch) for _ in range(steps)],
         "step on real data": lambda: [model.train_on_batch(*pair) for pair in remember_all()],
     }
     return {name: photos / values for name, values in time_rounds(runs, rounds).items()}
+
+
+def decode(path):
+    return tf.shape(tf.io.decode_jpeg(tf.io.read_file(path), channels=3))[0]
 
 
 def main():
@@ -75,8 +89,8 @@ def main():
     speeds = measure(experiment, options.steps, options.rounds)
     print(f"{options.experiment}, batch {experiment.batch_size}, {experiment.crop}, {choose_policy()}")
     for name, values in speeds.items():
-        ratio = values / speeds["step on one batch"]
-        print(f"{name:28} {show(values, 1):30} photos/s, {show(ratio, 2)} of the step on one batch")
+        whole = "step on one batch" if name.startswith("step") else "decoding alone"
+        print(f"{name:20} {show(values, 1):30} photos/s, {show(values / speeds[whole], 2)} of {whole}")
 
 
 if __name__ == "__main__":
