@@ -27,7 +27,7 @@ from configs import SAMPLES
 from errors import UserError
 from files import PHOTO_SUFFIXES, is_photo
 from models.precision import choose_policy
-from service import Busy, Limits, Service
+from service import Busy, Limits, Service, share_one_heap
 from utils import to_gray
 
 try:
@@ -182,6 +182,7 @@ def status_of(error):
 def main():
     options = parse(Options, "app.py", "[options]")
     keras.config.set_dtype_policy(choose_policy())
+    share_one_heap()
     server = make_server(options)
     print(f"http://{options.host}:{options.port}", flush=True)
     uvicorn.run(server, host=options.host, port=options.port, log_level="warning", limit_concurrency=200)

@@ -1,8 +1,10 @@
 """Colorizing for visitors: what the page and the HTTP API of app.py share, with its limits."""
 
 import asyncio
+import ctypes
 import functools
 import io
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -13,6 +15,9 @@ from batching import Batcher
 from colorize import colorize_photo
 from errors import UserError
 from jobs import MEGAPIXELS_AT_A_TIME, THREADS, Room
+
+# Of glibc's malloc.h.
+M_ARENA_MAX = -8
 
 
 class Busy(UserError):
@@ -48,7 +53,7 @@ class Service:
     def __init__(self, limits):
         self.limits = limits
         self._pool = ThreadPoolExecutor(THREADS)
-        self._places = threading.BoundedSemaphore(limits.max_waiting)
+        self._present = set()
         self._room = Room(MEGAPIXELS_AT_A_TIME)
         self._loading = threading.Lock()
 
@@ -72,13 +77,17 @@ class Service:
         limits = self.limits
         if len(content) > limits.max_megabytes * 1e6:
             raise images.TooLarge(name, f"{len(content) / 1e6:.3g} MB; the limit is {limits.max_megabytes:g} MB")
-        if not self._places.acquire(blocking=False):
+        if len(self._present) >= limits.max_waiting:
             raise Busy(f"{limits.max_waiting} photos are waiting already; try again in a minute")
         future = self._pool.submit(self._work, name, content, model, saturation)
+        self._present.add(future)
         # The place is free when the work is over, also if nobody waits for it any more.
-        future.add_done_callback(lambda _: self._places.release())
+        future.add_done_callback(self._present.discard)
+        answer = asyncio.wrap_future(future)
+        # Comes last, so that the answer does not wait for it.
+        future.add_done_callback(lambda _: self._present or give_back_memory())
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(future), limits.max_seconds)
+            return await asyncio.wait_for(answer, limits.max_seconds)
         except TimeoutError:
             raise Busy(f"{name}: took longer than {limits.max_seconds:g} seconds; try a smaller photo") from None
 
@@ -101,3 +110,15 @@ class Service:
 @functools.cache
 def _load(name):
     return Batcher(models.load(name))
+
+
+def share_one_heap():
+    """Makes threads that start from now on share one heap; each of their own would stay as large as it ever was."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
+
+
+def give_back_memory():
+    """Gives memory that is free within the heap back to the system, which takes milliseconds."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).malloc_trim(0)

@@ -104,6 +104,7 @@ def main():
         for requests in options.memory_requests:
             visit(address, content, 4, requests - sent)
             sent = requests
+            time.sleep(1)  # Memory is given back after the last answer.
             print(f"memory after {requests} requests: {memory(process):.0f} MB")
     finally:
         process.terminate()

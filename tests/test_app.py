@@ -1,8 +1,10 @@
 """The HTTP API: photos in, photos out, limits, and hostile uploads."""
 
 import asyncio
+import os
 import threading
 import time
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -147,3 +149,39 @@ def test_visitors_share_batches(photos, monkeypatch):
 
     asyncio.run(visit())
     assert sum(sizes) == 8 and max(sizes) > 1 and threading.active_count() < 100
+
+
+def test_memory_is_given_back_when_nobody_is_left(photos, monkeypatch):
+    monkeypatch.setattr(service, "_load", lambda name: Slow())
+    left = []
+    monkeypatch.setattr(service, "give_back_memory", lambda: left.append(threading.get_ident()))
+    patient = Service(Limits())
+    content = content_of(photos[0], ".png")
+
+    async def visit():
+        slow = asyncio.create_task(patient.colorize("photo", content, "scenes"))
+        await asyncio.sleep(0.1)
+        with pytest.raises(images.PhotoError):
+            await patient.colorize("photo", b"no photo", "scenes")
+        assert not left  # The first photo is still worked on.
+        await slow
+
+    asyncio.run(visit())
+    deadline = time.monotonic() + 5
+    while not left and time.monotonic() < deadline:
+        time.sleep(0.01)
+    # Not on the thread that answers, which the others would have to wait for.
+    assert len(left) == 1 and left[0] != threading.get_ident()
+
+
+def test_free_memory_goes_back_to_the_system():
+    def resident():
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+    # Blocks small enough to lie in the heap, and one in twenty that stays there.
+    blocks = [np.ones(100_000, np.uint8) for _ in range(1000)]
+    kept = blocks[::20]
+    del blocks
+    before = resident()
+    service.give_back_memory()
+    assert resident() < before - 50 and kept[-1].all()
