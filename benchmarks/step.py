@@ -176,22 +176,19 @@ def main():
         name = setting.network
         forward, counts[name] = operations(make_model(setting), setting.size)
         print(f"{name}: {forward / 1e9:.2f} GFLOP forward, {counts[name] / 1e9:.2f} GFLOP a training step, a photo")
-    rows, ceilings = [], {dtype: [] for dtype in DTYPES.values()}
+    rows = []
     for group in options.groups:
         environment, settings = GROUPS[group]
         (times, products), _ = call_apart(measure, settings, options.rounds, environment=environment)
-        for dtype, values in products.items():
-            ceilings[dtype].extend(PRODUCT_OPERATIONS / values / 1e12)
         for setting, values in times.items():
             speed = setting.batch_size / values
             rate = speed * counts[setting.network]
             ceiling = PRODUCT_OPERATIONS / products[DTYPES[setting.policy]]
-            rows.append((group, setting.name, show(speed, 1), show(rate / 1e12, 2), show(rate / ceiling, 2)))
+            rates = show(rate / 1e12, 2), show(ceiling / 1e12, 2), show(rate / ceiling, 2)
+            rows.append((group, setting.name, show(speed, 1), *rates))
             print(*rows[-1], sep="; ", flush=True)
     print()
-    print_table(("group", "step", "photos/s", "TFLOP/s", "share of the ceiling"), rows)
-    for dtype, values in ceilings.items():
-        print(f"ceiling in {dtype}: {show(values, 2)} TFLOP/s")
+    print_table(("group", "step", "photos/s", "TFLOP/s", "ceiling, TFLOP/s", "share of the ceiling"), rows)
 
 
 if __name__ == "__main__":
