@@ -137,5 +137,5 @@ def test_photos_to_measure_are_in_colour_and_of_one_size(tmp_path, photos):
 def test_steps_of_settings_learn(setting):
     keras.utils.set_random_seed(0)
     step = make_step(replace(setting, batch_size=1, policy="float32"))
-    losses = [step() for _ in range(3)]
-    assert losses[2] < losses[0]
+    losses = [step() for _ in range(4)]
+    assert losses[-1] < losses[0]
