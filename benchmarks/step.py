@@ -147,7 +147,7 @@ def make_step(setting):
     if setting.published:
         lightness, target = [lightness, np.float32(lightness > 75)], target / original.AB_SCALE
     if setting.network == "LFN":
-        lightness = lightness.reshape(setting.batch_size, *model.input.shape[1:])
+        lightness = lightness.reshape(setting.batch_size, *model.input.shape[1:]) / 100
         target = np.zeros((setting.batch_size, *model.output.shape[1:]), np.float32)
     # As tensors, since a step would copy arrays.
     inputs, target = tf.nest.map_structure(tf.constant, (lightness, target))
