@@ -204,20 +204,27 @@ def make_gray(folder, megapixels):
 
 def processes(folder, rounds):
     """Compares processes that colorize one photo: seconds from start to end, and peak memory."""
-    rows = []
-    for name, megapixels in (("256x256", np.prod(CROP) / 1e6), (f"{LARGE} megapixels", LARGE)):
-        photo = make_gray(folder, megapixels)
-        commands = (
-            [sys.executable, "test.py", photo, "--output", folder / "results"],
-            [sys.executable, "-m", "benchmarks.original", photo, folder / "result.jpg"],
-            [sys.executable, "-c", "import keras"],
+    photos = {"256x256": make_gray(folder, np.prod(CROP) / 1e6), f"{LARGE} megapixels": make_gray(folder, LARGE)}
+    commands = {"import": ["-c", "import keras"]}
+    for name, photo in photos.items():
+        commands[name] = ["test.py", photo, "--output", folder / "results"]
+        commands[f"original {name}"] = ["-m", "benchmarks.original", photo, folder / "result.jpg"]
+    figures = {name: [] for name in commands}
+    for _ in range(rounds + 1):
+        for name, command in commands.items():
+            figures[name].append(run_apart([sys.executable, *command]))
+    # The first round fills the disk's cache. [seconds or GB, round]
+    figures = {name: np.transpose(values[1:]) for name, values in figures.items()}
+    return [
+        Comparison(
+            f"{name}, {what}",
+            unit,
+            *(figures[kind][index] for kind in (name, f"original {name}", "import")),
+            "Keras alone",
         )
-        figures = [[run_apart(command) for command in commands] for _ in range(rounds + 1)][1:]
-        # [seconds or GB, command, round]
-        times, peaks = np.transpose(figures, (2, 1, 0))
-        rows.append(Comparison(f"one photo of {name}, cold process", "s", *times, "import of Keras"))
-        rows.append(Comparison(f"one photo of {name}, peak memory", "GB", *peaks, "import of Keras"))
-    return rows
+        for name in photos
+        for index, (what, unit) in enumerate((("cold process", "s"), ("peak memory", "GB")))
+    ]
 
 
 def take_steps(setting):
