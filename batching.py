@@ -1,5 +1,7 @@
 """Puts what several threads ask of a network at the same time into batches."""
 
+import contextlib
+import os
 import queue
 import threading
 from concurrent.futures import Future
@@ -8,6 +10,18 @@ import numpy as np
 
 # Photos a batch at most.
 LARGEST = 16
+# Held by threads that compute: with more of them than cores, Python's lock costs more than they gain.
+computing = threading.Semaphore(os.cpu_count() or 1)
+
+
+@contextlib.contextmanager
+def waiting():
+    """Lets another thread compute while this one, which holds `computing`, waits."""
+    computing.release()
+    try:
+        yield
+    finally:
+        computing.acquire()
 
 
 class Batcher:
@@ -24,10 +38,11 @@ class Batcher:
         threading.Thread(target=self._work, daemon=True).start()
 
     def colorize(self, lightness):
-        """See `models.colorizer.Colorizer.colorize`; returns a NumPy array. Called from any thread."""
+        """See `models.colorizer.Colorizer.colorize`; returns a NumPy array. For any thread that holds `computing`."""
         future = Future()
         self._waiting.put((lightness, future))
-        return future.result()
+        with waiting():
+            return future.result()
 
     def _work(self):
         while True:

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
-from utils import fit_chroma, gray_lightness, in_chunks, lab_to_rgb, lightness_from_rgb, strips, to_gray
+from utils import fit_chroma, gray_lightness, in_chunks, lab_to_rgb, lightness_from_rgb, outside_srgb, strips, to_gray
 
 # The network's grid: sides of the reduced copy are multiples of this.
 GRID = 8
@@ -22,6 +22,8 @@ RIDGE = 64.0
 GAIN = 0.4
 # How much ab is enlarged to find out what reducing it again would give.
 SCALE = 4
+# Pixels whose chroma is fitted at a time, see `utils.in_chunks`.
+FEW = (1 << 9,)
 
 
 def colorize_photo(model, pixels, render_size=None, saturation=1.0):
@@ -137,9 +139,14 @@ def paint(pixels, enlargement):
     # Blue comes first in memory, as OpenCV writes it.
     result = np.empty((*pixels.shape[:2], 3), pixels.dtype)[..., ::-1]
     for rows in strips(*pixels.shape[:2]):
+        lightness = _lightness_column(pixels[rows])
         enlarged = enlargement.rows(rows.start, rows.stop).reshape(-1, 5)
-        painted = in_chunks(_painter(pixels.dtype.type), _lightness_column(pixels[rows]), enlarged)
-        result[rows] = painted.reshape(result[rows].shape)
+        painted = in_chunks(_painter(pixels.dtype.type), lightness, enlarged)
+        outside = np.flatnonzero(painted[:, 3])
+        if len(outside):
+            fitted = in_chunks(_fitting_painter(pixels.dtype.type), lightness[outside], enlarged[outside], sizes=FEW)
+            painted[outside, :3] = fitted
+        result[rows] = painted[:, :3].reshape(result[rows].shape)
     return result
 
 
@@ -155,7 +162,23 @@ _lightness = tf.function(lightness_from_rgb, jit_compile=True)
 
 @functools.cache
 def _painter(dtype):
-    """The compiled function from L, [count, 1], and an enlargement's values, [count, 5], to sRGB of a type."""
+    """The compiled function from L, [count, 1], and an enlargement's values, [count, 5], to sRGB of a type and a mark.
+
+    The mark is 1 where the colour lies outside sRGB, so that it has to be fitted: [count, 4] in all. Few do.
+    """
+    dtype = tf.as_dtype(dtype)
+
+    @tf.function(jit_compile=True)
+    def paint_pixels(lightness, enlarged):
+        lab = tf.concat([lightness, guided_ab(enlarged, lightness)], axis=-1)
+        return tf.concat([to_whole_numbers(lab_to_rgb(lab), dtype), tf.cast(outside_srgb(lab), dtype)], axis=-1)
+
+    return paint_pixels
+
+
+@functools.cache
+def _fitting_painter(dtype):
+    """The compiled function from what `_painter` takes to sRGB of a type, [count, 3], with chroma that fits."""
 
     @tf.function(jit_compile=True)
     def paint_pixels(lightness, enlarged):
@@ -172,7 +195,11 @@ def join(lightness, ab):
 
 def encode(lightness, ab, dtype):
     """sRGB as whole numbers of a type; see `join`."""
-    rgb = lab_to_rgb(fit_chroma(tf.concat([lightness, ab], axis=-1)))
+    return to_whole_numbers(lab_to_rgb(fit_chroma(tf.concat([lightness, ab], axis=-1))), dtype)
+
+
+def to_whole_numbers(rgb, dtype):
+    """sRGB as whole numbers of a type, of floats in 0..1."""
     return tf.cast(tf.round(rgb * dtype.max), dtype)
 
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from tqdm import tqdm
 
 import images
+from batching import computing
 from files import FILM_SUFFIXES, PHOTO_SUFFIXES, REWRAPPED, is_film, is_photo
 from images import PhotoError
 
-# Photos worked on at a time: while one is in the network, others are read and written.
+# Photos worked on at a time: while some are in the network, others are read and written.
 THREADS = 32
 # Photos worked on at a time have at most this many megapixels together, or are alone.
 MEGAPIXELS_AT_A_TIME = 48
@@ -88,7 +89,7 @@ def process_photos(jobs, work, max_megapixels=images.MAX_MEGAPIXELS, quality=ima
     room = Room(MEGAPIXELS_AT_A_TIME)
 
     def do(photo_path, result_path):
-        with room.hold(min(images.megapixels(photo_path), max_megapixels)):
+        with room.hold(min(images.megapixels(photo_path), max_megapixels)), computing:
             losses = images.write(result_path, work(images.read(photo_path, max_megapixels)), quality)
         if photo_path.suffix.lower() in images.COLORLESS:
             losses.append(f"{result_path}: written in this format, since {photo_path.suffix} holds no colour")

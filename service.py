@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import images
 import models
-from batching import Batcher
+from batching import Batcher, computing
 from colorize import colorize_photo
 from errors import UserError
 from jobs import MEGAPIXELS_AT_A_TIME, THREADS, Room
@@ -95,7 +95,7 @@ class Service:
         colorizer = self._model(model)
         suffix = images.suffix_of(content) or ".png"
         suffix = images.COLORLESS.get(suffix, suffix)
-        with self._room.hold(min(images.megapixels(io.BytesIO(content)), self.limits.max_megapixels)):
+        with self._room.hold(min(images.megapixels(io.BytesIO(content)), self.limits.max_megapixels)), computing:
             photo = images.load(name, content, self.limits.max_megapixels)
             photo = replace(photo, pixels=colorize_photo(colorizer, photo.pixels, saturation=saturation))
             return Result(photo, bytes(images.dump(name, photo, suffix)[0]), suffix)

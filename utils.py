@@ -35,8 +35,10 @@ WHITE = np.array([0.95047, 1.0, 1.08883])
 # Weights of skimage.color.rgb2gray (Rec. 709 luma).
 GRAY_WEIGHTS = np.array([0.2125, 0.7154, 0.0721])
 
+# How far linear RGB may lie outside 0..1.
+TOLERANCE = 1e-5
 # Pixels that compiled functions take at a time: code is compiled for one size, and what is small has a smaller one.
-CHUNKS = (1 << 13, 1 << 18)
+CHUNKS = (1 << 13, 1 << 15, 1 << 18)
 
 _SMALLEST = np.finfo(np.float32).tiny
 # Threads that meet a function for the first time would each trace it.
@@ -107,11 +109,15 @@ def rgb_to_lab(rgb):
 
 def lab_to_linear_rgb(lab):
     """Linear sRGB, float32 [..., 3], of CIELAB [..., 3]. Colours outside sRGB give values outside 0..1."""
-    lightness, a, b = tf.split(tf.convert_to_tensor(lab), 3, axis=-1)
+    lab = tf.convert_to_tensor(lab)
+    return _join(_linear_planes(*_planes(lab)), lab)
+
+
+def _linear_planes(lightness, a, b):
     y = (lightness + 16) / 116
     # Like scikit-image, no negative Z: blue so far outside sRGB has no counterpart.
-    xyz = _lab_curve_inverse(tf.concat([y + a / 500, y, tf.maximum(y - b / 200, 0)], axis=-1))
-    return tf.tensordot(xyz, tf.constant((np.linalg.inv(XYZ_FROM_RGB) * WHITE).T, tf.float32), axes=1)
+    xyz = [_lab_curve_inverse(value) for value in (y + a / 500, y, tf.maximum(y - b / 200, 0))]
+    return [_mix(xyz, weights) for weights in np.linalg.inv(XYZ_FROM_RGB) * WHITE]
 
 
 def lab_to_rgb(lab):
@@ -119,34 +125,35 @@ def lab_to_rgb(lab):
     return tf.clip_by_value(_encode_srgb(lab_to_linear_rgb(lab)), 0, 1)
 
 
-def fit_chroma(lab, tolerance=1e-5, halvings=10):
+def outside_srgb(lab):
+    """Which colours of CIELAB, float32 [..., 3], lie outside sRGB: bool [..., 1]."""
+    lab = tf.convert_to_tensor(lab)
+    return _join([_outside(*_planes(lab))], lab)
+
+
+def _outside(lightness, a, b):
+    red, green, blue = (tf.abs(plane - 0.5) for plane in _linear_planes(lightness, a, b))
+    # Not reduce_max, which not all runtimes that models are exported to have for these.
+    return tf.maximum(tf.maximum(red, green), blue) > 0.5 + TOLERANCE
+
+
+def fit_chroma(lab, halvings=10):
     """Shrinks chroma at constant L and hue until the colour lies inside sRGB.
 
     Args:
         lab: CIELAB, float32 [..., 3], with L in 0..100.
-        tolerance: How far linear RGB may lie outside 0..1.
         halvings: Steps of the bisection: a chroma found is at most 2^-halvings of the given one too small.
 
     Returns:
         CIELAB, float32 [..., 3]: L untouched, ab as it was where it fitted, else scaled down.
     """
     lab = tf.convert_to_tensor(lab)
-
-    def fits(factor):
-        # Not reduce_all, which not all runtimes that models are exported to have for these.
-        red, green, blue = tf.split(tf.abs(lab_to_linear_rgb(scale_chroma(lab, factor)) - 0.5), 3, axis=-1)
-        return tf.maximum(tf.maximum(red, green), blue) <= 0.5 + tolerance
-
-    factor = tf.cast(fits(1.0), tf.float32)
+    lightness, a, b = _planes(lab)
+    factor = tf.where(_outside(lightness, a, b), 0.0, 1.0)
     for halving in range(1, halvings + 1):
         larger = tf.minimum(factor + 0.5**halving, 1)
-        factor = tf.where(fits(larger), larger, factor)
-    return scale_chroma(lab, factor)
-
-
-def scale_chroma(lab, factor):
-    """CIELAB [..., 3] with ab multiplied by a factor."""
-    return tf.concat([lab[..., :1], lab[..., 1:] * factor], axis=-1)
+        factor = tf.where(_outside(lightness, a * larger, b * larger), factor, larger)
+    return _join([lightness, a * factor, b * factor], lab)
 
 
 def neutral_from_lightness(lightness):
@@ -214,32 +221,45 @@ def gray_lightness(dtype):
 
 def strips(height, width):
     """Slices of rows that go through a photo a few hundred thousand pixels at a time, so that memory is bounded."""
-    step = max(1, CHUNKS[1] // width)
+    step = max(1, CHUNKS[-1] // width)
     return [slice(top, min(top + step, height)) for top in range(0, height, step)]
 
 
-def in_chunks(function, *values):
+def in_chunks(function, *values, sizes=None):
     """Calls a compiled function of pixels on chunks of fixed size, the last one padded. For any thread.
 
     Args:
         function: A tf.function from tensors [chunk, channels] to a tensor [chunk, channels].
         values: Arrays [count, channels].
+        sizes: Sizes of chunks, growing; `CHUNKS` by default. The smallest that makes at most two of them is taken.
 
     Returns:
         The results of all pixels, [count, channels].
     """
-    count = len(values[0])
-    chunk = CHUNKS[count > CHUNKS[1] // 2]
+    count, sizes = len(values[0]), sizes or CHUNKS
+    chunk = next((size for size in sizes if 2 * size >= count), sizes[-1])
     with _tracing:
-        compiled = function.get_concrete_function(
-            *(tf.TensorSpec((chunk, value.shape[1]), value.dtype) for value in values)
-        )
+        compiled = _compile(function, chunk, *((value.shape[1], value.dtype) for value in values))
     results = []
     for start in range(0, count, chunk):
-        parts = [value[start : start + chunk] for value in values]
-        padding = ((0, chunk - len(parts[0])), (0, 0))
-        results.append(compiled(*(tf.constant(np.pad(part, padding)) for part in parts)).numpy()[: len(parts[0])])
+        parts = [_padded(value[start : start + chunk], chunk) for value in values]
+        results.append(compiled(*map(tf.constant, parts)).numpy()[: count - start])
     return np.concatenate(results)
+
+
+def _padded(values, count):
+    """Values, [any number up to `count`, channels], with zeros behind them: [count, channels]."""
+    if len(values) == count:
+        return values
+    padded = np.zeros((count, values.shape[1]), values.dtype)  # Several times faster than np.pad.
+    padded[: len(values)] = values
+    return padded
+
+
+@functools.cache
+def _compile(function, chunk, *kinds):
+    """A function for chunks of one size; `kinds` are the channels and type of each argument."""
+    return function.get_concrete_function(*(tf.TensorSpec((chunk, channels), dtype) for channels, dtype in kinds))
 
 
 @dataclass(frozen=True)

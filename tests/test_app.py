@@ -152,7 +152,15 @@ def test_visitors_share_batches(photos, monkeypatch):
 
 
 def test_memory_is_given_back_when_nobody_is_left(photos, monkeypatch):
-    monkeypatch.setattr(service, "_load", lambda name: Slow())
+    begun, ended = threading.Event(), threading.Event()
+
+    class Held(Slow):
+        def colorize(self, lightness):
+            begun.set()
+            assert ended.wait(timeout=60)
+            return super().colorize(lightness)
+
+    monkeypatch.setattr(service, "_load", lambda name: Held())
     left = []
     monkeypatch.setattr(service, "give_back_memory", lambda: left.append(threading.get_ident()))
     patient = Service(Limits())
@@ -160,10 +168,11 @@ def test_memory_is_given_back_when_nobody_is_left(photos, monkeypatch):
 
     async def visit():
         slow = asyncio.create_task(patient.colorize("photo", content, "scenes"))
-        await asyncio.sleep(0.1)
+        assert await asyncio.to_thread(begun.wait, 60)
         with pytest.raises(images.PhotoError):
             await patient.colorize("photo", b"no photo", "scenes")
         assert not left  # The first photo is still worked on.
+        ended.set()
         await slow
 
     asyncio.run(visit())
@@ -171,7 +180,7 @@ def test_memory_is_given_back_when_nobody_is_left(photos, monkeypatch):
     while not left and time.monotonic() < deadline:
         time.sleep(0.01)
     # Not on the thread that answers, which the others would have to wait for.
-    assert len(left) == 1 and left[0] != threading.get_ident()
+    assert left and threading.get_ident() not in left
 
 
 def test_free_memory_goes_back_to_the_system():
