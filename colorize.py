@@ -11,7 +11,17 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
-from utils import fit_chroma, gray_lightness, in_chunks, lab_to_rgb, lightness_from_rgb, outside_srgb, strips, to_gray
+from utils import (
+    CHUNKS,
+    fit_chroma,
+    gray_lightness,
+    in_chunks,
+    lab_to_rgb,
+    lightness_from_rgb,
+    outside_srgb,
+    strips,
+    to_gray,
+)
 
 # The network's grid: sides of the reduced copy are multiples of this.
 GRID = 8
@@ -22,8 +32,8 @@ RIDGE = 64.0
 GAIN = 0.4
 # How much ab is enlarged to find out what reducing it again would give.
 SCALE = 4
-# Pixels whose chroma is fitted at a time, see `utils.in_chunks`.
-FEW = (1 << 9,)
+# Pixels whose chroma is fitted at a time, in small photos and in large ones.
+FEW = (1 << 9, 1 << 15)
 
 
 def colorize_photo(model, pixels, render_size=None, saturation=1.0):
@@ -144,8 +154,9 @@ def paint(pixels, enlargement):
         painted = in_chunks(_painter(pixels.dtype.type), lightness, enlarged)
         outside = np.flatnonzero(painted[:, 3])
         if len(outside):
-            fitted = in_chunks(_fitting_painter(pixels.dtype.type), lightness[outside], enlarged[outside], sizes=FEW)
-            painted[outside, :3] = fitted
+            chunk = FEW[len(lightness) > CHUNKS[1]]
+            fit = _fitting_painter(pixels.dtype.type)
+            painted[outside, :3] = in_chunks(fit, lightness[outside], enlarged[outside], chunk=chunk)
         result[rows] = painted[:, :3].reshape(result[rows].shape)
     return result
 

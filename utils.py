@@ -225,19 +225,19 @@ def strips(height, width):
     return [slice(top, min(top + step, height)) for top in range(0, height, step)]
 
 
-def in_chunks(function, *values, sizes=None):
+def in_chunks(function, *values, chunk=None):
     """Calls a compiled function of pixels on chunks of fixed size, the last one padded. For any thread.
 
     Args:
         function: A tf.function from tensors [chunk, channels] to a tensor [chunk, channels].
         values: Arrays [count, channels].
-        sizes: Sizes of chunks, growing; `CHUNKS` by default. The smallest that makes at most two of them is taken.
+        chunk: Pixels a chunk; by default the smallest of `CHUNKS` that makes at most two.
 
     Returns:
         The results of all pixels, [count, channels].
     """
-    count, sizes = len(values[0]), sizes or CHUNKS
-    chunk = next((size for size in sizes if 2 * size >= count), sizes[-1])
+    count = len(values[0])
+    chunk = chunk or next((size for size in CHUNKS if 2 * size >= count), CHUNKS[-1])
     with _tracing:
         compiled = _compile(function, chunk, *((value.shape[1], value.dtype) for value in values))
     results = []

@@ -117,12 +117,15 @@ def _thin(magnitude, rows, columns):
 
 
 def _hysteresis(weak, strong):
-    """Keeps the weak pixels that reach a strong one through weak pixels, 8-connected."""
-    weak = tf.cast(weak, tf.float32)
+    """Keeps the weak pixels that reach a strong one through weak pixels, 8-connected: 1 there, 0 elsewhere."""
 
     def grow(edges, _):
-        grown = tf.nn.max_pool2d(edges, ksize=3, strides=1, padding="SAME") * weak
-        return grown, tf.reduce_any(grown > edges)
+        # Shifted truth values: on one channel, several times faster than max pooling.
+        rows = tf.pad(edges, [[0, 0], [1, 1], [0, 0], [0, 0]])
+        tall = edges | rows[:, :-2] | rows[:, 2:]
+        columns = tf.pad(tall, [[0, 0], [0, 0], [1, 1], [0, 0]])
+        grown = (tall | columns[:, :, :-2] | columns[:, :, 2:]) & weak
+        return grown, tf.reduce_any(grown ^ edges)
 
-    edges, _ = tf.while_loop(lambda _, growing: growing, grow, (tf.cast(strong, tf.float32), tf.constant(True)))
-    return edges
+    edges, _ = tf.while_loop(lambda _, growing: growing, grow, (strong, tf.constant(True)))
+    return tf.cast(edges, tf.float32)
