@@ -16,6 +16,8 @@ from colorize import colorize_photo
 from errors import UserError
 from jobs import MEGAPIXELS_AT_A_TIME, THREADS, Room
 
+# Seconds without visitors before memory is given back.
+PAUSE = 0.5
 # Of glibc's malloc.h.
 M_ARENA_MAX = -8
 
@@ -84,8 +86,7 @@ class Service:
         # The place is free when the work is over, also if nobody waits for it any more.
         future.add_done_callback(self._present.discard)
         answer = asyncio.wrap_future(future)
-        # Comes last, so that the answer does not wait for it.
-        future.add_done_callback(lambda _: self._present or give_back_memory())
+        future.add_done_callback(lambda _: self._present or self._rest())
         try:
             return await asyncio.wait_for(answer, limits.max_seconds)
         except TimeoutError:
@@ -99,6 +100,12 @@ class Service:
             photo = images.load(name, content, self.limits.max_megapixels)
             photo = replace(photo, pixels=colorize_photo(colorizer, photo.pixels, saturation=saturation))
             return Result(photo, bytes(images.dump(name, photo, suffix)[0]), suffix)
+
+    def _rest(self):
+        """Gives memory back if still nobody is there when the last answer, which is part of it, has been sent."""
+        timer = threading.Timer(PAUSE, lambda: self._present or give_back_memory())
+        timer.daemon = True
+        timer.start()
 
     def _model(self, name):
         if name not in models.names():

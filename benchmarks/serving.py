@@ -18,6 +18,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from benchmarks.timing import show
 from command_line import parse, run
 from configs import SAMPLES
 from images import Photo, dump, read_photo
@@ -31,8 +32,10 @@ class Options:
     """Visitors at a time."""
     requests: int = 96
     """Requests for each number of visitors."""
-    memory_requests: tuple[int, int] = (50, 500)
+    memory_requests: tuple[int, ...] = (50, 500)
     """Requests after which the server's memory is compared."""
+    servers: int = 3
+    """Servers, one after the other, whose memory is measured: it differs by chance."""
 
 
 def request(address, content):
@@ -82,10 +85,8 @@ def start():
     raise SystemExit("the server did not start")
 
 
-def main():
-    options = parse(Options, "-m benchmarks.serving", "[options]")
-    photo = cv2.resize(read_photo(SAMPLES / "castle-forest.jpg"), (1224, 816), interpolation=cv2.INTER_AREA)
-    content = bytes(dump("photo", Photo(photo), ".jpg")[0])
+def measure_load(content, options):
+    """Prints requests a second and latencies by the number of visitors."""
     process, address = start()
     try:
         visit(address, content, 4, 16)  # Compiles.
@@ -98,16 +99,30 @@ def main():
             )
     finally:
         process.terminate()
+
+
+def measure_memory(content, requests):
+    """Starts a server and gives its memory in MB after some numbers of requests in all, from four visitors."""
     process, address = start()
     try:
-        sent = 0
-        for requests in options.memory_requests:
-            visit(address, content, 4, requests - sent)
-            sent = requests
+        megabytes = []
+        for before, count in zip((0, *requests), requests, strict=False):
+            visit(address, content, 4, count - before)
             time.sleep(1)  # Memory is given back after the last answer.
-            print(f"memory after {requests} requests: {memory(process):.0f} MB")
+            megabytes.append(memory(process))
+        return megabytes
     finally:
         process.terminate()
+
+
+def main():
+    options = parse(Options, "-m benchmarks.serving", "[options]")
+    photo = cv2.resize(read_photo(SAMPLES / "castle-forest.jpg"), (1224, 816), interpolation=cv2.INTER_AREA)
+    content = bytes(dump("photo", Photo(photo), ".jpg")[0])
+    measure_load(content, options)
+    megabytes = np.transpose([measure_memory(content, options.memory_requests) for _ in range(options.servers)])
+    for requests, values in zip(options.memory_requests, megabytes, strict=True):
+        print(f"memory after {requests} requests: {show(values, 0)} MB")
 
 
 if __name__ == "__main__":
