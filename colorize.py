@@ -21,6 +21,7 @@ from utils import (
     outside_srgb,
     strips,
     to_gray,
+    to_whole_numbers,
 )
 
 # The network's grid: sides of the reduced copy are multiples of this.
@@ -32,7 +33,7 @@ RIDGE = 64.0
 GAIN = 0.4
 # How much ab is enlarged to find out what reducing it again would give.
 SCALE = 4
-# Pixels whose chroma is fitted at a time, in small photos and in large ones.
+# Pixels whose chroma is fitted at a time, in small photos and in large ones. Each size takes a second to compile.
 FEW = (1 << 9, 1 << 15)
 
 
@@ -207,11 +208,6 @@ def join(lightness, ab):
 def encode(lightness, ab, dtype):
     """sRGB as whole numbers of a type; see `join`."""
     return to_whole_numbers(lab_to_rgb(fit_chroma(tf.concat([lightness, ab], axis=-1))), dtype)
-
-
-def to_whole_numbers(rgb, dtype):
-    """sRGB as whole numbers of a type, of floats in 0..1."""
-    return tf.cast(tf.round(rgb * dtype.max), dtype)
 
 
 def side_by_side(*photos):

@@ -75,8 +75,8 @@ def _lab_curve_inverse(value):
 
 
 def _planes(colors):
-    """The channels of colours [..., channels], each a vector [pixels]: compiled, maths on these is twice as fast."""
-    return tf.unstack(tf.transpose(tf.reshape(colors, (-1, colors.shape[-1]))))
+    """The channels of colours [..., 3], each a vector [pixels]: compiled, maths on these is twice as fast."""
+    return tf.unstack(tf.transpose(tf.reshape(colors, (-1, 3))))
 
 
 def _join(planes, like):
@@ -123,6 +123,11 @@ def _linear_planes(lightness, a, b):
 def lab_to_rgb(lab):
     """sRGB in 0..1, float32 [..., 3], of CIELAB [..., 3]. Colours outside sRGB are clipped."""
     return tf.clip_by_value(_encode_srgb(lab_to_linear_rgb(lab)), 0, 1)
+
+
+def to_whole_numbers(rgb, dtype):
+    """sRGB as whole numbers of a type, tf.uint8 or tf.uint16, of floats in 0..1."""
+    return tf.cast(tf.round(rgb * dtype.max), dtype)
 
 
 def outside_srgb(lab):
@@ -208,8 +213,7 @@ def to_gray(pixels):
 
 @tf.function(jit_compile=True)
 def _neutral(rgb):
-    neutral = neutral_from_lightness(lightness_from_rgb(rgb))
-    return tf.cast(tf.round(neutral * rgb.dtype.max), rgb.dtype)
+    return to_whole_numbers(neutral_from_lightness(lightness_from_rgb(rgb)), rgb.dtype)
 
 
 @functools.cache

@@ -34,7 +34,7 @@ class Options:
     """Requests for each number of visitors."""
     memory_requests: tuple[int, ...] = (50, 500)
     """Requests after which the server's memory is compared."""
-    servers: int = 3
+    servers: int = 4
     """Servers, one after the other, whose memory is measured: it differs by chance."""
 
 

@@ -52,6 +52,18 @@ def test_strips_and_chunks_make_no_difference(gray, monkeypatch):
     np.testing.assert_array_equal(to_gray(whole), to_gray(np.ascontiguousarray(whole)))
 
 
+def test_colours_inside_and_outside_srgb_are_painted_as_if_all_were_fitted(gray):
+    """Only colours outside go through `fit_chroma` in a photo."""
+    small = reduced_lightness(gray, 32)
+    enlargement = Enlargement(np.asarray(Painter().colorize(small[None])[0]), small, *gray.shape)
+    lightness = color.rgb2lab(np.repeat(gray[..., None], 3, axis=-1))[..., :1].astype(np.float32)
+    ab = colorize.guided_ab(enlargement.rows(0, len(gray)), lightness)
+    lab = np.concatenate([lightness, ab], axis=-1)
+    assert 0.1 < utils.outside_srgb(lab).numpy().mean() < 0.9
+    painted = colorize.paint(gray, enlargement)
+    assert np.abs(painted.astype(int) - colorize.join(lightness, ab).numpy()).max() <= 1
+
+
 def test_saturation_scales_the_chroma(gray):
     flat = np.full_like(gray, 119)
     chroma = []

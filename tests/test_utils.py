@@ -97,3 +97,12 @@ def test_any_colour_on_a_gray_keeps_its_lightness():
     painted = join(lightness, ab).numpy()
     np.testing.assert_allclose(color.rgb2lab(painted)[:, :1], lightness, atol=0.3)
     assert np.abs(utils.to_gray(painted[None])[0].astype(int) - gray[:, 0]).max() <= 1
+
+
+def test_photos_and_lists_of_colours_are_joined_alike():
+    """Shapes of several ranks leave the compiled function without a known one."""
+    lightness, ab = np.full((2, 3, 4, 1), 50, np.float32), np.full((2, 3, 4, 2), 20, np.float32)
+    expected = (color.lab2rgb([50.0, 20.0, 20.0]) * 255).round()
+    for shape in ((2, 3, 4), (6, 4), (24,)):
+        painted = join(lightness.reshape(*shape, 1), ab.reshape(*shape, 2)).numpy()
+        np.testing.assert_array_equal(painted, np.broadcast_to(expected, (*shape, 3)))
