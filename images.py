@@ -98,6 +98,18 @@ def read_photo(path, max_megapixels=MAX_MEGAPIXELS):
     return _decode(path, lambda: cv2.imdecode(data, cv2.IMREAD_COLOR_RGB))
 
 
+def reread_photo(path):
+    """Reads what `read_photo` has read before, without its checks, which are a tenth of the time for a small photo.
+
+    Returns:
+        uint8 [height, width, 3], or None if that fails; `read_photo` says why.
+    """
+    try:
+        return cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR_RGB)
+    except (cv2.error, OSError):
+        return None
+
+
 def read(path, max_megapixels=MAX_MEGAPIXELS):
     """Reads all of a photo: a `Photo`. Palettes are expanded and CMYK is converted.
 

@@ -30,10 +30,10 @@ import models
 from benchmarks import original
 from benchmarks.colorizing import gray_photo
 from benchmarks.step import DTYPES, PAPER, PRODUCT_OPERATIONS, make_product, make_step, operations
-from benchmarks.timing import call_apart, passes, print_table, run_apart, show, time_rounds
+from benchmarks.timing import call_apart, print_table, run_apart, show, time_rounds
 from colorize import colorize_photo
 from configs import EXPERIMENTS
-from data.pairs import Pairs, TrainingOrder, lab_pair, training_crops
+from data.pairs import Pairs, TrainingOrder, lab_pair, training_crops, untuned
 from data.photos import PhotoStore, find_photos
 from models.edge_detection import canny
 from models.precision import choose_policy
@@ -120,7 +120,8 @@ def pipeline(folder, rounds):
     crops = training_crops(PhotoStore(paths, CROP, cache_bytes=0), order, BATCH_SIZE)
     pairs = Pairs(factor).of(crops).take(crops.steps)
     files = tf.data.Dataset.from_tensor_slices([str(path) for path in paths])
-    decoded = files.map(lambda path: tf.io.decode_jpeg(tf.io.read_file(path), channels=3)).batch(BATCH_SIZE, True)
+    decoded = files.map(lambda path: tf.io.decode_jpeg(tf.io.read_file(path), channels=3))
+    decoded = untuned(decoded.batch(BATCH_SIZE, drop_remainder=True))
     few = paths[: 2 * BATCH_SIZE]
     photos = np.stack([images.read_photo(path) for path in few])
     lightness = [original.lightness_and_ab(photo)[0].astype(np.float32) for photo in photos]
@@ -129,11 +130,10 @@ def pipeline(folder, rounds):
     rgb, maps = tf.constant(photos[:BATCH_SIZE]), tf.constant(np.stack(lightness[:BATCH_SIZE])[..., None])
     whole = len(paths) // BATCH_SIZE
     batches = {"pipeline": whole, "decoding": whole, "colors": 32, "edges": 8}
-    all_pairs, all_decoded = passes(pairs), passes(decoded)
     runs = {
-        "pipeline": lambda: [None for _ in all_pairs()],
+        "pipeline": lambda: [None for _ in pairs],
         "original pipeline": lambda: list(original.batches(few)),
-        "decoding": lambda: [None for _ in all_decoded()],
+        "decoding": lambda: [None for _ in decoded],
         "colors": lambda: [colors(rgb)[1][0, 0].numpy() for _ in range(batches["colors"])],
         "original colors": lambda: [original.lightness_and_ab(photo) for photo in photos],
         "edges": lambda: [edges(maps)[0, 0].numpy() for _ in range(batches["edges"])],

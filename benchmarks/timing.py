@@ -37,21 +37,6 @@ def time_rounds(runs, rounds):
     return dict(zip(runs, np.transpose(times), strict=True))
 
 
-def passes(dataset):
-    """A function that starts a pass over a data set and gives its batches, as an iterator.
-
-    Passes are never ended while something is timed: TensorFlow can take as long for that as the pass took, since a
-    thread of its own, which adapts the pipeline, may have to wake first.
-    """
-    kept = []
-
-    def start():
-        kept.append(iter(dataset))
-        return kept[-1]
-
-    return start
-
-
 def show(values, digits):
     """The median and the range of a row of measurements."""
     return f"{np.median(values):.{digits}f} ({np.min(values):.{digits}f}..{np.max(values):.{digits}f})"

@@ -6,6 +6,7 @@ interruption, or is shared by several machines, sees what it would have seen wit
 """
 
 import functools
+import os
 from dataclasses import dataclass
 
 import numpy as np
@@ -181,7 +182,18 @@ def _load(store, order, bounds, start=0, batch_size=None):
         pixels, indices = tf.numpy_function(load, [number], (tf.uint8, tf.int64), stateful=False)
         return tf.ensure_shape(pixels, [batch_size, *store.crop, 3]), tf.ensure_shape(indices, [batch_size])
 
-    return tf.data.Dataset.counter(start).map(crops, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
+    return untuned(tf.data.Dataset.counter(start).map(crops, num_parallel_calls=os.cpu_count()).prefetch(2))
+
+
+def untuned(dataset):
+    """The data set without TensorFlow's search for better settings.
+
+    The search finds none that read faster than a call a core, and its thread sleeps for ever longer, up to a minute:
+    who ends a loop over the data set waits until it wakes.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)
 
 
 def mean_ab(store, indices, photos=1000):

@@ -6,6 +6,7 @@ they have nothing to teach: gray photos, photos over 8:1 or under 16 pixels, and
 not images.
 """
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,10 +19,12 @@ from configs import DATASETS, FETCHED
 from data.packed import PackedPhoto, holds_shards, read_shards
 from errors import DatasetError
 from files import PHOTO_SUFFIXES, is_photo
-from images import PhotoError, read_photo
+from images import PhotoError, read_photo, reread_photo
 
 MAX_ELONGATION = 8
 MIN_SIDE = 16
+# Bytes whose multiples TensorFlow's arrays begin at.
+ALIGNMENT = 64
 # A photo's shorter side is at most this much larger than the crop, so that a crop shows a scene and not a detail.
 MAX_MARGIN = 1.25
 WAY_OUT = "give a folder with photos (for train.py: --dataset, or DATASET in configs.py)"
@@ -112,6 +115,7 @@ class PhotoStore:
         self.crop = crop
         self.skipped = {}
         self._kept = {}
+        self._usable = np.zeros(len(paths), bool)
         self._room = cache_bytes
 
     def load(self, index):
@@ -120,10 +124,12 @@ class PhotoStore:
         if index in self._kept or path in self.skipped:
             return self._kept.get(index)
         try:
-            photo = scale_to_cover(self._decode(path), self.crop)
+            photo = reread_photo(path) if self._usable[index] else None
+            photo = scale_to_cover(self._decode(path) if photo is None else photo, self.crop)
         except PhotoError as error:
             self.skipped[path] = error.cause
             return None
+        self._usable[index] = True
         if photo.nbytes <= self._room:
             self._room -= photo.nbytes
             self._kept[index] = photo
@@ -143,7 +149,7 @@ class PhotoStore:
         Raises:
             DatasetError: All photos of the order have to be skipped.
         """
-        crops = np.empty((len(positions), *self.crop, 3), np.uint8)
+        crops = _aligned((len(positions), *self.crop, 3))
         used = np.empty(len(positions), np.int64)
         for row, wanted in enumerate(positions):
             position, photo = self._next_usable(indices, wanted)
@@ -177,9 +183,17 @@ class PhotoStore:
             raise PhotoError(path, f"more than {MAX_ELONGATION}:1 long")
         if min(height, width) < MIN_SIDE:
             raise PhotoError(path, f"less than {MIN_SIDE} pixels high or wide")
-        if _is_gray(photo[::8, ::8]) and _is_gray(photo):  # The sample settles it for nearly all photos.
+        if _is_gray(photo[::32, ::32]) and _is_gray(photo):  # The sample settles it for nearly all photos.
             raise PhotoError(path, "gray, so without colour to learn")
         return photo
+
+
+def _aligned(shape):
+    """Room for uint8 values, laid out so that TensorFlow takes it as it is; arrays that are not aligned it copies."""
+    size = math.prod(shape)
+    room = np.empty(size + ALIGNMENT, np.uint8)
+    start = -room.ctypes.data % ALIGNMENT
+    return room[start : start + size].reshape(shape)
 
 
 def _is_gray(photo):

@@ -14,7 +14,7 @@ from tensorflow.python.profiler import option_builder
 from benchmarks import original
 from benchmarks.paper import Comparison, make_photos
 from benchmarks.step import BASE, LFN, make_step, operations
-from benchmarks.timing import call_apart, passes, run_apart, show, time_rounds
+from benchmarks.timing import call_apart, run_apart, show, time_rounds
 from data.pairs import lab_pair
 from images import read_photo, write_photo
 from models.colorization import PaperColorizer
@@ -93,11 +93,6 @@ def test_rounds_call_once_more_than_they_time():
     times = time_rounds({"one": lambda: calls.append(1), "other": lambda: calls.append(2)}, 3)
     assert calls == [1, 2] * 4
     assert times["one"].shape == times["other"].shape == (3,)
-
-
-def test_passes_start_over():
-    start = passes(tf.data.Dataset.range(3))
-    assert [[int(number) for number in start()] for _ in range(2)] == [[0, 1, 2]] * 2
 
 
 def test_processes_show_a_memory_of_their_own():

@@ -95,6 +95,12 @@ def test_shares_make_up_the_whole_and_epochs_go_on(store):
     np.testing.assert_array_equal(crops(2, share=Share(3, 0, 2), step=1), shares[0][4:])
 
 
+def test_loops_over_the_data_end_without_waiting_for_a_search(store):
+    crops = training_crops(store, TrainingOrder(np.arange(12), seed=3, flip=True), 6)
+    for dataset in (crops.dataset, Pairs(1.0).of(crops)):
+        assert dataset.options().autotune.enabled is False
+
+
 @pytest.mark.parametrize(("count", "sizes"), [(12, [3, 3, 3, 3]), (7, [1, 2, 2, 2]), (2, [1, 1])])
 def test_validation_is_shared_without_empty_batches(store, count, sizes):
     shares = [validation_crops(store, np.arange(count), 3, Share(2, worker, 1)) for worker in (0, 1)]

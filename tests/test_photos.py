@@ -122,3 +122,27 @@ def test_store_keeps_what_fits_in_memory(folder):
     assert [a is b for a, b in zip(first, again, strict=True)] == [True, True, False, False]
     for a, b in zip(first, again, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_photos_are_checked_once_and_named_when_they_break_later(folder, monkeypatch):
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.open(folder / "sea" / "a.jpg").save(folder / "sea" / "a.jpg", exif=turned)
+    store = PhotoStore(find_photos(folder).paths, (64, 64), cache_bytes=0)
+    first = [store.load(index) for index in range(4)]
+    assert first[0].shape[0] > first[0].shape[1]
+    with monkeypatch.context() as patch:
+        patch.setattr("data.photos.read_photo", None)
+        for photo, index in zip(first, range(4), strict=True):
+            np.testing.assert_array_equal(store.load(index), photo)
+    store.paths[1].unlink()
+    store.paths[2].write_text("no photo")
+    assert store.load(1) is None and store.load(2) is None and store.load(3) is not None
+    assert store.skipped[store.paths[1]] == "no such file or directory"
+    assert "not an image" in store.skipped[store.paths[2]]
+
+
+def test_crops_lie_as_tensorflow_needs_them_to_take_them_without_a_copy(folder):
+    store = PhotoStore(find_photos(folder).paths, (63, 61), cache_bytes=0)
+    crops, _ = store.load_crops(np.arange(4), np.zeros((4, 3), np.float32), range(4))
+    assert crops.ctypes.data % 64 == 0 and crops.flags.c_contiguous and crops.flags.writeable
