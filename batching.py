@@ -10,6 +10,8 @@ import numpy as np
 
 # Photos a batch at most.
 LARGEST = 16
+# Seconds that the network waits for a fuller batch, where calls come together: a small batch would cost it more.
+PATIENCE = 0.005
 # Held by threads that compute: with more of them than cores, Python's lock costs more than they gain.
 computing = threading.Semaphore(os.cpu_count() or 1)
 
@@ -44,11 +46,18 @@ class Batcher:
         with waiting():
             return future.result()
 
+    def _gather(self, patience):
+        """All calls that wait; fewer than a batch, and those that come within some seconds of the one before."""
+        calls = [self._waiting.get()]
+        with contextlib.suppress(queue.Empty):
+            while True:
+                calls.append(self._waiting.get(timeout=patience if len(calls) < LARGEST else 0))
+        return calls
+
     def _work(self):
+        calls = []
         while True:
-            calls = [self._waiting.get()]
-            while not self._waiting.empty():
-                calls.append(self._waiting.get())
+            calls = self._gather(PATIENCE if len(calls) > 1 else 0)
             for shape in dict.fromkeys(np.shape(lightness)[1:] for lightness, _ in calls):
                 alike = [call for call in calls if np.shape(call[0])[1:] == shape]
                 for start in range(0, len(alike), LARGEST):

@@ -19,6 +19,7 @@ from utils import (
     lab_to_rgb,
     lightness_from_rgb,
     outside_srgb,
+    planes,
     strips,
     to_gray,
     to_whole_numbers,
@@ -33,6 +34,10 @@ RIDGE = 64.0
 GAIN = 0.4
 # How much ab is enlarged to find out what reducing it again would give.
 SCALE = 4
+# Pixels to each side of one that this involves, that pixel, and some to spare.
+REACH = 9
+# Rows that are interpolated at a time: as many as the network's rows that matter to them stay few.
+ROWS = 16
 # Pixels whose chroma is fitted at a time, in small photos and in large ones. Each size takes a second to compile.
 FEW = (1 << 9, 1 << 15)
 
@@ -58,8 +63,8 @@ def predict_ab(model, pixels):
     """The ab, float32 [height, width, 2], that a model paints on a photo; see `colorize_photo`."""
     small = reduced_lightness(pixels, model.native_size)
     ab = np.asarray(model.colorize(small[None])[0])
-    lightness = lightness_from_rgb(tf.constant(as_color(pixels)))
-    return guided_ab(Enlargement(ab, small, *pixels.shape[:2]).rows(0, pixels.shape[0]), lightness).numpy()
+    lightness = lightness_from_rgb(tf.constant(as_color(pixels)))[..., 0].numpy()
+    return np.stack(guided_ab(Enlargement(ab, small, *pixels.shape[:2]).rows(0, pixels.shape[0]), lightness), axis=-1)
 
 
 def reduced_lightness(pixels, size):
@@ -93,41 +98,55 @@ class Enlargement:
     """
 
     def __init__(self, ab, lightness, height, width):
-        channels = np.concatenate([sharpen(ab), GAIN * slopes(ab, lightness, mean_of_nine), lightness], axis=-1)
-        self._down = interpolation(ab.shape[0], height)
-        self._wide = cv2.resize(channels, (width, ab.shape[0]), interpolation=cv2.INTER_CUBIC)
+        # Planes, since NumPy is slow where the last axis is short.
+        ab, lightness = (np.ascontiguousarray(np.moveaxis(values, -1, 0)) for values in (ab, lightness))
+        small = np.concatenate([sharpen(ab), GAIN * slopes(ab, lightness, mean_of_nine), lightness])
+        self._down = interpolation(ab.shape[1], height)
+        self._wide = by_plane(cv2.resize, small, (width, ab.shape[1]), interpolation=cv2.INTER_CUBIC)
 
     def rows(self, start, stop):
-        """ab, its slope and the interpolated L, see `guided_ab`: float32 [stop - start, width, 5]."""
-        weights = self._down[start:stop]
-        used = np.flatnonzero(weights.any(axis=0))
-        near = slice(used[0], used[-1] + 1)
-        return np.tensordot(weights[:, near], self._wide[near], axes=1)
+        """ab, its slope and the interpolated L, see `guided_ab`: float32 [5, stop - start, width]."""
+        result = np.empty((5, stop - start, self._wide.shape[-1]), np.float32)
+        for top in range(start, stop, ROWS):
+            weights = self._down[top : min(top + ROWS, stop)]
+            used = np.flatnonzero(weights.any(axis=0))
+            near = slice(used[0], used[-1] + 1)
+            np.matmul(weights[:, near], self._wide[:, near], out=result[:, top - start : top - start + len(weights)])
+        return result
 
 
 def guided_ab(enlarged, lightness):
-    """ab, [..., 2], of an `Enlargement`'s values, [..., 5], and the photo's L, [..., 1]."""
-    return enlarged[..., :2] + enlarged[..., 2:4] * (lightness - enlarged[..., 4:])
+    """a and b, [...] each, of the five planes of an `Enlargement` and the photo's L, [...]."""
+    a, b, slope_of_a, slope_of_b, expected = enlarged
+    detail = lightness - expected
+    return a + slope_of_a * detail, b + slope_of_b * detail
+
+
+def by_plane(function, planes, *arguments, **options):
+    """What one of OpenCV's functions makes of each plane: [channels, height, width]."""
+    return np.stack([function(plane, *arguments, **options) for plane in planes])
 
 
 def sharpen(ab):
-    """ab such that enlarging and then reducing it gives about the ab given: float32 [height, width, 2]."""
-    down, right = (there_and_back(size) for size in ab.shape[:2])
-    return 2 * ab - np.moveaxis(np.tensordot(np.tensordot(down, ab, axes=1), right, axes=(1, 1)), -1, 1)
+    """ab such that enlarging and then reducing it gives about the ab given: float32 [2, height, width]."""
+    kernel = there_and_back()
+    return 2 * ab - by_plane(cv2.sepFilter2D, ab, -1, kernel, kernel, borderType=cv2.BORDER_REPLICATE)
 
 
 @functools.cache
-def there_and_back(size):
-    """Enlarging an axis and reducing it again, as a matrix: float32 [size, size]."""
-    return cv2.resize(interpolation(size, SCALE * size), (size, size), interpolation=cv2.INTER_AREA)
+def there_and_back():
+    """What enlarging and then reducing makes of a single 1 along an axis: float32 [REACH]."""
+    one = np.zeros((REACH, 1), np.float32)
+    one[REACH // 2] = 1
+    return cv2.resize(interpolation(REACH, SCALE * REACH) @ one, (1, REACH), interpolation=cv2.INTER_AREA)[:, 0]
 
 
 def slopes(ab, lightness, mean):
     """How ab changes with L around each pixel, from a ridge regression over its neighbourhood: like `ab`.
 
     Args:
-        ab: [..., height, width, 2].
-        lightness: [..., height, width, 1].
+        ab: [height, width, 2] or, like L, in any other layout that `mean` takes.
+        lightness: [height, width, 1].
         mean: Function that gives the mean of an array over each pixel's neighbourhood.
     """
     covariance = mean(ab * lightness) - mean(ab) * mean(lightness)
@@ -135,9 +154,9 @@ def slopes(ab, lightness, mean):
     return covariance / (variance + RIDGE)
 
 
-def mean_of_nine(values):
-    """The mean over each pixel's 3x3 neighbourhood: like `values`, [height, width, channels]."""
-    return cv2.blur(values, (3, 3), borderType=cv2.BORDER_REFLECT).reshape(values.shape)
+def mean_of_nine(planes):
+    """The mean over each pixel's 3x3 neighbourhood: like `planes`, [channels, height, width]."""
+    return by_plane(cv2.blur, planes, (3, 3), borderType=cv2.BORDER_REFLECT)
 
 
 def interpolation(size, target):
@@ -147,67 +166,64 @@ def interpolation(size, target):
 
 def paint(pixels, enlargement):
     """A photo's lightness joined with ab: pixels as for `colorize_photo`, and an `Enlargement` to their size."""
+    paint_inside, paint_any = _painters(pixels.dtype.type)
     # Blue comes first in memory, as OpenCV writes it.
-    result = np.empty((*pixels.shape[:2], 3), pixels.dtype)[..., ::-1]
+    result = np.empty((*pixels.shape[:2], 3), pixels.dtype)
     for rows in strips(*pixels.shape[:2]):
-        lightness = _lightness_column(pixels[rows])
-        enlarged = enlargement.rows(rows.start, rows.stop).reshape(-1, 5)
-        painted = in_chunks(_painter(pixels.dtype.type), lightness, enlarged)
-        outside = np.flatnonzero(painted[:, 3])
+        lightness = _lightness_of(pixels[rows])
+        lab = planes(lightness, *guided_ab(enlargement.rows(rows.start, rows.stop), lightness))
+        painted = in_chunks(paint_inside, lab)
+        outside = np.flatnonzero(painted[3].astype(bool))
         if len(outside):
-            chunk = FEW[len(lightness) > CHUNKS[1]]
-            fit = _fitting_painter(pixels.dtype.type)
-            painted[outside, :3] = in_chunks(fit, lightness[outside], enlarged[outside], chunk=chunk)
-        result[rows] = painted[:, :3].reshape(result[rows].shape)
-    return result
+            chunk = FEW[lightness.size > CHUNKS[1]]
+            painted[:3, outside] = in_chunks(paint_any, lab[:, outside], chunk=chunk)
+        cv2.merge([plane.reshape(lightness.shape) for plane in painted[2::-1]], result[rows])
+    return result[..., ::-1]
 
 
-def _lightness_column(pixels):
-    """L of pixels, gray or sRGB, as float32 [count, 1]."""
+def _lightness_of(pixels):
+    """L of pixels, gray or sRGB, float32 [height, width]."""
     if pixels.ndim == 2:
-        return gray_lightness(pixels.dtype.type)[pixels.reshape(-1, 1)]
-    return in_chunks(_lightness, pixels.reshape(-1, 3))
+        return gray_lightness(pixels.dtype.type)[pixels]
+    return in_chunks(_lightness, planes(*np.moveaxis(pixels, -1, 0))).reshape(pixels.shape[:2])
 
 
-_lightness = tf.function(lightness_from_rgb, jit_compile=True)
+@tf.function(jit_compile=True)
+def _lightness(rgb):
+    return tf.transpose(lightness_from_rgb(tf.transpose(rgb)))
 
 
 @functools.cache
-def _painter(dtype):
-    """The compiled function from L, [count, 1], and an enlargement's values, [count, 5], to sRGB of a type and a mark.
+def _painters(dtype):
+    """Two compiled functions from CIELAB, [3, count], to sRGB of a type.
 
-    The mark is 1 where the colour lies outside sRGB, so that it has to be fitted: [count, 4] in all. Few do.
+    The first gives [4, count], of which the last is 1 where the colour lies outside sRGB, as few do, and the others say
+    nothing. The second, which is slower, gives [3, count] with chroma that fits.
     """
     dtype = tf.as_dtype(dtype)
 
     @tf.function(jit_compile=True)
-    def paint_pixels(lightness, enlarged):
-        lab = tf.concat([lightness, guided_ab(enlarged, lightness)], axis=-1)
-        return tf.concat([to_whole_numbers(lab_to_rgb(lab), dtype), tf.cast(outside_srgb(lab), dtype)], axis=-1)
-
-    return paint_pixels
-
-
-@functools.cache
-def _fitting_painter(dtype):
-    """The compiled function from what `_painter` takes to sRGB of a type, [count, 3], with chroma that fits."""
+    def paint_inside(lab):
+        lab = tf.transpose(lab)
+        rgb, outside = to_whole_numbers(lab_to_rgb(lab), dtype), tf.cast(outside_srgb(lab), dtype)
+        return tf.concat([tf.transpose(rgb), tf.transpose(outside)], axis=0)
 
     @tf.function(jit_compile=True)
-    def paint_pixels(lightness, enlarged):
-        return encode(lightness, guided_ab(enlarged, lightness), tf.as_dtype(dtype))
+    def paint_any(lab):
+        return tf.transpose(encode(tf.transpose(lab), dtype))
 
-    return paint_pixels
+    return paint_inside, paint_any
 
 
 @tf.function(jit_compile=True, reduce_retracing=True)
 def join(lightness, ab):
     """sRGB, uint8 [..., 3], of L in 0..100 [..., 1] and ab [..., 2]; chroma outside sRGB shrinks until it fits."""
-    return encode(lightness, ab, tf.uint8)
+    return encode(tf.concat([lightness, ab], axis=-1), tf.uint8)
 
 
-def encode(lightness, ab, dtype):
-    """sRGB as whole numbers of a type; see `join`."""
-    return to_whole_numbers(lab_to_rgb(fit_chroma(tf.concat([lightness, ab], axis=-1))), dtype)
+def encode(lab, dtype):
+    """sRGB as whole numbers of a type, of CIELAB [..., 3]; see `join`."""
+    return to_whole_numbers(lab_to_rgb(fit_chroma(lab)), dtype)
 
 
 def side_by_side(*photos):

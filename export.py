@@ -87,7 +87,8 @@ def colorize_photo(model, photo):
     there_and_back = resize_with(there_and_back_matrix(rows), there_and_back_matrix(columns), ab)
     channels = tf.concat([2 * ab - there_and_back, slope, small_lightness], axis=-1)
     enlarged = resize_with(cubic_matrix(rows, height), cubic_matrix(columns, width), channels)
-    return encode(lightness, guided_ab(enlarged, lightness), tf.uint8)
+    a, b = guided_ab(tf.unstack(enlarged, axis=-1), lightness[..., 0])
+    return encode(tf.stack([lightness[..., 0], a, b], axis=-1), tf.uint8)
 
 
 def render_size(height, width, size):

@@ -154,10 +154,13 @@ def fit_chroma(lab, halvings=10):
     """
     lab = tf.convert_to_tensor(lab)
     lightness, a, b = _planes(lab)
+
+    def halve(step, factor):
+        larger = tf.minimum(factor + step, 1)
+        return step / 2, tf.where(_outside(lightness, a * larger, b * larger), factor, larger)
+
     factor = tf.where(_outside(lightness, a, b), 0.0, 1.0)
-    for halving in range(1, halvings + 1):
-        larger = tf.minimum(factor + 0.5**halving, 1)
-        factor = tf.where(_outside(lightness, a * larger, b * larger), factor, larger)
+    _, factor = tf.while_loop(lambda step, _: step >= 0.5**halvings, halve, (0.5, factor))
     return _join([lightness, a * factor, b * factor], lab)
 
 
@@ -207,13 +210,14 @@ def to_gray(pixels):
         return pixels
     result = np.empty(pixels.shape[:2], pixels.dtype)
     for rows in strips(*result.shape):
-        result[rows] = in_chunks(_neutral, pixels[rows].reshape(-1, 3)).reshape(result[rows].shape)
+        result[rows] = in_chunks(_neutral, planes(*np.moveaxis(pixels[rows], -1, 0))).reshape(result[rows].shape)
     return result
 
 
 @tf.function(jit_compile=True)
 def _neutral(rgb):
-    return to_whole_numbers(neutral_from_lightness(lightness_from_rgb(rgb)), rgb.dtype)
+    lightness = lightness_from_rgb(tf.transpose(rgb))
+    return tf.transpose(to_whole_numbers(neutral_from_lightness(lightness), rgb.dtype))
 
 
 @functools.cache
@@ -229,41 +233,44 @@ def strips(height, width):
     return [slice(top, min(top + step, height)) for top in range(0, height, step)]
 
 
-def in_chunks(function, *values, chunk=None):
+def planes(*channels):
+    """Channels of one shape as rows: [channels, count]."""
+    return np.stack(channels).reshape(len(channels), -1)
+
+
+def in_chunks(function, values, chunk=None):
     """Calls a compiled function of pixels on chunks of fixed size, the last one padded. For any thread.
 
     Args:
-        function: A tf.function from tensors [chunk, channels] to a tensor [chunk, channels].
-        values: Arrays [count, channels].
+        function: A tf.function from a tensor [channels, chunk] to another.
+        values: An array [channels, count].
         chunk: Pixels a chunk; by default the smallest of `CHUNKS` that makes at most two.
 
     Returns:
-        The results of all pixels, [count, channels].
+        The results of all pixels, [channels, count].
     """
-    count = len(values[0])
+    count = values.shape[1]
     chunk = chunk or next((size for size in CHUNKS if 2 * size >= count), CHUNKS[-1])
     with _tracing:
-        compiled = _compile(function, chunk, *((value.shape[1], value.dtype) for value in values))
+        compiled = _compile(function, (len(values), chunk), values.dtype)
     results = []
     for start in range(0, count, chunk):
-        parts = [_padded(value[start : start + chunk], chunk) for value in values]
-        results.append(compiled(*map(tf.constant, parts)).numpy()[: count - start])
-    return np.concatenate(results)
+        part = _padded(values[:, start : start + chunk], chunk)
+        results.append(compiled(tf.constant(part)).numpy()[:, : count - start])
+    return results[0] if len(results) == 1 else np.concatenate(results, axis=1)
 
 
 def _padded(values, count):
-    """Values, [any number up to `count`, channels], with zeros behind them: [count, channels]."""
-    if len(values) == count:
-        return values
-    padded = np.zeros((count, values.shape[1]), values.dtype)  # Several times faster than np.pad.
-    padded[: len(values)] = values
+    """Values, [channels, any number up to `count`], with zeros behind them: [channels, count]."""
+    padded = np.zeros((len(values), count), values.dtype)  # Several times faster than np.pad.
+    padded[:, : values.shape[1]] = values
     return padded
 
 
 @functools.cache
-def _compile(function, chunk, *kinds):
-    """A function for chunks of one size; `kinds` are the channels and type of each argument."""
-    return function.get_concrete_function(*(tf.TensorSpec((chunk, channels), dtype) for channels, dtype in kinds))
+def _compile(function, shape, dtype):
+    """A function for chunks of one shape and type."""
+    return function.get_concrete_function(tf.TensorSpec(shape, dtype))
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 import jobs
-from batching import Batcher
+from batching import LARGEST, Batcher, computing
 from files import is_photo
 from images import read_photo, write_photo
 from jobs import Room, plan_jobs, process_photos
@@ -176,6 +177,40 @@ def test_calls_of_several_threads_go_through_the_network_together():
     assert sorted(errors) == list(range(1, 24, 3)) and len(results) == 16
     for number, result in results.items():
         assert result.shape == (1, 4 + number % 3, 4, 2) and (result == 2 * number).all()
+
+
+def test_calls_that_come_together_wait_for_a_full_batch_and_a_lone_one_does_not(monkeypatch):
+    monkeypatch.setattr("batching.PATIENCE", 30.0)
+    begun, going = threading.Event(), threading.Event()
+
+    class Held(Doubling):
+        def colorize(self, lightness):
+            begun.set()
+            assert going.wait(timeout=30)
+            return super().colorize(lightness)
+
+    model = Held()
+    batcher = Batcher(model)
+
+    def ask():
+        with computing:
+            return batcher.colorize(np.zeros((1, 4, 4, 1), np.float32))
+
+    started = time.monotonic()
+    with ThreadPoolExecutor(LARGEST) as pool:
+        alone = pool.submit(ask)
+        assert begun.wait(timeout=30)
+        together = [pool.submit(ask) for _ in range(2)]
+        while batcher._waiting.qsize() < 2:
+            time.sleep(0.001)
+        going.set()
+        wait([alone, *together])
+        many = []
+        for _ in range(LARGEST):
+            many.append(pool.submit(ask))
+            time.sleep(0.002)
+        wait(many)
+    assert model.batches == [1, 2, LARGEST] and time.monotonic() - started < 30
 
 
 def test_threads_share_the_work(tmp_path, photos):
