@@ -1,9 +1,11 @@
 """What models scored on photos: means, differences that can be told from chance, and the files that keep them.
 
     python scores.py results/*/photos.csv --reference scenes
+    python scores.py results/*/photos.csv --reference without --seeds
 
 Run as a script, this file puts tables that evaluate.py wrote side by side, so that models can be compared whose weights
-are gone.
+are gone. What was trained several times, from seed to seed, is compared as one: models with-0, with-1 and with-2, say,
+with without-0, without-1 and without-2.
 """
 
 import csv
@@ -14,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import tyro
-from scipy.stats import bootstrap
+from scipy.stats import bootstrap, ttest_1samp
 
 from command_line import describe_run, parse, run
 from errors import UserError
@@ -121,6 +123,41 @@ class Scores:
         return text.getvalue()
 
 
+def over_seeds(means):
+    """Puts the means of models whose names end in a seed, like "scenes-0", together.
+
+    Returns:
+        {name: {figure: float [seeds]}}, in the order given; of models without a seed, one value each.
+    """
+    groups = {}
+    for model, figures in means.items():
+        name, _, seed = model.rpartition("-")
+        for figure, value in figures.items():
+            groups.setdefault(name if seed.isdigit() else model, {}).setdefault(figure, []).append(value)
+    return {name: {figure: np.array(values) for figure, values in figures.items()} for name, figures in groups.items()}
+
+
+def seed_differences(groups, reference):
+    """How far the other groups of `over_seeds` are from one of them, seed by seed.
+
+    Returns:
+        {name: {figure: (mean difference, low, high)}}: with the 95 % confidence interval of a paired t-test over seeds,
+        for groups of as many seeds.
+    """
+    seeds = {name: len(next(iter(figures.values()))) for name, figures in groups.items()}
+    return {
+        name: {figure: _seed_interval(values - groups[reference][figure]) for figure, values in figures.items()}
+        for name, figures in groups.items()
+        if name != reference and seeds[name] == seeds[reference]
+    }
+
+
+def format_seeds(groups):
+    """Means and standard deviations over seeds as aligned text, a line a group."""
+    header = ["", *next(iter(groups.values()))]
+    return _align([header, *([name, *map(_spread, figures.values())] for name, figures in groups.items())])
+
+
 def format_means(means):
     """Means as aligned text, a line a model."""
     return _align(
@@ -153,6 +190,16 @@ def _interval(differences):
     return float(differences.mean()), float(interval.low), float(interval.high)
 
 
+def _seed_interval(differences):
+    interval = ttest_1samp(differences, 0).confidence_interval()
+    return float(differences.mean()), float(interval.low), float(interval.high)
+
+
+def _spread(values):
+    spread = f" ± {values.std(ddof=1):.2g}" if len(values) > 1 and np.isfinite(values).all() else ""
+    return _short(values.mean()) + spread
+
+
 def _short(value):
     # What is left of an exact zero in floating point is shown as one.
     return f"{value if abs(value) > 1e-12 else 0:.4g}" if np.isfinite(value) else "-"
@@ -180,15 +227,23 @@ class Options:
     """photos.csv files about the same photos."""
     reference: str = "scenes"
     """The model that the others are compared with."""
+    seeds: bool = False
+    """Put models whose names end in a seed, like scenes-0 and scenes-1, together."""
 
 
 def main():
     options = parse(Options, "scores.py", "TABLE ... [options]")
     scores = Scores.load(*options.tables)
-    if options.reference not in scores.values:
-        raise UserError(f"--reference {options.reference}: the tables have {', '.join(scores.values)}")
-    differences = scores.differences(options.reference)
-    print(f"{len(scores.photos)} photos\n{format_means(scores.means())}")
+    means = over_seeds(scores.means()) if options.seeds else scores.means()
+    if options.reference not in means:
+        raise UserError(f"--reference {options.reference}: the tables have {', '.join(means)}")
+    print(f"{len(scores.photos)} photos")
+    if options.seeds:
+        print(format_seeds(means))
+        differences = seed_differences(means, options.reference)
+    else:
+        print(format_means(means))
+        differences = scores.differences(options.reference)
     print(f"differences from {options.reference}, 95 % intervals\n{format_differences(differences)}")
 
 

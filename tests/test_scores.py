@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from test_scripts import run
 
-from scores import Scores, format_differences, format_means
+from scores import Scores, format_differences, format_means, over_seeds, seed_differences
 
 
 @pytest.fixture
@@ -79,3 +79,20 @@ def test_tables_that_do_not_belong_together_are_named(scores, tmp_path):
         assert status == 1 and len(errors) == 1 and "other.csv" in errors[0] and words in errors[0]
     status, _, errors = run("scores.py", tmp_path / "photos.csv")
     assert status == 1 and "base, better, same" in errors[0]
+
+
+def test_seeds_are_put_together(tmp_path):
+    """Against the textbook: three paired differences of mean 1 and standard deviation 1, and t(2) = 4.303."""
+    psnr = {"gray": 18, "with-0": 20, "without-0": 20, "with-1": 22, "without-1": 21, "with-2": 24, "without-2": 22}
+    scores = Scores(["1"], {model: {"psnr": np.array([float(value)])} for model, value in psnr.items()})
+    groups = over_seeds(scores.means())
+    assert list(groups) == ["gray", "with", "without"] and list(groups["with"]["psnr"]) == [20, 22, 24]
+    ((model, figures),) = seed_differences(groups, "without").items()
+    assert model == "with"
+    np.testing.assert_allclose(figures["psnr"], [1, 1 - 4.3027 / 3**0.5, 1 + 4.3027 / 3**0.5], rtol=1e-4)
+    scores.save(tmp_path, {}, "gray")
+    status, output, _ = run("scores.py", tmp_path / "photos.csv", "--reference", "without", "--seeds")
+    assert status == 0 and "gray      18" in output and "with  22 ± 2" in output and "without  21 ± 1" in output
+    assert "-1.48 .. +3.48" in output and "*" not in output
+    status, _, errors = run("scores.py", tmp_path / "photos.csv", "--reference", "with-0", "--seeds")
+    assert status == 1 and "the tables have gray, with, without" in errors[0]
