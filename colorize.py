@@ -122,9 +122,9 @@ def guided_ab(enlarged, lightness):
     return a + slope_of_a * detail, b + slope_of_b * detail
 
 
-def by_plane(function, planes, *arguments, **options):
-    """What one of OpenCV's functions makes of each plane: [channels, height, width]."""
-    return np.stack([function(plane, *arguments, **options) for plane in planes])
+def by_plane(function, values, *arguments, **options):
+    """What one of OpenCV's functions makes of each channel of values: [channels, height, width]."""
+    return np.stack([function(plane, *arguments, **options) for plane in values])
 
 
 def sharpen(ab):
@@ -154,9 +154,9 @@ def slopes(ab, lightness, mean):
     return covariance / (variance + RIDGE)
 
 
-def mean_of_nine(planes):
-    """The mean over each pixel's 3x3 neighbourhood: like `planes`, [channels, height, width]."""
-    return by_plane(cv2.blur, planes, (3, 3), borderType=cv2.BORDER_REFLECT)
+def mean_of_nine(values):
+    """The mean over each pixel's 3x3 neighbourhood: like `values`, [channels, height, width]."""
+    return by_plane(cv2.blur, values, (3, 3), borderType=cv2.BORDER_REFLECT)
 
 
 def interpolation(size, target):
