@@ -235,7 +235,7 @@ def seconds_per_step(experiment, data, strategy):
         model = build(experiment, data, TIMED_STEPS)
     feed = distribute(strategy, data.feed(data.training()))
     model.fit(feed, steps_per_epoch=WARMUP_STEPS, verbose=0, shuffle=False)
-    # Not the time of the whole call: TensorFlow traces the step once more where the second call begins.
+    # The steps alone, without what starting and ending a loop over the data takes.
     speed = Speed(batch_size=1)
     model.fit(feed, steps_per_epoch=TIMED_STEPS, callbacks=[speed], verbose=0, shuffle=False)
     return 1 / speed.speed
