@@ -62,14 +62,12 @@ class Fusion(keras.layers.Layer):
 def colorization_network(fused, initializer):
     """Fused features [batch, height/8, width/8, 256] to the ab encoding in -1..1, float32 [batch, height, width, 2]."""
     features = conv(fused, 128, initializer=initializer, name="color_conv_1")
-    features = keras.layers.UpSampling2D(name="color_up_1")(features)
-    features = conv(features, 64, initializer=initializer, name="color_conv_2")
-    features = keras.layers.UpSampling2D(name="color_up_2")(features)
-    features = conv(features, 32, initializer=initializer, name="color_conv_3")
+    features = conv(features, 64, doubled=True, initializer=initializer, name="color_conv_2")
+    features = conv(features, 32, doubled=True, initializer=initializer, name="color_conv_3")
     features = conv(features, 16, initializer=initializer, name="color_conv_4")
     # The loss is taken on this output, so it stays float32 under every numeric policy.
     output = conv(features, 2, activation="tanh", dtype="float32", initializer=initializer, name="color_output")
-    return keras.layers.UpSampling2D(dtype="float32", name="color_up_3")(output)
+    return keras.layers.UpSampling2D(dtype="float32", name="color_up")(output)
 
 
 @keras.saving.register_keras_serializable("colorization")

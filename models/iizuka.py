@@ -7,7 +7,7 @@ import keras
 
 from models.colorization import Fusion
 from models.colorizer import Colorizer
-from models.layers import BatchNorm, CropLike, PadToMultiple, ResizeTo
+from models.layers import BatchNorm, Conv2D, CropLike, PadToMultiple, ResizeTo
 
 # (filters, strides) of 3x3 convolutions.
 LOW_LEVEL = ((64, 2), (128, 1), (128, 2), (256, 1), (256, 2), (512, 1))
@@ -33,9 +33,10 @@ class Block:
         return features
 
 
-def convolutions(layout, name, batch_norm):
+def convolutions(layout, name, batch_norm, doubled=False):
+    """A block of 3x3 convolutions; the first may see its input at twice the height and width."""
     layers = [
-        keras.layers.Conv2D(filters, 3, strides, "same", activation="relu", name=f"{name}_{number}")
+        Conv2D(filters, 3, strides, "same", activation="relu", doubled=doubled and number == 1, name=f"{name}_{number}")
         for number, (filters, strides) in enumerate(layout, start=1)
     ]
     return Block(layers, batch_norm)
@@ -76,14 +77,10 @@ class IizukaColorizer(Colorizer):
 
         features = Block([Fusion(name="fusion")], batch_norm)([mid_level(low_level(scaled)), vector])
         features = convolutions(((128, 1),), "color_a", batch_norm)(features)
-        features = keras.layers.UpSampling2D(name="up_1")(features)
-        features = convolutions(((64, 1), (64, 1)), "color_b", batch_norm)(features)
-        features = keras.layers.UpSampling2D(name="up_2")(features)
-        features = convolutions(((32, 1),), "color_c", batch_norm)(features)
-        output = keras.layers.Conv2D(2, 3, padding="same", activation="sigmoid", dtype="float32", name="output")(
-            features
-        )
-        output = keras.layers.UpSampling2D(dtype="float32", name="up_3")(output)
+        features = convolutions(((64, 1), (64, 1)), "color_b", batch_norm, doubled=True)(features)
+        features = convolutions(((32, 1),), "color_c", batch_norm, doubled=True)(features)
+        output = Conv2D(2, 3, padding="same", activation="sigmoid", dtype="float32", name="output")(features)
+        output = keras.layers.UpSampling2D(dtype="float32", name="up")(output)
         outputs = CropLike(name="crop")(output, lightness)
         if classes:
             scene = dense(256, "scene_1", batch_norm)(scene)

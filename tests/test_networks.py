@@ -15,7 +15,7 @@ from models import colornet, zhang
 from models.colorization import PaperColorizer
 from models.colornet import ColorNet, GrayFromLightness
 from models.iizuka import IizukaColorizer
-from models.layers import BatchNorm
+from models.layers import BatchNorm, Conv2D
 from models.zhang import ZhangColorizer
 from utils import ab_from_rgb, lightness_from_rgb
 
@@ -86,6 +86,28 @@ def test_batch_norm_agrees_with_keras(policy, training):
         np.testing.assert_allclose(*[tape.gradient(loss, pictures) for loss in losses], rtol=1e-2, atol=1e-2)
     for ours, theirs in zip(fused.weights, plain.weights, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-3 if policy == "float32" else 0.02)
+
+
+def test_doubled_convolution_is_one_after_up_sampling():
+    doubled, plain = Conv2D(5, 3, padding="same", doubled=True), keras.layers.Conv2D(5, 3, padding="same")
+    assert doubled.compute_output_shape((None, 7, None, 4)) == (None, 14, None, 5)
+    random = np.random.default_rng(0)
+    pictures = tf.constant(random.normal(size=(2, 7, 6, 4)), "float32")
+    target = random.normal(size=(2, 14, 12, 5))
+    up_sampled = np.repeat(np.repeat(pictures, 2, axis=1), 2, axis=2)
+    with tf.GradientTape() as tape:
+        plain_output = plain(up_sampled)
+        loss = tf.reduce_sum(plain_output * target)
+    gradients = tape.gradient(loss, plain.trainable_variables)
+    doubled.build(pictures.shape)
+    doubled.set_weights(plain.get_weights())
+    with tf.GradientTape() as tape:
+        output = doubled(pictures)
+        loss = tf.reduce_sum(output * target)
+    np.testing.assert_allclose(output, plain_output, atol=1e-5)
+    for ours, theirs in zip(tape.gradient(loss, doubled.trainable_variables), gradients, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+    assert Conv2D.from_config(doubled.get_config()).doubled
 
 
 def test_gray_flow_sees_gray_values():
