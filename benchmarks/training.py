@@ -55,7 +55,7 @@ def measure(experiment, steps, rounds):
     keras.utils.set_random_seed(experiment.seed)
     photos = BATCHES_A_STEP * steps * experiment.batch_size
     found = find_photos(experiment.dataset).paths
-    paths = found[:: max(1, len(found) // photos)]
+    paths = usable(found[:: max(1, len(found) // photos)], experiment.crop)
     order = TrainingOrder(np.arange(photos) % len(paths), experiment.seed, experiment.flip)
 
     def open_crops(cache_bytes):
@@ -84,6 +84,12 @@ def measure(experiment, steps, rounds):
     }
     counts = {name: photos if name in inputs else steps * experiment.batch_size for name in runs}
     return {name: counts[name] / values for name, values in time_rounds(runs, rounds).items()}
+
+
+def usable(paths, crop):
+    """Those photos that training does not skip, so that every way decodes the same files."""
+    store = PhotoStore(paths, crop, cache_bytes=0)
+    return [path for index, path in enumerate(paths) if store.load(index) is not None]
 
 
 def exhaust(make_dataset):
