@@ -16,8 +16,10 @@ class Conv2D(keras.layers.Conv2D):
     the operations, and the doubled map is never there.
 
     Args:
-        doubled: Whether to do that: the output has twice the input's height and width. For 3x3 kernels without strides.
-        arguments: As for the base class. The weights are the same, too, and so is their place in a file.
+        doubled: Whether to do that: the output has twice the input's height and width. For 3x3 kernels without strides,
+            channels last.
+        arguments, options: As for the base class, whose weights it has. They also fit in a file, where Keras names them
+            after the class.
     """
 
     def __init__(self, *arguments, doubled=False, **options):
