@@ -80,11 +80,10 @@ def _smooth(image):
 def _sobel(image):
     """Sobel gradient along rows (downwards) and columns (to the right), in scipy.ndimage's scale."""
     padded = tf.pad(image, [[0, 0], [1, 1], [1, 1], [0, 0]], mode="SYMMETRIC")
-
-    def correlate(vertical, horizontal):
-        return _correlate(_correlate(padded, vertical, axis=1), horizontal, axis=2)[:, 1:-1, 1:-1]
-
-    return correlate([-1, 0, 1], [1, 2, 1]), correlate([1, 2, 1], [-1, 0, 1])
+    # Differences and weighted sums of shifted pictures: on one channel, more than twice as fast as convolutions.
+    above, here, below = padded[:, :-2], padded[:, 1:-1], padded[:, 2:]
+    slope, total = below - above, above + 2 * here + below
+    return slope[:, :, :-2] + 2 * slope[:, :, 1:-1] + slope[:, :, 2:], total[:, :, 2:] - total[:, :, :-2]
 
 
 def _thin(magnitude, rows, columns):
