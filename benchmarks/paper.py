@@ -154,6 +154,8 @@ def pipeline(folder, rounds):
 
 def network(folder, rounds):
     """Compares the training step, the network, and a large photo from file to file. For a process of its own."""
+    # How many colours lie outside sRGB, and so how long painting takes, depends on the random weights.
+    keras.utils.set_random_seed(0)
     policy = choose_policy()
     step = make_step(replace(PAPER, policy=policy))
     original_step = make_step(replace(PAPER, policy="float32", published=True))
