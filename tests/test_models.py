@@ -48,7 +48,7 @@ def test_computes_the_published_function(lightness):
     np.testing.assert_allclose(model(lightness), expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("shape", [(64, 64), (97, 131), (20, 33), (1, 7)])
+@pytest.mark.parametrize("shape", [(64, 64), (97, 131), (20, 33), (1, 7), (64, 48)])
 def test_resize_agrees_with_tensorflow(shape):
     image = np.random.default_rng(0).uniform(0, 100, (2, *shape, 1)).astype(np.float32)
     expected = tf.image.resize(image, (64, 48), antialias=True)
