@@ -1,5 +1,7 @@
 """ColorNet, Iizuka et al. and Zhang et al.: sizes, promises, and what is particular to each."""
 
+import zlib
+
 import keras
 import numpy as np
 import pytest
@@ -177,6 +179,15 @@ def test_zhang_soft_encoding_agrees_with_nearest_neighbours(photos):
     np.testing.assert_allclose(found, distances, atol=1e-4)
     expected = np.exp(-(distances**2) / 50)
     np.testing.assert_allclose(weights, expected / expected.sum(axis=1, keepdims=True), atol=1e-5)
+
+
+def test_zhang_neighbours_are_the_same_on_every_processor():
+    ab = np.stack(np.meshgrid(np.arange(-128, 128), np.arange(-128, 128), indexing="ij"), axis=-1).reshape(-1, 1, 2)
+    distances = ((ab - zhang.ab_bins().astype(int)) ** 2).sum(axis=-1)
+    expected = np.argsort(distances, axis=1, kind="stable")[:, :5]  # Of equally near bins the first.
+    bins, _ = zhang.soft_encoding_table()
+    np.testing.assert_array_equal(bins, expected)
+    assert zlib.crc32(bins.astype("<i4").tobytes()) == 2799112891
 
 
 def test_zhang_encoding_then_decoding_loses_less_than_a_bin(photos):
