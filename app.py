@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from command_line import parse, run, tame_native_libraries
+from common.command_line import parse, run, tame_native_libraries
 
 if __name__ == "__main__":
     tame_native_libraries()
@@ -21,13 +21,13 @@ import cv2
 import keras
 import numpy as np
 
-import images
 import models
+from colorizing.service import Busy, Limits, Service, share_one_heap
+from common import images
+from common.errors import UserError
+from common.files import PHOTO_SUFFIXES, is_photo
 from configs import SAMPLES
-from errors import UserError
-from files import PHOTO_SUFFIXES, is_photo
 from models.precision import choose_policy
-from service import Busy, Limits, Service, share_one_heap
 from utils import to_gray
 
 try:

@@ -6,13 +6,13 @@ Each photo's central crop is turned gray, colorized, and compared with what it w
 themselves, gray output (ab = 0), and the mean colour of the training set everywhere. With --boundaries, the photos are
 also colorized at their own size and the colours compared with human boundary maps. With --output, results.json holds
 the means, the differences from the first model and what made them, and photos.csv the scores of each photo. What the
-figures are is said in metrics.py, boundaries.py and fid.py.
+figures are is said in evaluation/: metrics.py, boundaries.py and fid.py.
 """
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from command_line import finish, parse, run, tame_native_libraries
+from common.command_line import finish, parse, run, tame_native_libraries
 
 if __name__ == "__main__":
     tame_native_libraries()
@@ -23,17 +23,16 @@ import tensorflow as tf
 import tyro
 from tqdm import tqdm
 
-import boundaries
-import metrics
 import models
-from colorize import join, predict_ab
+from colorizing.photo import join, predict_ab
+from common.images import PhotoError, read_photo
 from data.pairs import lab_pair
 from data.photos import cut, find_photos, scale_to_cover
-from fid import Inception, frechet_distance
-from images import PhotoError, read_photo
+from evaluation import boundaries, metrics
+from evaluation.fid import Inception, frechet_distance
+from evaluation.scores import Scores, format_differences, format_means
 from models.precision import choose_policy
 from models.zhang import ab_bins, class_weights, nearest_bins
-from scores import Scores, format_differences, format_means
 from utils import rgb_to_lab
 
 BATCH = 32

@@ -4,8 +4,8 @@
     python export.py scenes --format onnx --photo
 
 The graph takes L and gives ab, in Lab units, at the input's height and width. With --photo it takes a photo and gives
-the photo in colour, as colorize.py does: whoever runs it needs no colour maths. Both contain everything, the edge map
-too, and take any height and width in every format.
+the photo in colour, as colorizing/photo.py does: whoever runs it needs no colour maths. Both contain everything, the
+edge map too, and take any height and width in every format.
 """
 
 import logging
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from command_line import parse, run, tame_native_libraries
+from common.command_line import parse, run, tame_native_libraries
 
 if __name__ == "__main__":
     tame_native_libraries()
@@ -24,10 +24,10 @@ import tensorflow as tf
 import tyro
 
 import models
-from colorize import GAIN, GRID, MAX_ELONGATION, SCALE, encode, guided_ab, slopes
+from colorizing.photo import GAIN, GRID, MAX_ELONGATION, SCALE, encode, guided_ab, slopes
+from common.errors import UserError
+from common.files import write_whole
 from configs import OUTPUTS
-from errors import UserError
-from files import write_whole
 from models.layers import resize_with
 from utils import lightness_from_rgb, neutral_from_lightness
 
@@ -62,7 +62,7 @@ def make_graph(model, photo=False):
 
 
 def colorize_photo(model, photo):
-    """`colorize.colorize_photo` as tensor operations that every runtime has: resizing is done by matrix products.
+    """`colorizing.photo.colorize_photo` as tensor operations of every runtime: resizing is done by matrix products.
 
     Args:
         photo: uint8 [1, height, width, 1 or 3], gray or sRGB. Of a colour photo only the lightness is used.
@@ -74,7 +74,7 @@ def colorize_photo(model, photo):
     rgb = tf.ensure_shape(tf.broadcast_to(photo, tf.stack([1, height, width, 3])), [1, None, None, 3])
     lightness = lightness_from_rgb(rgb)
     rows, columns = render_size(height, width, model.native_size)
-    # In steps of 1/255, as colorize.py reduces the gray photo.
+    # In steps of 1/255, as colorizing/photo.py reduces the gray photo.
     gray = tf.round(neutral_from_lightness(lightness) * 255)
     gray = tf.round(resize_with(area_matrix(height, rows), area_matrix(width, columns), gray)) / 255
     small_lightness = lightness_from_rgb(tf.repeat(gray, 3, axis=-1))
@@ -92,7 +92,7 @@ def colorize_photo(model, photo):
 
 
 def render_size(height, width, size):
-    """`colorize.render_size` of a height and width that are int32 tensors."""
+    """`colorizing.photo.render_size` of a height and width that are int32 tensors."""
     sides = tf.cast(tf.stack([height, width]), tf.float32)
     divisor = tf.maximum(GRID * tf.reduce_min(sides), GRID / MAX_ELONGATION * tf.reduce_max(sides))
     return tf.unstack(GRID * tf.maximum(tf.cast(tf.round(sides * size / divisor), tf.int32), 1))
@@ -129,7 +129,7 @@ def mean_matrix(size):
 
 
 def there_and_back_matrix(size):
-    """The matrix [size, size] that enlarges a vector, as `colorize.sharpen` does, and reduces it again."""
+    """The matrix [size, size] that enlarges a vector, as `colorizing.photo.sharpen` does, and reduces it again."""
     return tf.matmul(area_matrix(SCALE * size, size), cubic_matrix(size, SCALE * size))
 
 

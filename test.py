@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
-from command_line import finish, parse, run, tame_native_libraries
+from common.command_line import finish, parse, run, tame_native_libraries
 
 if __name__ == "__main__":
     tame_native_libraries()
@@ -18,17 +18,17 @@ if __name__ == "__main__":
 import keras
 import tyro
 
-import images
 import models
-from batching import Batcher
-from colorize import colorize_photo, side_by_side
+from colorizing.batching import Batcher
+from colorizing.film import process_films
+from colorizing.jobs import plan_jobs, process_photos
+from colorizing.photo import colorize_photo, side_by_side
+from colorizing.steadiness import STEADINESS
+from common import images
+from common.errors import UserError
+from common.files import PHOTO_SUFFIXES, is_film
 from configs import OUTPUTS, SAMPLES
-from errors import UserError
-from files import PHOTO_SUFFIXES, is_film
-from film import process_films
-from jobs import plan_jobs, process_photos
 from models.precision import choose_policy
-from steadiness import STEADINESS
 from utils import to_gray
 
 

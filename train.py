@@ -17,7 +17,7 @@ import json
 import sys
 from pathlib import Path
 
-from command_line import describe_run, parse, run, tame_native_libraries
+from common.command_line import describe_run, parse, run, tame_native_libraries
 
 if __name__ == "__main__":
     tame_native_libraries()
@@ -28,11 +28,13 @@ import tensorflow as tf
 import tyro
 
 import models
-from callbacks import Checkpoints, FiniteLoss, Progress, Speed, StopAfter, TrainingError, ValidationPictures
+from common.files import replacing, write_whole
 from configs import EXPERIMENTS, RUNS, Experiment
 from data.pairs import ALONE, Pairs, Share, TrainingOrder, mean_ab, training_crops, validation_crops
 from data.photos import DatasetError, PhotoStore, find_photos, split_photos
-from distribution import (
+from models.precision import choose_policy
+from training.callbacks import Checkpoints, FiniteLoss, Progress, Speed, StopAfter, TrainingError, ValidationPictures
+from training.distribution import (
     choose_strategy,
     clear_about_lost_machines,
     distribute,
@@ -43,8 +45,6 @@ from distribution import (
     mend_keras,
     share_of,
 )
-from files import replacing, write_whole
-from models.precision import choose_policy
 
 # Steps that the speed is measured over for a time budget, and steps before them that do not count.
 TIMED_STEPS = 20

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
-from command_line import finish, parse, run, tame_native_libraries
+from common.command_line import finish, parse, run, tame_native_libraries
 
 if __name__ == "__main__":
     tame_native_libraries()
@@ -25,7 +25,7 @@ import numpy as np
 import tensorflow as tf
 import tyro
 
-from jobs import plan_jobs, process_photos
+from colorizing.jobs import plan_jobs, process_photos
 
 # Linear sRGB to CIE XYZ and the white point, as in skimage.color.colorconv.
 XYZ_FROM_RGB = np.array(

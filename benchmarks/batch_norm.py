@@ -9,7 +9,7 @@ ranges over the rounds, and ratios within a round.
 from dataclasses import dataclass
 from unittest import mock
 
-from command_line import parse, run, tame_native_libraries
+from common.command_line import parse, run, tame_native_libraries
 
 if __name__ == "__main__":
     tame_native_libraries()

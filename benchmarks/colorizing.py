@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from command_line import parse, run, tame_native_libraries
+from common.command_line import parse, run, tame_native_libraries
 
 if __name__ == "__main__":
     tame_native_libraries()
@@ -23,14 +23,14 @@ import cv2
 import keras
 import numpy as np
 
-import images
 import models
-from batching import LARGEST, Batcher
 from benchmarks.timing import run_apart, show, time_rounds
-from colorize import colorize_photo, reduced_lightness
+from colorizing.batching import LARGEST, Batcher
+from colorizing.jobs import plan_jobs, process_photos
+from colorizing.photo import colorize_photo, reduced_lightness
+from common import images
+from common.images import read_photo
 from configs import SAMPLES, WEIGHTS
-from images import read_photo
-from jobs import plan_jobs, process_photos
 from models.precision import choose_policy
 from utils import to_gray
 

@@ -10,7 +10,7 @@ distance in the ab plane over all photos, everywhere and, with boundary maps, at
 from dataclasses import dataclass
 from pathlib import Path
 
-from command_line import parse, run, tame_native_libraries
+from common.command_line import parse, run, tame_native_libraries
 
 if __name__ == "__main__":
     tame_native_libraries()
@@ -19,10 +19,10 @@ import cv2
 import numpy as np
 import tyro
 
-from boundaries import errors_at_boundaries, read_map
-from colorize import Enlargement, guided_ab
+from colorizing.photo import Enlargement, guided_ab
+from common.images import read_photo
 from data.photos import find_photos
-from images import read_photo
+from evaluation.boundaries import errors_at_boundaries, read_map
 from utils import rgb_to_lab
 
 

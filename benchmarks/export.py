@@ -3,8 +3,9 @@
     python -m benchmarks.export
 
 Keras is the graph that is exported, run by TensorFlow. Photos go in at their full size with --photo, and otherwise as
-what the network sees of them (`colorize.reduced_lightness`). A round takes all photos once through each runtime; ratios
-are taken within a round. Differences are in steps of 1/255: of sRGB, or for ab of 255 Lab units, so 1 is one Lab unit.
+what the network sees of them (`colorizing.photo.reduced_lightness`). A round takes all photos once through each
+runtime; ratios are taken within a round. Differences are in steps of 1/255: of sRGB, or for ab of 255 Lab units, so 1
+is one Lab unit.
 """
 
 import os
@@ -12,7 +13,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from command_line import parse, run, tame_native_libraries
+from common.command_line import parse, run, tame_native_libraries
 
 if __name__ == "__main__":
     tame_native_libraries()
@@ -25,11 +26,11 @@ from ai_edge_litert.interpreter import Interpreter
 
 import models
 from benchmarks.timing import show, time_rounds
-from colorize import reduced_lightness
+from colorizing.photo import reduced_lightness
+from common.images import read_photo
 from configs import SAMPLES
 from data.photos import find_photos
 from export import SUFFIXES, WRITERS, make_graph
-from images import read_photo
 
 
 @dataclass(frozen=True)

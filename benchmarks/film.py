@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from command_line import parse, run, tame_native_libraries
+from common.command_line import parse, run, tame_native_libraries
 
 if __name__ == "__main__":
     tame_native_libraries()
@@ -27,9 +27,9 @@ import keras
 import numpy as np
 
 import models
+from colorizing.film import Reader, colorize_film
+from common.images import read_photo
 from configs import SAMPLES
-from film import Reader, colorize_film
-from images import read_photo
 from models.precision import choose_policy
 from utils import rgb_to_lab, to_gray
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from command_line import parse, run, tame_native_libraries
+from common.command_line import parse, run, tame_native_libraries
 
 if __name__ == "__main__":
     tame_native_libraries()
@@ -25,13 +25,13 @@ import numpy as np
 import tensorflow as tf
 from skimage import feature
 
-import images
 import models
 from benchmarks import original
 from benchmarks.colorizing import gray_photo
 from benchmarks.step import DTYPES, PAPER, PRODUCT_OPERATIONS, make_product, make_step, operations
 from benchmarks.timing import call_apart, print_table, run_apart, show, time_rounds
-from colorize import colorize_photo
+from colorizing.photo import colorize_photo
+from common import images
 from configs import EXPERIMENTS
 from data.pairs import Pairs, TrainingOrder, lab_pair, training_crops, untuned
 from data.photos import PhotoStore, find_photos

@@ -19,9 +19,9 @@ import cv2
 import numpy as np
 
 from benchmarks.timing import show
-from command_line import parse, run
+from common.command_line import parse, run
+from common.images import Photo, dump, read_photo
 from configs import SAMPLES
-from images import Photo, dump, read_photo
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ a round.
 
 from dataclasses import dataclass
 
-from command_line import parse, run, tame_native_libraries
+from common.command_line import parse, run, tame_native_libraries
 
 if __name__ == "__main__":
     tame_native_libraries()

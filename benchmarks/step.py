@@ -15,7 +15,7 @@ and four weights at each place of a doubled grid instead of nine.
 
 from dataclasses import dataclass, replace
 
-from command_line import parse, run, tame_native_libraries
+from common.command_line import parse, run, tame_native_libraries
 
 if __name__ == "__main__":
     tame_native_libraries()

@@ -22,7 +22,7 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from command_line import parse, run, tame_native_libraries
+from common.command_line import parse, run, tame_native_libraries
 
 if __name__ == "__main__":
     tame_native_libraries()
@@ -31,11 +31,11 @@ import tensorflow as tf
 import tyro
 from tqdm import tqdm
 
+from common.errors import DatasetError
+from common.files import describe_error, write_whole
+from common.images import suffix_of
 from configs import DATASETS, FETCHED
 from data.categories import SCENES
-from errors import DatasetError
-from files import describe_error, write_whole
-from images import suffix_of
 
 # Space that TensorFlow Datasets takes at its peak, of the size of the download: this, a shuffled copy, and the result.
 COPIES = 3

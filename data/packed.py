@@ -13,7 +13,7 @@ from pathlib import Path, PurePath
 
 import numpy as np
 
-from errors import DatasetError
+from common.errors import DatasetError
 
 MANIFEST = "shards.json"
 SHARD_NAME = "photos-{:05}-of-{:05}.tfrecord"

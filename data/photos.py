@@ -15,11 +15,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from common.errors import DatasetError
+from common.files import PHOTO_SUFFIXES, is_photo
+from common.images import PhotoError, read_photo, reread_photo
 from configs import DATASETS, FETCHED
 from data.packed import PackedPhoto, holds_shards, read_shards
-from errors import DatasetError
-from files import PHOTO_SUFFIXES, is_photo
-from images import PhotoError, read_photo, reread_photo
 
 MAX_ELONGATION = 8
 MIN_SIDE = 16

@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
-from command_line import finish, parse, run, tame_native_libraries
+from common.command_line import finish, parse, run, tame_native_libraries
 
 if __name__ == "__main__":
     tame_native_libraries()
@@ -30,6 +30,8 @@ import tensorflow as tf
 import tyro
 from tqdm import tqdm
 
+from common.errors import DatasetError
+from common.files import describe_error, replacing, write_whole
 from data.packed import (
     MANIFEST,
     SHARD_NAME,
@@ -42,8 +44,6 @@ from data.packed import (
     read_manifest,
 )
 from data.photos import Photos, find_photos
-from errors import DatasetError
-from files import describe_error, replacing, write_whole
 
 SEED = 0
 # TFRecord puts a record's length (8 bytes) and that one's checksum (4) before it, and its own checksum (4) behind it.

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import keras
 
+from common.errors import UserError
 from configs import RUNS, WEIGHTS
-from errors import UserError
 from models.colorization import PaperColorizer
 from models.colornet import ColorNet
 from models.iizuka import IizukaColorizer

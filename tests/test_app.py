@@ -12,15 +12,15 @@ import pytest
 from skimage import color
 from test_fuzz import SUFFIXES, mutate
 
-import images
-import service
-from images import Photo, dump, load
+from colorizing import service
+from common import images
+from common.images import Photo, dump, load
 
 pytest.importorskip("gradio", reason="the server needs requirements-app.txt")
 from fastapi.testclient import TestClient
 
 from app import make_server
-from service import Busy, Limits, Service
+from colorizing.service import Busy, Limits, Service
 
 
 @pytest.fixture(scope="module")

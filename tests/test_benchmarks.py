@@ -15,8 +15,8 @@ from benchmarks import original
 from benchmarks.paper import Comparison, make_photos
 from benchmarks.step import BASE, LFN, make_step, operations
 from benchmarks.timing import call_apart, run_apart, show, time_rounds
+from common.images import read_photo, write_photo
 from data.pairs import lab_pair
-from images import read_photo, write_photo
 from models.colorization import PaperColorizer
 
 

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from boundaries import ab_gradient, best_threshold, distance_to, errors_at_boundaries, match_edges
+from evaluation.boundaries import ab_gradient, best_threshold, distance_to, errors_at_boundaries, match_edges
 
 BORDER = 40
 

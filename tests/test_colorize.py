@@ -5,11 +5,19 @@ import numpy as np
 import pytest
 from skimage import color
 
-import colorize
 import utils
-from colorize import Enlargement, colorize_photo, interpolation, predict_ab, reduced_lightness, render_size, sharpen
+from colorizing import photo as colorize
+from colorizing.photo import (
+    Enlargement,
+    colorize_photo,
+    interpolation,
+    predict_ab,
+    reduced_lightness,
+    render_size,
+    sharpen,
+)
+from common.images import read_photo
 from configs import SAMPLES
-from images import read_photo
 from utils import to_gray
 
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from common.images import write_photo
 from configs import EXPERIMENTS
 from data.pairs import TrainingOrder, training_crops
 from data.photos import PhotoStore, find_photos
-from images import write_photo
 from train import train
 
 # What may be wrong with a file, and the cause that training reports; None where it can be used.

@@ -13,7 +13,7 @@ import pytest
 from conftest import ROOT
 
 from data.pairs import Share
-from distribution import DistributionError, choose_strategy, divide_batch, divide_photos
+from training.distribution import DistributionError, choose_strategy, divide_batch, divide_photos
 
 EPOCHS = 2
 

@@ -11,10 +11,10 @@ from skimage import metrics as reference
 from test_scripts import run
 
 import models
+from common.images import read_photo, write_photo
 from configs import SAMPLES, WEIGHTS
 from data.photos import cut, scale_to_cover
 from evaluate import find_mean_colors
-from images import read_photo, write_photo
 from utils import lightness_from_rgb
 
 

@@ -14,13 +14,13 @@ from test_scripts import run
 for package in ("onnx", "tf2onnx", "onnxruntime", "ai_edge_litert"):
     pytest.importorskip(package, reason="needs requirements-export.txt")
 
-import colorize
 import export
 import models
 from benchmarks.export import RUNTIMES
+from colorizing import photo as colorize
+from common.errors import UserError
+from common.images import read_photo
 from configs import DOCS, EXPERIMENTS, SAMPLES
-from errors import UserError
-from images import read_photo
 from models import colornet
 from models.edge_detection import canny
 

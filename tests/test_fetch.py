@@ -21,12 +21,12 @@ for package in ("tensorflow_datasets", "importlib_resources"):
 import requests
 import tensorflow_datasets as tfds
 
+from common.errors import DatasetError
 from configs import DATASETS
 from data import fetch as fetching
 from data.categories import OUTDOOR_NATURAL, SCENES
 from data.fetch import fetch
 from data.photos import find_photos
-from errors import DatasetError
 
 PLACES = {
     "/b/beach/00000001.jpg": 48,

@@ -5,18 +5,22 @@ import numpy as np
 import pytest
 from test_scripts import run
 
+from common.images import write_photo
 from configs import SAMPLES
-from figures import COLUMNS, detail, in_rows, pad, read_history
-from images import write_photo
+from evaluation.figures import COLUMNS, detail, in_rows, pad, read_history
 
 
 def test_compare_shows_each_photo_with_each_model(tmp_path, model_file, photos):
     write_photo(tmp_path / "photos" / "color.png", photos[0])
     write_photo(tmp_path / "photos" / "gray.png", photos[1][..., 0])
     arguments = ["--models", model_file, "-o", tmp_path / "out.png"]
-    status, _, errors = run("figures.py", "compare", tmp_path / "photos", SAMPLES / "life-boat.jpg", *arguments)
+    status, _, errors = run(
+        "-m", "evaluation.figures", "compare", tmp_path / "photos", SAMPLES / "life-boat.jpg", *arguments
+    )
     assert status == 1 and "no such file" in errors[-1] and not (tmp_path / "out.png").exists()
-    status, _, errors = run("figures.py", "compare", tmp_path / "photos", *arguments, "--zoom", "0.5", "0.2", "0.3")
+    status, _, errors = run(
+        "-m", "evaluation.figures", "compare", tmp_path / "photos", *arguments, "--zoom", "0.5", "0.2", "0.3"
+    )
     assert status == 0, errors
     picture = cv2.imread(str(tmp_path / "out.png"))
     # Two rows of photos and two of details, three pictures wide at most: the photo, gray, the model.
@@ -44,7 +48,7 @@ def test_curves_need_a_history(tmp_path):
         (tmp_path / name).mkdir()
         (tmp_path / name / "history.csv").write_text(content)
     assert read_history(tmp_path / "good")[1] == {"epoch": 2, "loss": 0.4, "val_loss": 0.5}
-    status, _, errors = run("figures.py", "curves", tmp_path / "good", "-o", tmp_path / "curves.png")
+    status, _, errors = run("-m", "evaluation.figures", "curves", tmp_path / "good", "-o", tmp_path / "curves.png")
     assert status == 0 and cv2.imread(str(tmp_path / "curves.png")).shape == (500, 900, 3), errors
     for name in ("bad", "none", "missing"):
         with pytest.raises(Exception, match=r"history\.csv: not the history"):

@@ -11,10 +11,10 @@ from av.video.reformatter import Colorspace
 from skimage import color
 from test_scripts import run
 
+from colorizing.film import ACCURATE, FilmError, Reader, colorize_film, process_films
+from colorizing.jobs import plan_jobs
+from common.images import read_photo, write_photo
 from configs import SAMPLES
-from film import ACCURATE, FilmError, Reader, colorize_film, process_films
-from images import read_photo, write_photo
-from jobs import plan_jobs
 from utils import to_gray
 
 RATE = 25

@@ -3,7 +3,7 @@
 import numpy as np
 from test_scripts import run
 
-from images import Photo, read, write
+from common.images import Photo, read, write
 
 SUFFIXES = (".jpg", ".png", ".webp", ".tif", ".bmp", ".ppm", ".jp2", ".avif", ".gif", ".ras")
 

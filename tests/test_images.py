@@ -10,8 +10,8 @@ import pytest
 import tifffile
 from PIL import Image, ImageCms
 
-import images
-from images import Photo, PhotoError, read, read_photo, write, write_photo
+from common import images
+from common.images import Photo, PhotoError, read, read_photo, write, write_photo
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import jobs
-from batching import LARGEST, Batcher, computing
-from files import is_photo
-from images import read_photo, write_photo
-from jobs import Room, plan_jobs, process_photos
+from colorizing import jobs
+from colorizing.batching import LARGEST, Batcher, computing
+from colorizing.jobs import Room, plan_jobs, process_photos
+from common.files import is_photo
+from common.images import read_photo, write_photo
 
 
 def test_jobs_keep_subfolders_and_never_share_a_path(tmp_path, monkeypatch):
@@ -180,7 +180,7 @@ def test_calls_of_several_threads_go_through_the_network_together():
 
 
 def test_calls_that_come_together_wait_for_a_full_batch_and_a_lone_one_does_not(monkeypatch):
-    monkeypatch.setattr("batching.PATIENCE", 30.0)
+    monkeypatch.setattr("colorizing.batching.PATIENCE", 30.0)
     begun, going = threading.Event(), threading.Event()
 
     class Held(Doubling):

@@ -5,8 +5,8 @@ import pytest
 from skimage import color
 from skimage import metrics as reference
 
-import metrics
-from fid import frechet_distance
+from evaluation import metrics
+from evaluation.fid import frechet_distance
 from models.zhang import ab_bins, class_weights, nearest_bins
 
 

@@ -10,9 +10,9 @@ from scipy.spatial import cKDTree
 from skimage import color
 
 import models
-from colorize import predict_ab
+from colorizing.photo import predict_ab
 from configs import EXPERIMENTS
-from metrics import nyquist_energy
+from evaluation.metrics import nyquist_energy
 from models import colornet, zhang
 from models.colorization import PaperColorizer
 from models.colornet import ColorNet, GrayFromLightness

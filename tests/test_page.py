@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
+from common.images import read, read_photo
 from configs import SAMPLES
-from images import read, read_photo
 from utils import to_gray
 
 pytest.importorskip("gradio", reason="the page needs requirements-app.txt")

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from skimage import color
 
+from common.images import write_photo
 from data.pairs import ALONE, Pairs, Share, TrainingOrder, mean_ab, training_crops, validation_crops
 from data.photos import PhotoStore, find_photos
-from images import write_photo
 
 
 @pytest.fixture

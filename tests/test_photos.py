@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from common.images import write_photo
 from data.photos import DatasetError, PhotoStore, cut, find_photos, scale_to_cover, split_photos
-from images import write_photo
 
 
 @pytest.fixture

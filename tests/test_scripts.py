@@ -13,8 +13,8 @@ import pytest
 from conftest import ROOT
 from skimage import color
 
+from common.images import read, read_photo, write_photo
 from configs import SAMPLES
-from images import read, read_photo, write_photo
 from utils import to_gray
 
 

@@ -8,12 +8,12 @@ import pytest
 import tensorflow as tf
 from test_scripts import run
 
+from common.errors import DatasetError
+from common.images import PhotoError, read_photo, write_photo
 from data import shards
 from data.packed import load_index
 from data.photos import PhotoStore, cut, find_photos, split_photos
 from data.shards import pack, verify
-from errors import DatasetError
-from images import PhotoError, read_photo, write_photo
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ from test_film import read
 
 import models
 from benchmarks.film import AFTER, HELD, PANNED, make_frames, write_film
+from colorizing.film import colorize_film
+from colorizing.steadiness import STEADINESS, Steadier
+from common.images import read_photo
 from configs import SAMPLES, WEIGHTS
-from film import colorize_film
-from images import read_photo
-from steadiness import STEADINESS, Steadier
 
 # Pixels a frame that the pan moves.
 STEP = 4

@@ -18,12 +18,12 @@ import tensorflow as tf
 from conftest import ROOT
 
 import models
-from callbacks import Checkpoints, TrainingError
+from common.images import write_photo
 from configs import EXPERIMENTS, SAMPLES
 from data.photos import DatasetError
-from images import write_photo
 from models import precision
 from train import make_optimizer, train
+from training.callbacks import Checkpoints, TrainingError
 
 SMALL = dict(dataset=SAMPLES, crop=(64, 64), classification_size=64, policy="float32")
 

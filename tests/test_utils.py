@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from skimage import color
 
 import utils
-from colorize import join
+from colorizing.photo import join
 
 # Every fifth value of each channel, and so the corners, edges and the gray axis of the RGB cube.
 CUBE = np.stack(np.meshgrid(*[np.arange(0, 256, 5, np.uint8)] * 3), axis=-1)

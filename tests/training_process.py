@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 import train
-from command_line import run
+from common.command_line import run
 from configs import EXPERIMENTS, SAMPLES
 
 

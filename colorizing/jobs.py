@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 from tqdm import tqdm
 
-import images
-from batching import computing
-from files import FILM_SUFFIXES, PHOTO_SUFFIXES, REWRAPPED, is_film, is_photo
-from images import PhotoError
+from colorizing.batching import computing
+from common import images
+from common.files import FILM_SUFFIXES, PHOTO_SUFFIXES, REWRAPPED, is_film, is_photo
+from common.images import PhotoError
 
 # Photos worked on at a time: while some are in the network, others are read and written.
 THREADS = 32

@@ -1,8 +1,8 @@
 """Draws pictures of what models do.
 
-python figures.py docs                                          the pictures of the documentation, into docs/
-python figures.py compare PHOTO ... --models A B -o FILE        photo, gray, and what each model makes of it
-python figures.py curves runs/A runs/B -o FILE                  how runs learned
+python -m evaluation.figures docs                                     the pictures of the documentation, into docs/
+python -m evaluation.figures compare PHOTO ... --models A B -o FILE   photo, gray, and what each model makes of it
+python -m evaluation.figures curves runs/A runs/B -o FILE             how runs learned
 """
 
 import csv
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from command_line import parse, run, tame_native_libraries
+from common.command_line import parse, run, tame_native_libraries
 
 if __name__ == "__main__":
     tame_native_libraries()
@@ -27,13 +27,13 @@ from matplotlib import pyplot as plt
 from matplotlib.ticker import MaxNLocator
 
 import models
-from colorize import colorize_photo
+from colorizing.photo import colorize_photo
+from common.errors import UserError
+from common.files import is_photo
+from common.images import read_photo
 from configs import DOCS, SAMPLES
 from data.photos import cut, find_photos
-from diagrams import DIAGRAMS, draw_diagram
-from errors import UserError
-from files import is_photo
-from images import read_photo
+from evaluation.diagrams import DIAGRAMS, draw_diagram
 from models.precision import choose_policy
 from utils import to_gray
 
@@ -205,7 +205,7 @@ def read_history(folder):
 def main():
     options = parse(
         Docs | Compare | Curves,
-        "figures.py",
+        "-m evaluation.figures",
         "docs|compare|curves [options]",
         description="Draws pictures of what models do.",
     )

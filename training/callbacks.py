@@ -13,8 +13,8 @@ import tensorflow as tf
 from tqdm import tqdm
 
 import models
-from errors import UserError
-from files import replacing, write_whole
+from common.errors import UserError
+from common.files import replacing, write_whole
 from utils import lab_to_rgb, neutral_from_lightness
 
 

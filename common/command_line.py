@@ -9,7 +9,7 @@ from pathlib import Path
 
 import tyro
 
-from errors import UserError
+from common.errors import UserError
 
 
 def tame_native_libraries():

@@ -1,8 +1,8 @@
 """Film in, film out: what test.py does with films.
 
-A film goes through frame by frame, as a photo does (colorize.py), a few frames in memory at a time. Between the network
-and the enlargement its colours are steadied, at the network's own size (steadiness.py). The result has the film's size,
-time stamps and sound; pictures are encoded anew as H.264 (VP9 for WebM) with 8 bits, tagged as BT.709.
+A film goes through frame by frame, as a photo does (colorizing/photo.py), a few frames in memory at a time. Between the
+network and the enlargement its colours are steadied, at the network's own size (steadiness.py). The result has the
+film's size, time stamps and sound; pictures are encoded anew as H.264 (VP9 for WebM) with 8 bits, tagged as BT.709.
 
 - Frames are turned upright, as players show them, so a phone's film comes out upright and without a rotation tag.
 - H.264 has quarter colour resolution (4:2:0) for even sizes only: odd sizes get full resolution (4:4:4), which plays on
@@ -22,12 +22,12 @@ from av.codec.context import Flags
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation
 from tqdm import tqdm
 
-from colorize import Enlargement, paint, reduced_lightness, side_by_side
-from errors import UserError
-from files import REWRAPPED, describe_error, replacing
-from images import MAX_MEGAPIXELS
-from jobs import MEGAPIXELS_AT_A_TIME, Outcome, describe_surprise
-from steadiness import STEADINESS, Steadier
+from colorizing.jobs import MEGAPIXELS_AT_A_TIME, Outcome, describe_surprise
+from colorizing.photo import Enlargement, paint, reduced_lightness, side_by_side
+from colorizing.steadiness import STEADINESS, Steadier
+from common.errors import UserError
+from common.files import REWRAPPED, describe_error, replacing
+from common.images import MAX_MEGAPIXELS
 from utils import to_gray
 
 # Frames that go through the network together.
@@ -284,7 +284,7 @@ def colorize_film(
         path: The film.
         result: Where to; its folder is made if need be, and the file appears whole or not at all.
         steadiness: See `Steadier`.
-        render_size, saturation: See `colorize.colorize_photo`.
+        render_size, saturation: See `colorizing.photo.colorize_photo`.
         compare: Whether to put the gray film beside the result.
         max_megapixels: Films of larger frames are refused.
 

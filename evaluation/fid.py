@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from scipy.linalg import sqrtm
 
-from errors import UserError
+from common.errors import UserError
 
 SIZE = 299
 

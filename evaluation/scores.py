@@ -1,7 +1,7 @@
 """What models scored on photos: means, differences that can be told from chance, and the files that keep them.
 
-    python scores.py results/*/photos.csv --reference scenes
-    python scores.py results/*/photos.csv --reference without --seeds
+    python -m evaluation.scores results/*/photos.csv --reference scenes
+    python -m evaluation.scores results/*/photos.csv --reference without --seeds
 
 Run as a script, this file puts tables that evaluate.py wrote side by side, so that models can be compared whose weights
 are gone. What was trained several times, from seed to seed, is compared as one: models with-0, with-1 and with-2, say,
@@ -18,9 +18,9 @@ import numpy as np
 import tyro
 from scipy.stats import bootstrap, ttest_1samp
 
-from command_line import describe_run, parse, run
-from errors import UserError
-from files import write_whole
+from common.command_line import describe_run, parse, run
+from common.errors import UserError
+from common.files import write_whole
 
 # Resamples of the photos behind a confidence interval, and the seed that draws them.
 RESAMPLES = 2000
@@ -232,7 +232,7 @@ class Options:
 
 
 def main():
-    options = parse(Options, "scores.py", "TABLE ... [options]")
+    options = parse(Options, "-m evaluation.scores", "TABLE ... [options]")
     scores = Scores.load(*options.tables)
     means = over_seeds(scores.means()) if options.seeds else scores.means()
     if options.reference not in means:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from images import read_photo
+from common.images import read_photo
 
 # A pixel is a boundary where more than half of the annotators drew one; maps are averages in 0..255.
 AGREEMENT = 127

@@ -9,8 +9,8 @@ import numpy as np
 import tifffile
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
-from errors import UserError
-from files import describe_error, write_whole
+from common.errors import UserError
+from common.files import describe_error, write_whole
 
 # Formats that hold no colour, and what is written instead.
 COLORLESS = {".gif": ".png", ".pbm": ".ppm", ".pgm": ".ppm"}

@@ -12,8 +12,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from common.errors import UserError
 from data.pairs import Share
-from errors import UserError
 
 # What TensorFlow raises when another machine stops in the middle of a step.
 LOST = (

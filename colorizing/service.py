@@ -9,12 +9,12 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-import images
 import models
-from batching import Batcher, computing
-from colorize import colorize_photo
-from errors import UserError
-from jobs import MEGAPIXELS_AT_A_TIME, THREADS, Room
+from colorizing.batching import Batcher, computing
+from colorizing.jobs import MEGAPIXELS_AT_A_TIME, THREADS, Room
+from colorizing.photo import colorize_photo
+from common import images
+from common.errors import UserError
 
 # Seconds without visitors before memory is given back.
 PAUSE = 0.5

@@ -1,0 +1,1 @@
+"""From a gray photo or film to a coloured one, with any trained model."""

@@ -1,0 +1,1 @@
+"""What happens around training: callbacks, and several devices and machines."""
