@@ -22,13 +22,13 @@ import keras
 import numpy as np
 
 import models
+from colorizing.pixels import to_gray
 from colorizing.service import Busy, Limits, Service, share_one_heap
 from common import images
 from common.errors import UserError
 from common.files import PHOTO_SUFFIXES, is_photo
 from configs import SAMPLES
 from models.precision import choose_policy
-from utils import to_gray
 
 try:
     import fastapi

@@ -24,7 +24,8 @@ import tensorflow as tf
 import tyro
 
 import models
-from colorizing.photo import GAIN, GRID, MAX_ELONGATION, SCALE, encode, guided_ab, slopes
+from colorizing.enlarge import GAIN, SCALE, guided_ab, slopes
+from colorizing.photo import GRID, MAX_ELONGATION, encode
 from common.errors import UserError
 from common.files import write_whole
 from configs import OUTPUTS
@@ -129,7 +130,7 @@ def mean_matrix(size):
 
 
 def there_and_back_matrix(size):
-    """The matrix [size, size] that enlarges a vector, as `colorizing.photo.sharpen` does, and reduces it again."""
+    """The matrix [size, size] that enlarges a vector, as `colorizing.enlarge.sharpen` does, and reduces it again."""
     return tf.matmul(area_matrix(SCALE * size, size), cubic_matrix(size, SCALE * size))
 
 

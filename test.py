@@ -22,14 +22,14 @@ import models
 from colorizing.batching import Batcher
 from colorizing.film import process_films
 from colorizing.jobs import plan_jobs, process_photos
-from colorizing.photo import colorize_photo, side_by_side
+from colorizing.photo import colorize_photo
+from colorizing.pixels import side_by_side, to_gray
 from colorizing.steadiness import STEADINESS
 from common import images
 from common.errors import UserError
 from common.files import PHOTO_SUFFIXES, is_film
 from configs import OUTPUTS, SAMPLES
 from models.precision import choose_policy
-from utils import to_gray
 
 
 @dataclass(frozen=True)

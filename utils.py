@@ -2,30 +2,10 @@
 
 Colour is sRGB (IEC 61966-2-1) and CIELAB under D65 (2 degrees), with the numbers that scikit-image uses, as batched
 TensorFlow functions: the same ones serve training, colorizing and export. Channels are always last.
-
-Run as a script, this file turns colour photos gray:
-
-    python utils.py FOLDER --output DIR
-
-Gray is the neutral of equal L. Results have the names, sizes and formats of the photos.
 """
-
-import functools
-import threading
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Annotated
-
-from common.command_line import finish, parse, run, tame_native_libraries
-
-if __name__ == "__main__":
-    tame_native_libraries()
 
 import numpy as np
 import tensorflow as tf
-import tyro
-
-from colorizing.jobs import plan_jobs, process_photos
 
 # Linear sRGB to CIE XYZ and the white point, as in skimage.color.colorconv.
 XYZ_FROM_RGB = np.array(
@@ -37,12 +17,8 @@ GRAY_WEIGHTS = np.array([0.2125, 0.7154, 0.0721])
 
 # How far linear RGB may lie outside 0..1.
 TOLERANCE = 1e-5
-# Pixels that compiled functions take at a time: code is compiled for one size, and what is small has a smaller one.
-CHUNKS = (1 << 13, 1 << 15, 1 << 18)
 
 _SMALLEST = np.finfo(np.float32).tiny
-# Threads that meet a function for the first time would each trace it.
-_tracing = threading.Lock()
 
 
 def _power(base, exponent):
@@ -195,101 +171,3 @@ def saturate(rgb, factor):
     spread = value - tf.minimum(tf.minimum(red, green), blue)
     stretch = tf.minimum(tf.cast(factor, rgb.dtype), value / tf.maximum(spread, _SMALLEST))
     return _join([value - stretch * (value - channel) for channel in (red, green, blue)], rgb)
-
-
-def to_gray(pixels):
-    """Turns a photo gray, each pixel into the neutral of equal L.
-
-    Args:
-        pixels: sRGB, uint8 or uint16, [height, width, 3], or [height, width], which stay what they are.
-
-    Returns:
-        The same type, [height, width].
-    """
-    if pixels.ndim == 2:
-        return pixels
-    result = np.empty(pixels.shape[:2], pixels.dtype)
-    for rows in strips(*result.shape):
-        result[rows] = in_chunks(_neutral, planes(*np.moveaxis(pixels[rows], -1, 0))).reshape(result[rows].shape)
-    return result
-
-
-@tf.function(jit_compile=True)
-def _neutral(rgb):
-    lightness = lightness_from_rgb(tf.transpose(rgb))
-    return tf.transpose(to_whole_numbers(neutral_from_lightness(lightness), rgb.dtype))
-
-
-@functools.cache
-def gray_lightness(dtype):
-    """L of every gray value of a type, np.uint8 or np.uint16: float32 [256] or [65536]."""
-    values = np.arange(np.iinfo(dtype).max + 1, dtype=dtype)
-    return lightness_from_rgb(tf.constant(np.repeat(values[:, None], 3, axis=1))).numpy()[:, 0]
-
-
-def strips(height, width):
-    """Slices of rows that go through a photo a few hundred thousand pixels at a time, so that memory is bounded."""
-    step = max(1, CHUNKS[-1] // width)
-    return [slice(top, min(top + step, height)) for top in range(0, height, step)]
-
-
-def planes(*channels):
-    """Channels of one shape as rows: [channels, count]."""
-    return np.stack(channels).reshape(len(channels), -1)
-
-
-def in_chunks(function, values, chunk=None):
-    """Calls a compiled function of pixels on chunks of fixed size, the last one padded. For any thread.
-
-    Args:
-        function: A tf.function from a tensor [channels, chunk] to another.
-        values: An array [channels, count].
-        chunk: Pixels a chunk; by default the smallest of `CHUNKS` that makes at most two.
-
-    Returns:
-        The results of all pixels, [channels, count].
-    """
-    count = values.shape[1]
-    chunk = chunk or next((size for size in CHUNKS if 2 * size >= count), CHUNKS[-1])
-    with _tracing:
-        compiled = _compile(function, (len(values), chunk), values.dtype)
-    results = []
-    for start in range(0, count, chunk):
-        part = _padded(values[:, start : start + chunk], chunk)
-        results.append(compiled(tf.constant(part)).numpy()[:, : count - start])
-    return results[0] if len(results) == 1 else np.concatenate(results, axis=1)
-
-
-def _padded(values, count):
-    """Values, [channels, any number up to `count`], with zeros behind them: [channels, count]."""
-    padded = np.zeros((len(values), count), values.dtype)  # Several times faster than np.pad.
-    padded[:, : values.shape[1]] = values
-    return padded
-
-
-@functools.cache
-def _compile(function, shape, dtype):
-    """A function for chunks of one shape and type."""
-    return function.get_concrete_function(tf.TensorSpec(shape, dtype))
-
-
-@dataclass(frozen=True)
-class Options:
-    """Turns colour photos gray, each pixel into the neutral of equal lightness."""
-
-    photos: tyro.conf.Positional[tuple[Path, ...]]
-    """Photos, and folders to search for photos."""
-    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
-    """Folder for the results."""
-
-
-def main():
-    options = parse(Options, "utils.py", "PHOTO|FOLDER ... --output DIR")
-    jobs, missing = plan_jobs(options.photos, options.output)
-    outcome = process_photos(jobs, lambda photo: replace(photo, pixels=to_gray(photo.pixels)))
-    summary = f"{outcome.done} of {len(jobs)} photos turned gray, in {options.output}"
-    finish(summary, missing + outcome.failures, outcome.losses)
-
-
-if __name__ == "__main__":
-    run(main)

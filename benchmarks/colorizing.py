@@ -28,11 +28,11 @@ from benchmarks.timing import run_apart, show, time_rounds
 from colorizing.batching import LARGEST, Batcher
 from colorizing.jobs import plan_jobs, process_photos
 from colorizing.photo import colorize_photo, reduced_lightness
+from colorizing.pixels import to_gray
 from common import images
 from common.images import read_photo
 from configs import SAMPLES, WEIGHTS
 from models.precision import choose_policy
-from utils import to_gray
 
 PHOTO = SAMPLES / "castle-forest.jpg"
 MODEL = WEIGHTS / "scenes.keras"

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 import tyro
 
-from colorizing.photo import Enlargement, guided_ab
+from colorizing.enlarge import Enlargement, guided_ab
 from common.images import read_photo
 from data.photos import find_photos
 from evaluation.boundaries import errors_at_boundaries, read_map

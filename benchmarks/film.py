@@ -28,10 +28,11 @@ import numpy as np
 
 import models
 from colorizing.film import Reader, colorize_film
+from colorizing.pixels import to_gray
 from common.images import read_photo
 from configs import SAMPLES
 from models.precision import choose_policy
-from utils import rgb_to_lab, to_gray
+from utils import rgb_to_lab
 
 # Frames that are held still, that are panned over, and held still after the cut.
 HELD, PANNED, AFTER = 12, 12, 12

@@ -22,13 +22,14 @@ from av.codec.context import Flags
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation
 from tqdm import tqdm
 
+from colorizing.enlarge import Enlargement
 from colorizing.jobs import MEGAPIXELS_AT_A_TIME, Outcome, describe_surprise
-from colorizing.photo import Enlargement, paint, reduced_lightness, side_by_side
+from colorizing.photo import paint, reduced_lightness
+from colorizing.pixels import side_by_side, to_gray
 from colorizing.steadiness import STEADINESS, Steadier
 from common.errors import UserError
 from common.files import REWRAPPED, describe_error, replacing
 from common.images import MAX_MEGAPIXELS
-from utils import to_gray
 
 # Frames that go through the network together.
 FRAMES_AT_A_TIME = 8

@@ -28,6 +28,7 @@ from matplotlib.ticker import MaxNLocator
 
 import models
 from colorizing.photo import colorize_photo
+from colorizing.pixels import to_gray
 from common.errors import UserError
 from common.files import is_photo
 from common.images import read_photo
@@ -35,7 +36,6 @@ from configs import DOCS, SAMPLES
 from data.photos import cut, find_photos
 from evaluation.diagrams import DIAGRAMS, draw_diagram
 from models.precision import choose_policy
-from utils import to_gray
 
 BEFORE_AFTER = ("canyon-river.jpg", "mountain-lake.jpg", "great-wall-hills.jpg")
 # Pictures of a comparison that stand side by side, and the size of their titles in points: readable on a phone.

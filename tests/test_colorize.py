@@ -7,18 +7,11 @@ from skimage import color
 
 import utils
 from colorizing import photo as colorize
-from colorizing.photo import (
-    Enlargement,
-    colorize_photo,
-    interpolation,
-    predict_ab,
-    reduced_lightness,
-    render_size,
-    sharpen,
-)
+from colorizing.enlarge import Enlargement, guided_ab, interpolation, sharpen
+from colorizing.photo import colorize_photo, predict_ab, reduced_lightness, render_size
+from colorizing.pixels import to_gray
 from common.images import read_photo
 from configs import SAMPLES
-from utils import to_gray
 
 
 class Painter:
@@ -55,7 +48,7 @@ def test_lightness_is_the_photos_own(photos, depth, colored):
 
 def test_strips_and_chunks_make_no_difference(gray, monkeypatch):
     whole = colorize_photo(Painter(), gray)
-    monkeypatch.setattr(utils, "CHUNKS", (100, 1000))
+    monkeypatch.setattr("colorizing.pixels.CHUNKS", (100, 1000))
     np.testing.assert_array_equal(colorize_photo(Painter(), gray), whole)
     np.testing.assert_array_equal(to_gray(whole), to_gray(np.ascontiguousarray(whole)))
 
@@ -65,7 +58,7 @@ def test_colours_inside_and_outside_srgb_are_painted_as_if_all_were_fitted(gray)
     small = reduced_lightness(gray, 32)
     enlargement = Enlargement(np.asarray(Painter().colorize(small[None])[0]), small, *gray.shape)
     lightness = color.rgb2lab(np.repeat(gray[..., None], 3, axis=-1))[..., :1].astype(np.float32)
-    ab = np.stack(colorize.guided_ab(enlargement.rows(0, len(gray)), lightness[..., 0]), axis=-1)
+    ab = np.stack(guided_ab(enlargement.rows(0, len(gray)), lightness[..., 0]), axis=-1)
     lab = np.concatenate([lightness, ab], axis=-1)
     assert 0.1 < utils.outside_srgb(lab).numpy().mean() < 0.9
     painted = colorize.paint(gray, enlargement)
@@ -137,7 +130,7 @@ def test_colour_edges_are_better_than_interpolated(factor):
         ab = cv2.resize(lab[..., 1:], size, interpolation=cv2.INTER_AREA)
         lightness = cv2.resize(lab[..., 0], size, interpolation=cv2.INTER_AREA)[..., None]
         rows = Enlargement(ab, lightness, height, width).rows(0, height)
-        ways = [np.stack(colorize.guided_ab(rows, lab[..., 0]), axis=-1)]
+        ways = [np.stack(guided_ab(rows, lab[..., 0]), axis=-1)]
         ways += [cv2.resize(ab, (width, height), interpolation=way) for way in (cv2.INTER_LINEAR, cv2.INTER_CUBIC)]
         distances = np.linalg.norm(np.stack(ways) - lab[..., 1:], axis=-1)
         edge = np.linalg.norm(lab[1:, 1:, 1:] - lab[:-1, :-1, 1:], axis=-1)

@@ -13,9 +13,9 @@ from test_scripts import run
 
 from colorizing.film import ACCURATE, FilmError, Reader, colorize_film, process_films
 from colorizing.jobs import plan_jobs
+from colorizing.pixels import to_gray
 from common.images import read_photo, write_photo
 from configs import SAMPLES
-from utils import to_gray
 
 RATE = 25
 

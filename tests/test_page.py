@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
+from colorizing.pixels import to_gray
 from common.images import read, read_photo
 from configs import SAMPLES
-from utils import to_gray
 
 pytest.importorskip("gradio", reason="the page needs requirements-app.txt")
 playwright = pytest.importorskip("playwright.sync_api", reason="the browser is driven by playwright")

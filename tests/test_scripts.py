@@ -13,9 +13,9 @@ import pytest
 from conftest import ROOT
 from skimage import color
 
+from colorizing.pixels import to_gray
 from common.images import read, read_photo, write_photo
 from configs import SAMPLES
-from utils import to_gray
 
 
 def run(*command, env=os.environ, **options):
@@ -178,7 +178,7 @@ def test_unknown_model_is_one_line(folder):
 
 
 def test_turns_photos_gray(folder):
-    status, output, errors = run("utils.py", folder / "in", "--output", folder / "out")
+    status, output, errors = run("-m", "colorizing.gray", folder / "in", "--output", folder / "out")
     assert status == 1 and "4 of 8" in output and len(errors) == 4
     gray = cv2.imread(str(folder / "out" / "color.png"), cv2.IMREAD_UNCHANGED)
     photo = read_photo(folder / "in" / "color.png")
@@ -193,7 +193,7 @@ def test_turns_photos_gray(folder):
         ["train.py", "unknown"],
         ["train.py", "scenes", "--epochs", "many"],
         ["test.py", "--bogus"],
-        ["utils.py"],
+        ["-m", "colorizing.gray"],
         ["evaluate.py"],
         ["export.py", "scenes", "--format", "unknown"],
     ],
@@ -203,9 +203,9 @@ def test_wrong_command_lines_exit_with_usage(command):
     assert status == 2 and errors[-1].startswith(f"usage: python {command[0]}")
 
 
-@pytest.mark.parametrize("script", ["train.py", "test.py", "utils.py", "evaluate.py", "export.py"])
+@pytest.mark.parametrize("script", ["train.py", "test.py", "evaluate.py", "export.py", "-m colorizing.gray"])
 def test_help(script):
-    status, output, errors = run(script, "--help")
+    status, output, errors = run(*script.split(), "--help")
     assert (status, errors) == (0, []) and "--" in output
 
 

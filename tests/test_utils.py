@@ -9,6 +9,7 @@ from skimage import color
 
 import utils
 from colorizing.photo import join
+from colorizing.pixels import to_gray
 
 # Every fifth value of each channel, and so the corners, edges and the gray axis of the RGB cube.
 CUBE = np.stack(np.meshgrid(*[np.arange(0, 256, 5, np.uint8)] * 3), axis=-1)
@@ -47,11 +48,11 @@ def test_saturate_scales_hsv_saturation(factor):
 
 def test_gray_pixels_are_their_own_neutral():
     gray = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=-1)
-    np.testing.assert_array_equal(utils.to_gray(gray), gray[..., 0])
+    np.testing.assert_array_equal(to_gray(gray), gray[..., 0])
 
 
 def test_to_gray_keeps_lightness(photos):
-    gray = np.repeat(utils.to_gray(photos[0])[..., None], 3, axis=-1)
+    gray = np.repeat(to_gray(photos[0])[..., None], 3, axis=-1)
     # Half a step of 1/255 is at most 0.3 in L.
     np.testing.assert_allclose(color.rgb2lab(gray)[..., 0], color.rgb2lab(photos[0])[..., 0], atol=0.3)
 
@@ -96,7 +97,7 @@ def test_any_colour_on_a_gray_keeps_its_lightness():
 
     painted = join(lightness, ab).numpy()
     np.testing.assert_allclose(color.rgb2lab(painted)[:, :1], lightness, atol=0.3)
-    assert np.abs(utils.to_gray(painted[None])[0].astype(int) - gray[:, 0]).max() <= 1
+    assert np.abs(to_gray(painted[None])[0].astype(int) - gray[:, 0]).max() <= 1
 
 
 def test_photos_and_lists_of_colours_are_joined_alike():

@@ -1,0 +1,42 @@
+"""Turns colour photos gray.
+
+    python -m colorizing.gray FOLDER --output DIR
+
+Gray is the neutral of equal L. Results have the names, sizes and formats of the photos.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+from common.command_line import finish, parse, run, tame_native_libraries
+
+if __name__ == "__main__":
+    tame_native_libraries()
+
+import tyro
+
+from colorizing.jobs import plan_jobs, process_photos
+from colorizing.pixels import to_gray
+
+
+@dataclass(frozen=True)
+class Options:
+    """Turns colour photos gray, each pixel into the neutral of equal lightness."""
+
+    photos: tyro.conf.Positional[tuple[Path, ...]]
+    """Photos, and folders to search for photos."""
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    """Folder for the results."""
+
+
+def main():
+    options = parse(Options, "-m colorizing.gray", "PHOTO|FOLDER ... --output DIR")
+    jobs, missing = plan_jobs(options.photos, options.output)
+    outcome = process_photos(jobs, lambda photo: replace(photo, pixels=to_gray(photo.pixels)))
+    summary = f"{outcome.done} of {len(jobs)} photos turned gray, in {options.output}"
+    finish(summary, missing + outcome.failures, outcome.losses)
+
+
+if __name__ == "__main__":
+    run(main)

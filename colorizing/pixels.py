@@ -1,0 +1,112 @@
+"""Photos as NumPy arrays, taken through compiled functions of utils.py a limited number of pixels at a time."""
+
+import functools
+import threading
+
+import numpy as np
+import tensorflow as tf
+
+from utils import lightness_from_rgb, neutral_from_lightness, to_whole_numbers
+
+# Pixels that compiled functions take at a time: code is compiled for one size, and what is small has a smaller one.
+CHUNKS = (1 << 13, 1 << 15, 1 << 18)
+# Threads that meet a function for the first time would each trace it.
+_tracing = threading.Lock()
+
+
+def strips(height, width):
+    """Slices of rows that go through a photo a few hundred thousand pixels at a time, so that memory is bounded."""
+    step = max(1, CHUNKS[-1] // width)
+    return [slice(top, min(top + step, height)) for top in range(0, height, step)]
+
+
+def planes(*channels):
+    """Channels of one shape as rows: [channels, count]."""
+    return np.stack(channels).reshape(len(channels), -1)
+
+
+def in_chunks(function, values, chunk=None):
+    """Calls a compiled function of pixels on chunks of fixed size, the last one padded. For any thread.
+
+    Args:
+        function: A tf.function from a tensor [channels, chunk] to another.
+        values: An array [channels, count].
+        chunk: Pixels a chunk; by default the smallest of `CHUNKS` that makes at most two.
+
+    Returns:
+        The results of all pixels, [channels, count].
+    """
+    count = values.shape[1]
+    chunk = chunk or next((size for size in CHUNKS if 2 * size >= count), CHUNKS[-1])
+    with _tracing:
+        compiled = _compile(function, (len(values), chunk), values.dtype)
+    results = []
+    for start in range(0, count, chunk):
+        part = _padded(values[:, start : start + chunk], chunk)
+        results.append(compiled(tf.constant(part)).numpy()[:, : count - start])
+    return results[0] if len(results) == 1 else np.concatenate(results, axis=1)
+
+
+def _padded(values, count):
+    """Values, [channels, any number up to `count`], with zeros behind them: [channels, count]."""
+    padded = np.zeros((len(values), count), values.dtype)  # Several times faster than np.pad.
+    padded[:, : values.shape[1]] = values
+    return padded
+
+
+@functools.cache
+def _compile(function, shape, dtype):
+    """A function for chunks of one shape and type."""
+    return function.get_concrete_function(tf.TensorSpec(shape, dtype))
+
+
+def to_gray(pixels):
+    """Turns a photo gray, each pixel into the neutral of equal L.
+
+    Args:
+        pixels: sRGB, uint8 or uint16, [height, width, 3], or [height, width], which stay what they are.
+
+    Returns:
+        The same type, [height, width].
+    """
+    if pixels.ndim == 2:
+        return pixels
+    result = np.empty(pixels.shape[:2], pixels.dtype)
+    for rows in strips(*result.shape):
+        result[rows] = in_chunks(_neutral, planes(*np.moveaxis(pixels[rows], -1, 0))).reshape(result[rows].shape)
+    return result
+
+
+@tf.function(jit_compile=True)
+def _neutral(rgb):
+    lightness = lightness_from_rgb(tf.transpose(rgb))
+    return tf.transpose(to_whole_numbers(neutral_from_lightness(lightness), rgb.dtype))
+
+
+@functools.cache
+def gray_lightness(dtype):
+    """L of every gray value of a type, np.uint8 or np.uint16: float32 [256] or [65536]."""
+    values = np.arange(np.iinfo(dtype).max + 1, dtype=dtype)
+    return lightness_from_rgb(tf.constant(np.repeat(values[:, None], 3, axis=1))).numpy()[:, 0]
+
+
+def lightness_of(pixels):
+    """L of pixels, gray or sRGB, float32 [height, width]."""
+    if pixels.ndim == 2:
+        return gray_lightness(pixels.dtype.type)[pixels]
+    return in_chunks(_lightness, planes(*np.moveaxis(pixels, -1, 0))).reshape(pixels.shape[:2])
+
+
+@tf.function(jit_compile=True)
+def _lightness(rgb):
+    return tf.transpose(lightness_from_rgb(tf.transpose(rgb)))
+
+
+def as_color(pixels):
+    """Pixels with three channels."""
+    return np.repeat(pixels[..., None], 3, axis=-1) if pixels.ndim == 2 else np.ascontiguousarray(pixels)
+
+
+def side_by_side(*photos):
+    """Photos of one height and type in a row, gray [height, width] ones too: [height, sum of widths, 3]."""
+    return np.concatenate([np.broadcast_to(np.atleast_3d(photo), (*photo.shape[:2], 3)) for photo in photos], axis=1)
