@@ -17,7 +17,7 @@ test: .venv/installed-all
 test-without-avx512: .venv/installed-all
 	NPY_DISABLE_CPU_FEATURES="$$(.venv/bin/python -c 'from numpy._core._multiarray_umath import __cpu_dispatch__; \
 	  print(*(name for name in __cpu_dispatch__ if "AVX512" in name or name == "X86_V4"))')" \
-	  .venv/bin/python -m pytest tests/test_utils.py tests/test_metrics.py tests/test_networks.py
+	  .venv/bin/python -m pytest tests/test_utils.py tests/test_metrics.py tests/test_networks.py tests/test_zhang.py
 
 app: .venv/installed-all
 	.venv/bin/python app.py

@@ -32,7 +32,7 @@ from evaluation import boundaries, metrics
 from evaluation.fid import Inception, frechet_distance
 from evaluation.scores import Scores, format_differences, format_means
 from models.precision import choose_policy
-from models.zhang import ab_bins, class_weights, nearest_bins
+from models.zhang import ab_bins, nearest_bins
 from utils import rgb_to_lab
 
 BATCH = 32
@@ -145,13 +145,13 @@ def score_crops(painters, paths, crop, saturation_factor, histogram):
         saturation_factor: The paper's T.
         histogram: How many of all pixels lie in each bin of ab.
     """
-    class_weight = class_weights(histogram, uniform_share=0)
+    bin_weight = metrics.balancing_weights(histogram)
     batches = {name: [] for name in painters}
     with tqdm(total=len(paths), unit=" photos", leave=False, disable=None) as bar:
         for read, crops, _ in read_crops(paths, crop):
             truth = Truth(crops)
             _, saturated_ab = lab_pair(tf.constant(crops), saturation_factor)
-            weights = class_weight[nearest_bins(truth.ab)]
+            weights = bin_weight[nearest_bins(truth.ab)]
             for name, paint in painters.items():
                 batches[name].append(score(paint(truth), truth, saturated_ab, weights))
             bar.update(len(read))

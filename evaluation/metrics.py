@@ -4,6 +4,8 @@ import numpy as np
 from skimage.color import deltaE_ciede2000
 from skimage.metrics import structural_similarity
 
+from models.zhang import class_weights
+
 # The largest error in ab that the accuracy curve of Zhang et al. goes to.
 LARGEST_ERROR = 150
 # Pixels that the Nyquist frequency is looked for in at a time: a checkerboard keeps its phase only for so long.
@@ -48,11 +50,22 @@ def raw_accuracy(ab, target, weights=1.0):
 
     Args:
         ab, target: float [pictures, height, width, 2] in Lab units.
-        weights: How much each pixel counts, [pictures, height, width]. For the class-balanced form, the inverse of how
-            often the target's colour occurs in all pictures, scaled to a mean of 1 over them. A picture of rare colours
-            can then exceed 1, and the mean over all pictures is the balanced accuracy.
+        weights: How much each pixel counts, [pictures, height, width]; see `balancing_weights`.
     """
     return np.mean(weights * np.maximum(1 - _ab_distance(ab, target) / LARGEST_ERROR, 0), axis=(1, 2))
+
+
+def balancing_weights(histogram):
+    """Weight of a pixel in the class-balanced accuracy, by the bin of ab that its target is nearest to: float [313].
+
+    The inverse of how often the target's colour occurs in all scored pictures, scaled to a mean of 1 over them. A
+    picture of rare colours can then exceed 1, and the mean over all pictures is the balanced accuracy.
+
+    Args:
+        histogram: How many pixels of the scored pictures are nearest to each bin, [313].
+    """
+    weights = class_weights(histogram, uniform_share=0)
+    return weights / np.average(weights, weights=histogram)
 
 
 def nyquist_energy(ab):

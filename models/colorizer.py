@@ -18,12 +18,27 @@ class Colorizer(keras.Model):
     """
 
     AB_SCALE = 128.0
+    # Of the network's function: a network whose weights would give other colours than before counts it up, so that
+    # files of earlier revisions are refused.
+    revision = 1
     native_size = 256
     # Networks that also classify set these two and have two outputs: the encoding, and logits [batch, classes].
     classes = 0
     classification_weight = 0.0
     # What makes (L, target) of a batch that `fit` is given, where that is left to the compiled training step.
     to_pair = None
+
+    @classmethod
+    def from_config(cls, config):
+        """Builds the network again. Raises ValueError where another revision of it made the configuration."""
+        options = dict(config)
+        revision = options.pop("revision", 1)
+        if revision != cls.revision:
+            raise ValueError(
+                f"{cls.__name__} was revision {revision} when this was trained and is {cls.revision} now, which gives "
+                "other colours with the same weights; train it again"
+            )
+        return cls(**options)
 
     def prepare(self, pairs, folder):
         """Learns before training what a network has to know of its training set, if anything.

@@ -8,12 +8,10 @@ import keras
 import tensorflow as tf
 
 from models.colorizer import Colorizer
-from models.layers import BatchNorm, CropLike, PadToMultiple
+from models.layers import TORCH_BATCH_NORM, BatchNorm, CropLike, PadToMultiple
 from utils import neutral_from_lightness
 
 FILTERS = (64, 128, 256, 512, 1024)
-# PyTorch's defaults.
-BATCH_NORM = {"momentum": 0.9, "epsilon": 1e-5}
 
 
 @keras.saving.register_keras_serializable("colorization")
@@ -36,36 +34,53 @@ class Enlarge(keras.layers.Layer):
         return tf.cast(enlarged, features.dtype)
 
 
-def double_conv(features, filters, name):
+def kernels(initializer, transposed=False):
+    """A new initializer by its Keras name, or as published: "he_fan_out".
+
+    The published code draws the kernels of convolutions by He's rule on the fan-out, from a normal distribution. On the
+    two channels of the output layer that is a standard deviation of 1. It leaves those of transposed convolutions to
+    PyTorch: uniform, bounded by one over the root of 4 times their output channels.
+    """
+    if initializer != "he_fan_out":
+        return keras.initializers.get(initializer)
+    if transposed:
+        return keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform")
+    return keras.initializers.VarianceScaling(2, "fan_out", "untruncated_normal")
+
+
+def double_conv(features, filters, initializer, name):
     """Twice a 3x3 convolution without bias, batch normalisation, ReLU."""
     for number in (1, 2):
-        features = conv_norm_relu(features, filters, f"{name}_{number}")
+        features = conv_norm_relu(features, filters, initializer, f"{name}_{number}")
     return features
 
 
-def conv_norm_relu(features, filters, name, strides=1):
-    features = keras.layers.Conv2D(filters, 3, strides, "same", use_bias=False, name=f"{name}_conv")(features)
-    features = BatchNorm(**BATCH_NORM, name=f"{name}_norm")(features)
+def conv_norm_relu(features, filters, initializer, name, strides=1):
+    options = {"use_bias": False, "kernel_initializer": kernels(initializer)}
+    features = keras.layers.Conv2D(filters, 3, strides, "same", name=f"{name}_conv", **options)(features)
+    features = BatchNorm(**TORCH_BATCH_NORM, name=f"{name}_norm")(features)
     return keras.layers.ReLU(name=f"{name}_relu")(features)
 
 
-def halve(features, downsampling, name):
+def halve(features, downsampling, initializer, name):
     """Half the height and width: by 2x2 max pooling, or by a strided convolution, which can choose what it keeps."""
     if downsampling == "pool":
         return keras.layers.MaxPooling2D(name=name)(features)
-    return conv_norm_relu(features, features.shape[-1], name, strides=2)
+    return conv_norm_relu(features, features.shape[-1], initializer, name, strides=2)
 
 
-def double(features, filters, upsampling, name):
+def double(features, filters, upsampling, initializer, name):
     """Twice the height and width, to `filters` channels.
 
     A 2x2 transposed convolution gives each pixel of a 2x2 block weights of its own, which shows as a checkerboard;
     resizing and then convolving treats all of them alike.
     """
     if upsampling == "transposed":
-        return keras.layers.Conv2DTranspose(filters, 2, 2, name=name)(features)
+        kernel = kernels(initializer, transposed=True)
+        return keras.layers.Conv2DTranspose(filters, 2, 2, kernel_initializer=kernel, name=name)(features)
     features = Enlarge(name=f"{name}_resize")(features)
-    return keras.layers.Conv2D(filters, 3, padding="same", name=f"{name}_conv")(features)
+    options = {"padding": "same", "kernel_initializer": kernels(initializer)}
+    return keras.layers.Conv2D(filters, 3, name=f"{name}_conv", **options)(features)
 
 
 @keras.saving.register_keras_serializable("colorization")
@@ -80,6 +95,7 @@ class ColorNet(Colorizer):
             bounded by tanh.
         chroma_weight: Weight of a pixel's loss is 1 + chroma_weight * chroma / 128, scaled to a mean of 1. 0 as
             published. Grays far outnumber strong reds and blues, so without it dull colours have the lowest loss.
+        initializer: Keras name of the kernel initializer, or "he_fan_out" as published; see `kernels`.
         native_size: Side in pixels of the photos it is trained on.
     """
 
@@ -90,6 +106,7 @@ class ColorNet(Colorizer):
         upsampling="transposed",
         encoding="shifted",
         chroma_weight=0.0,
+        initializer="glorot_uniform",
         native_size=128,
         **kwargs,
     ):
@@ -103,16 +120,15 @@ class ColorNet(Colorizer):
 
         skips = []
         for number, filters in enumerate(FILTERS[:-1], start=1):
-            skips.append(double_conv(features, filters, f"down_{number}"))
-            features = halve(skips[-1], downsampling, f"halve_{number}")
-        features = double_conv(features, FILTERS[-1], "bottom")
+            skips.append(double_conv(features, filters, initializer, f"down_{number}"))
+            features = halve(skips[-1], downsampling, initializer, f"halve_{number}")
+        features = double_conv(features, FILTERS[-1], initializer, "bottom")
         for number, (filters, skip) in enumerate(zip(FILTERS[-2::-1], reversed(skips), strict=True), start=1):
-            features = double(features, filters, upsampling, f"double_{number}")
-            features = double_conv(
-                keras.layers.Concatenate(name=f"join_{number}")([features, skip]), filters, f"up_{number}"
-            )
-        activation = "tanh" if encoding == "centred" else None
-        output = keras.layers.Conv2D(2, 1, activation=activation, dtype="float32", name="output")(features)
+            features = double(features, filters, upsampling, initializer, f"double_{number}")
+            features = keras.layers.Concatenate(name=f"join_{number}")([features, skip])
+            features = double_conv(features, filters, initializer, f"up_{number}")
+        options = {"activation": "tanh" if encoding == "centred" else None, "kernel_initializer": kernels(initializer)}
+        output = keras.layers.Conv2D(2, 1, dtype="float32", name="output", **options)(features)
         super().__init__(inputs=lightness, outputs=CropLike(name="crop")(output, lightness), **kwargs)
 
         # === Configuration ===
@@ -121,6 +137,7 @@ class ColorNet(Colorizer):
         self.upsampling = upsampling
         self.encoding = encoding
         self.chroma_weight = chroma_weight
+        self.initializer = initializer
         self.native_size = native_size
 
     def encode(self, ab):
@@ -144,5 +161,6 @@ class ColorNet(Colorizer):
             "upsampling": self.upsampling,
             "encoding": self.encoding,
             "chroma_weight": self.chroma_weight,
+            "initializer": self.initializer,
             "native_size": self.native_size,
         }

@@ -7,7 +7,7 @@ import keras
 
 from models.colorization import Fusion
 from models.colorizer import Colorizer
-from models.layers import BatchNorm, Conv2D, CropLike, PadToMultiple, ResizeTo
+from models.layers import TORCH_BATCH_NORM, BatchNorm, Conv2D, CropLike, PadToMultiple, ResizeTo
 
 # (filters, strides) of 3x3 convolutions.
 LOW_LEVEL = ((64, 2), (128, 1), (128, 2), (256, 1), (256, 2), (512, 1))
@@ -23,7 +23,9 @@ class Block:
 
     def __init__(self, layers, batch_norm):
         self.layers = layers
-        self.norms = [BatchNorm(name=f"{layer.name}_norm") if batch_norm else None for layer in layers]
+        self.norms = [
+            BatchNorm(**TORCH_BATCH_NORM, name=f"{layer.name}_norm") if batch_norm else None for layer in layers
+        ]
 
     def __call__(self, features):
         for layer, norm in zip(self.layers, self.norms, strict=True):
@@ -35,10 +37,10 @@ class Block:
 
 def convolutions(layout, name, batch_norm, doubled=False):
     """A block of 3x3 convolutions; the first may see its input at twice the height and width."""
-    layers = [
-        Conv2D(filters, 3, strides, "same", activation="relu", doubled=doubled and number == 1, name=f"{name}_{number}")
-        for number, (filters, strides) in enumerate(layout, start=1)
-    ]
+    layers = []
+    for number, (filters, strides) in enumerate(layout, start=1):
+        padding = {"symmetric": True} if strides == 2 else {"padding": "same", "doubled": doubled and number == 1}
+        layers.append(Conv2D(filters, 3, strides, activation="relu", name=f"{name}_{number}", **padding))
     return Block(layers, batch_norm)
 
 
@@ -56,6 +58,9 @@ class IizukaColorizer(Colorizer):
         batch_norm: Whether batch normalisation follows every layer, as in training in the paper.
         native_size: Side in pixels of the photos it is trained on.
     """
+
+    # 1 padded strided convolutions below and to the right only, with a batch norm epsilon of 1e-3.
+    revision = 2
 
     def __init__(self, classes=0, classification_weight=1 / 300, batch_norm=True, native_size=GLOBAL_SIZE, **kwargs):
         # === Layers ===
@@ -109,4 +114,5 @@ class IizukaColorizer(Colorizer):
             "classification_weight": self.classification_weight,
             "batch_norm": self.batch_norm,
             "native_size": self.native_size,
+            "revision": self.revision,
         }

@@ -3,28 +3,38 @@
 import keras
 import tensorflow as tf
 
+# Torch's defaults, those of ColorNet and of Iizuka et al.
+TORCH_BATCH_NORM = {"momentum": 0.9, "epsilon": 1e-5}
 # What a 4x4 kernel on the small grid has of each row of the 3x3 kernel on the doubled grid, see `Conv2D`.
 DOUBLED = ((0, 0, 1), (0, 1, 1), (1, 1, 0), (1, 0, 0))
 
 
 @keras.saving.register_keras_serializable("colorization")
 class Conv2D(keras.layers.Conv2D):
-    """Keras's convolution, which can see its input at twice the height and width.
+    """Keras's convolution, which can see its input at twice the height and width, and pad it as Torch and Caffe do.
 
     Up-sampling by two (nearest neighbour) shows a 3x3 kernel pixels that are equal, so it multiplies each several
     times. A transposed convolution whose 4x4 kernel holds the sums of those weights is the same function for 16/36 of
     the operations, and the doubled map is never there.
 
+    With a stride of two, "same" pads an even size below and to the right only. Torch and Caffe pad all four sides.
+
     Args:
-        doubled: Whether to do that: the output has twice the input's height and width. For 3x3 kernels without strides,
-            channels last.
+        doubled: Whether to up-sample first: the output has twice the input's height and width. For 3x3 kernels without
+            strides, channels last.
+        symmetric: Whether to pad one row or column of zeros on each of the four sides. For 3x3 kernels with "valid"
+            padding.
         arguments, options: As for the base class, whose weights it has. They also fit in a file, where Keras names them
             after the class.
     """
 
-    def __init__(self, *arguments, doubled=False, **options):
+    def __init__(self, *arguments, doubled=False, symmetric=False, **options):
         super().__init__(*arguments, **options)
         self.doubled = doubled
+        self.symmetric = symmetric
+
+    def call(self, inputs):
+        return super().call(tf.pad(inputs, [[0, 0], [1, 1], [1, 1], [0, 0]]) if self.symmetric else inputs)
 
     def convolution_op(self, inputs, kernel):
         if not self.doubled:
@@ -36,11 +46,13 @@ class Conv2D(keras.layers.Conv2D):
         return tf.nn.conv2d_transpose(inputs, kernel, shape, strides=2, padding="SAME")
 
     def compute_output_shape(self, input_shape):
-        batch, *grid, channels = super().compute_output_shape(input_shape)
+        batch, *grid, channels = input_shape
+        padded = batch, *(side and side + 2 * self.symmetric for side in grid), channels
+        batch, *grid, channels = super().compute_output_shape(padded)
         return batch, *(side and side * (1 + self.doubled) for side in grid), channels
 
     def get_config(self):
-        return {**super().get_config(), "doubled": self.doubled}
+        return {**super().get_config(), "doubled": self.doubled, "symmetric": self.symmetric}
 
 
 def conv(

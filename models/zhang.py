@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from models.colorizer import Colorizer
-from models.layers import BatchNorm, PadToMultiple, pad_to_multiple
+from models.layers import BatchNorm, Conv2D, PadToMultiple, pad_to_multiple
 
 # The bins inside sRGB on a grid of 10: for each a, the smallest and the largest b.
 BIN_RANGES = {
@@ -37,10 +37,13 @@ BIN_RANGES = {
     100: (-90, 0),
 }
 GRID = 10
-NEIGHBOURS = 5
+# As in the released code; the paper says 5.
+NEIGHBOURS = 10
 SIGMA = 5.0
 # The network's output is this many times smaller than the photo.
 QUARTER = 4
+# A photo teaches nothing if no |a| or |b| of its target exceeds this.
+LEAST_AB = 5.0
 # Share of the uniform distribution in class rebalancing, the paper's lambda.
 UNIFORM_SHARE = 0.5
 
@@ -68,7 +71,7 @@ def soft_encoding_table():
     """The soft encoding of every integer ab in -128..127, as a table that stands in for a nearest-neighbour search.
 
     Returns:
-        (bins, weights), int32 and float32 [65536, 5]: the five nearest bins of ab at row (a + 128) * 256 + (b + 128),
+        (bins, weights), int32 and float32 [65536, 10]: the ten nearest bins of ab at row (a + 128) * 256 + (b + 128),
         nearest first, of equally near ones the first, and their Gaussian weights, which sum to 1 (section 2.2 of the
         paper).
     """
@@ -77,13 +80,18 @@ def soft_encoding_table():
     bins = ab_bins()
     # |x - y|^2 = |x|^2 - 2 x y + |y|^2; all terms are whole numbers that float32 holds exactly.
     distances = np.sum(ab**2, axis=-1, keepdims=True) - 2 * ab @ bins.T + np.sum(bins**2, axis=-1)
-    # For a quarter of all ab the fifth and the sixth bin are equally near. With the bin's number in the key no two are
+    # For 15 % of all ab the tenth and the eleventh bin are equally near. With the bin's number in the key no two are
     # equal, so the choice does not depend on how the processor sorts.
     keys = distances.astype(np.int64) * len(bins) + np.arange(len(bins))
     squares, nearest = np.divmod(np.sort(np.partition(keys, NEIGHBOURS)[:, :NEIGHBOURS]), len(bins))
     # Relative to the nearest, so that colours far outside the bins do not underflow.
     weights = np.exp(-(squares - squares[:, :1]) / (2 * SIGMA**2))
     return nearest.astype(np.int32), (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def every_fourth(ab):
+    """Every fourth pixel of ab, [batch, height, width, 2], which is padded to multiples of 8 as the network pads."""
+    return pad_to_multiple(ab, 8)[:, ::QUARTER, ::QUARTER]
 
 
 def nearest_bins(ab):
@@ -106,7 +114,7 @@ def class_weights(histogram, uniform_share=UNIFORM_SHARE):
         uniform_share: Lambda. With 0, every bin weighs the same in all.
 
     Returns:
-        float32 [313], scaled so that the mean weight of a pixel of the training set is 1.
+        float32 [313], scaled so that the mean weight over the smoothed shares is 1.
     """
     bins = ab_bins()
     squares = np.sum((bins[:, None] - bins[None]) ** 2, axis=-1)
@@ -115,12 +123,14 @@ def class_weights(histogram, uniform_share=UNIFORM_SHARE):
     smoothed = (kernel / kernel.sum(axis=0)) @ shares
     mixed = (1 - uniform_share) * smoothed + uniform_share / len(bins)
     weights = 1 / np.maximum(mixed, np.finfo(np.float32).tiny)  # Bins that no pixel is near have no share, either.
-    return (weights / np.sum(shares * weights)).astype(np.float32)
+    return (weights / np.sum(smoothed * weights)).astype(np.float32)
 
 
 @keras.saving.register_keras_serializable("colorization")
 class ZhangColorizer(Colorizer):
     """The network of Zhang et al., at any height and width. 32,235,385 trainable parameters.
+
+    Target and loss are those of the released training code; docs/networks.md names what differs.
 
     Args:
         native_size: Side in pixels of the photos it is trained on.
@@ -131,6 +141,9 @@ class ZhangColorizer(Colorizer):
         class_weights: float32 [313], see the function of that name; all 1 before `prepare`.
     """
 
+    # 1 padded strided convolutions below and to the right only, with a batch norm epsilon of 1e-3.
+    revision = 2
+
     def __init__(self, native_size=256, **kwargs):
         # === Graph ===
         lightness = keras.Input((None, None, 1), name="lightness")
@@ -138,17 +151,18 @@ class ZhangColorizer(Colorizer):
         features = keras.layers.Rescaling(1 / 100, offset=-0.5, dtype="float32", name="scale")(features)
         for block, layout in enumerate(BLOCKS, start=1):
             for number, (filters, strides, dilation) in enumerate(layout, start=1):
-                features = keras.layers.Conv2D(
+                features = Conv2D(
                     filters,
                     3,
                     strides,
-                    "same",
+                    "same" if strides == 1 else "valid",
+                    symmetric=strides == 2,
                     dilation_rate=dilation,
                     activation="relu",
                     kernel_initializer="he_normal",
                     name=f"block_{block}_{number}",
                 )(features)
-            features = BatchNorm(name=f"block_{block}_norm")(features)
+            features = BatchNorm(epsilon=1e-5, name=f"block_{block}_norm")(features)
         options = {"padding": "same", "activation": "relu", "kernel_initializer": "he_normal"}
         features = keras.layers.Conv2DTranspose(256, 4, 2, name="block_8_1", **options)(features)
         for number in (2, 3):
@@ -171,10 +185,9 @@ class ZhangColorizer(Colorizer):
         self.class_weights = class_weights(np.loadtxt(file, delimiter=",", skiprows=1)[:, 2])
 
     def encode(self, ab):
-        """The soft encoding at a quarter of the size: bins int32 and weights float32, [batch, height/4, width/4, 5]."""
-        ab = tf.nn.avg_pool2d(pad_to_multiple(ab, 8), QUARTER, QUARTER, "VALID")
+        """The soft encoding of every fourth pixel: bins int32 and weights float32, [batch, height/4, width/4, 10]."""
         bins, weights = soft_encoding_table()
-        row = _table_row(ab)
+        row = _table_row(every_fourth(ab))
         return tf.gather(bins, row), tf.gather(weights, row)
 
     def decode(self, output):
@@ -183,12 +196,17 @@ class ZhangColorizer(Colorizer):
         return tf.image.resize(ab, QUARTER * tf.shape(ab)[1:3])
 
     def color_loss(self, ab, output):
-        """Cross-entropy with the soft encoding, weighted by the class weight of the nearest bin (equation 2)."""
+        """Cross-entropy with the soft encoding, weighted by the class weight of the nearest bin (equation 2).
+
+        A photo's loss is the sum over its pixels, 0 if it is all but gray, and a batch's the mean over its photos.
+        """
         bins, weights = self.encode(ab)
         cross_entropy = tf.reduce_logsumexp(output, axis=-1) - tf.reduce_sum(
             weights * tf.gather(output, bins, batch_dims=3), axis=-1
         )
-        return tf.reduce_mean(cross_entropy * tf.gather(self.class_weights, bins[..., 0]))
+        photo_losses = tf.reduce_sum(cross_entropy * tf.gather(self.class_weights, bins[..., 0]), axis=(1, 2))
+        colored = tf.reduce_any(tf.abs(every_fourth(ab)) > LEAST_AB, axis=(1, 2, 3))
+        return tf.reduce_mean(photo_losses * tf.cast(colored, tf.float32))
 
     def get_config(self):
-        return {"name": self.name, "native_size": self.native_size}
+        return {"name": self.name, "native_size": self.native_size, "revision": self.revision}

@@ -7,7 +7,7 @@ from skimage import metrics as reference
 
 from evaluation import metrics
 from evaluation.fid import frechet_distance
-from models.zhang import ab_bins, class_weights, nearest_bins
+from models.zhang import ab_bins, nearest_bins
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_balanced_accuracy_weighs_by_how_rare_a_colour_is(photos):
     target = color.rgb2lab(photos)[..., 1:]
     ab = target / 2  # Strong colours are rare, and the most wrong.
     bins = nearest_bins(target.astype(np.float32)).numpy()
-    weights = class_weights(np.bincount(bins.ravel(), minlength=313), uniform_share=0)[bins]
+    weights = metrics.balancing_weights(np.bincount(bins.ravel(), minlength=313))[bins]
     balanced = metrics.raw_accuracy(ab, target, weights)
 
     # The same by definition: 1 / p, p smoothed over the bins, and a weighted mean over the pixels of all photos.

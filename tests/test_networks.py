@@ -1,19 +1,16 @@
-"""ColorNet, Iizuka et al. and Zhang et al.: sizes, promises, and what is particular to each."""
-
-import zlib
+"""ColorNet, Iizuka et al. and Zhang et al.: sizes, promises, and what is particular to the first two."""
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from scipy.spatial import cKDTree
 from skimage import color
 
 import models
 from colorizing.photo import predict_ab
 from configs import EXPERIMENTS
 from evaluation.metrics import nyquist_energy
-from models import colornet, zhang
+from models import colornet
 from models.colorization import PaperColorizer
 from models.colornet import ColorNet, GrayFromLightness
 from models.iizuka import IizukaColorizer
@@ -90,6 +87,27 @@ def test_batch_norm_agrees_with_keras(policy, training):
         np.testing.assert_allclose(ours, theirs, rtol=1e-3 if policy == "float32" else 0.02)
 
 
+@pytest.mark.parametrize("size", [(8, 6), (7, 5)])
+def test_symmetric_convolution_pads_all_sides(size):
+    layer = Conv2D(5, 3, 2, symmetric=True)
+    pictures = np.random.default_rng(0).normal(size=(2, *size, 4)).astype(np.float32)
+    output = layer(pictures)
+    assert output.shape == layer.compute_output_shape(pictures.shape)
+    padded = np.pad(pictures, [(0, 0), (1, 1), (1, 1), (0, 0)])
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))[:, ::2, ::2]
+    np.testing.assert_allclose(output, np.einsum("byxcij,ijcf->byxf", windows, layer.kernel), atol=1e-5)
+    assert Conv2D.from_config(layer.get_config()).symmetric
+
+
+@pytest.mark.parametrize("network", [ZhangColorizer, IizukaColorizer])
+def test_files_of_an_earlier_revision_are_refused(network, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(network, "revision", 1)
+        models.save(network(), tmp_path / "old.keras")
+    with pytest.raises(models.ModelError, match=r"old\.keras: .* was revision 1 when this was trained and is 2 now"):
+        models.load(tmp_path / "old.keras")
+
+
 def test_doubled_convolution_is_one_after_up_sampling():
     doubled, plain = Conv2D(5, 3, padding="same", doubled=True), keras.layers.Conv2D(5, 3, padding="same")
     assert doubled.compute_output_shape((None, 7, None, 4)) == (None, 14, None, 5)
@@ -161,79 +179,3 @@ def test_classification_adds_its_weighted_cross_entropy(name):
     loss = model.compute_loss(y=(ab, labels), y_pred=(output.astype(np.float32), logits.astype(np.float32)))
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
     assert float(model.accuracy_tracker.result()) == np.mean(logits.argmax(axis=1) == labels)
-
-
-def test_zhang_bins_are_those_of_the_table():
-    bins = zhang.ab_bins()
-    assert bins.shape == (313, 2) and len(np.unique(bins, axis=0)) == 313 and (bins % 10 == 0).all()
-    assert [tuple(bins[0]), tuple(bins[-1])] == [(-90, 50), (100, 0)]
-
-
-def test_zhang_soft_encoding_agrees_with_nearest_neighbours(photos):
-    ab = ab_from_rgb(tf.constant(photos))
-    bins, weights = (values.numpy().reshape(-1, 5) for values in ZhangColorizer().encode(ab))
-    quarter = photos.shape[1] // 4, photos.shape[2] // 4
-    reduced = ab.numpy().reshape(4, quarter[0], 4, quarter[1], 4, 2).mean(axis=(2, 4)).round().reshape(-1, 2)
-    distances, _ = cKDTree(zhang.ab_bins()).query(reduced, k=5)
-    found = np.linalg.norm(zhang.ab_bins()[bins] - reduced[:, None], axis=-1)
-    np.testing.assert_allclose(found, distances, atol=1e-4)
-    expected = np.exp(-(distances**2) / 50)
-    np.testing.assert_allclose(weights, expected / expected.sum(axis=1, keepdims=True), atol=1e-5)
-
-
-def test_zhang_neighbours_are_the_same_on_every_processor():
-    ab = np.stack(np.meshgrid(np.arange(-128, 128), np.arange(-128, 128), indexing="ij"), axis=-1).reshape(-1, 1, 2)
-    distances = ((ab - zhang.ab_bins().astype(int)) ** 2).sum(axis=-1)
-    expected = np.argsort(distances, axis=1, kind="stable")[:, :5]  # Of equally near bins the first.
-    bins, _ = zhang.soft_encoding_table()
-    np.testing.assert_array_equal(bins, expected)
-    assert zlib.crc32(bins.astype("<i4").tobytes()) == 2799112891
-
-
-def test_zhang_encoding_then_decoding_loses_less_than_a_bin(photos):
-    model = ZhangColorizer()
-    ab = ab_from_rgb(tf.constant(photos))
-    bins, weights = model.encode(ab)
-    share = tf.reduce_sum(tf.one_hot(bins, 313) * weights[..., None], axis=-2)
-    model.temperature = 1.0
-    decoded = model.decode(tf.math.log(share + 1e-12))
-    reduced = tf.image.resize(tf.nn.avg_pool2d(ab, 4, 4, "VALID"), photos.shape[1:3])
-    assert np.linalg.norm(decoded - reduced, axis=-1).mean() < zhang.GRID
-
-
-def test_zhang_class_weights_average_to_one():
-    histogram = np.random.default_rng(0).pareto(1, 313)
-    weights = zhang.class_weights(histogram)
-    np.testing.assert_allclose(np.average(weights, weights=histogram), 1, rtol=1e-5)
-    assert weights[histogram.argmin()] > weights[histogram.argmax()]
-
-
-def test_zhang_loss_is_the_rebalanced_cross_entropy(photos):
-    model = ZhangColorizer()
-    model.class_weights = np.random.default_rng(1).uniform(0.5, 2, 313).astype(np.float32)
-    ab = ab_from_rgb(tf.constant(photos))
-    bins, weights = model.encode(ab)
-    logits = np.random.default_rng(0).normal(size=(*bins.shape[:3], 313)).astype(np.float32)
-    target = tf.reduce_sum(tf.one_hot(bins, 313) * weights[..., None], axis=-2)
-    expected = tf.nn.softmax_cross_entropy_with_logits(target, logits) * model.class_weights[bins[..., 0]]
-    np.testing.assert_allclose(model.color_loss(ab, logits), np.mean(expected), rtol=1e-4)
-
-
-def test_zhang_temperature_goes_from_mean_to_mode():
-    model = ZhangColorizer()
-    logits = np.random.default_rng(0).normal(size=(1, 2, 2, 313)).astype(np.float32)
-    logits[..., 7] = 6
-    spread = []
-    for model.temperature in (1.0, 0.38, 0.01):
-        spread.append(np.abs(model.decode(logits)[0, 0, 0] - zhang.ab_bins()[7]).max())
-    assert spread[0] > spread[1] > spread[2] and spread[2] < 1e-3
-
-
-def test_histogram_is_kept_with_the_run_and_reused(tmp_path, photos):
-    first, second = ZhangColorizer(), ZhangColorizer()
-    ab = ab_from_rgb(tf.constant(photos))
-    first.prepare([(None, ab)], tmp_path)
-    second.prepare([], tmp_path)
-    np.testing.assert_array_equal(first.class_weights, second.class_weights)
-    counts = np.loadtxt(tmp_path / "ab_histogram.csv", delimiter=",", skiprows=1)[:, 2]
-    assert counts.sum() == 4 * 24 * 32 and first.class_weights.std() > 0
