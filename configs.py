@@ -53,6 +53,8 @@ class Experiment:
     """Folder of colour photos, searched recursively."""
     crop: tuple[int, int] = (256, 256)
     """Height and width in pixels of the crops that the network learns from."""
+    crop_margin: float = 1.25
+    """Larger photos are first reduced to so many times the size that the crop needs."""
     flip: bool = False
     """Mirror half of the training crops."""
     validation_fraction: float = 0.1
@@ -97,13 +99,20 @@ class Experiment:
     batch_size: int = 16
     """Photos a training step."""
     optimizer: Literal["sgd", "adam", "adamw", "adadelta"] = "sgd"
-    """SGD without momentum, Adam or AdamW (0.9, 0.999), or AdaDelta."""
+    """SGD without momentum, Adam or AdamW (0.9, beta_2), or AdaDelta (0.9, epsilon 1e-6)."""
+    beta_2: float = 0.999
+    """adam, adamw: decay rate of the second moment."""
     learning_rate: float = 0.01
     """Learning rate of the first step, or the peak of the cosine schedule."""
     weight_decay: float = 0.0
-    """Decoupled weight decay of AdamW."""
-    schedule: Literal["constant", "plateau", "cosine"] = "plateau"
-    """`plateau`: a tenth of the rate after 10 epochs without a val_loss lower by 1e-4. `cosine`: warm-up and decay."""
+    """adam: L2 penalty, whose gradient Adam adapts too, as in Caffe and PyTorch. adamw: decoupled."""
+    schedule: Literal["constant", "plateau", "steps", "cosine"] = "plateau"
+    """`plateau`: a tenth of the rate after 10 epochs without a val_loss lower by 1e-4. `steps`: the rate times
+    decay_factor every decay_steps. `cosine`: warm-up and decay."""
+    decay_steps: int = 215_000
+    """steps: training steps between two falls of the rate. The default is that of Zhang et al."""
+    decay_factor: float = 0.316
+    """steps: what the rate is multiplied by. The default is that of Zhang et al."""
     warmup_steps: int = 0
     """Steps over which the cosine schedule rises from zero to the learning rate."""
     seed: int = 0
@@ -179,16 +188,20 @@ EXPERIMENTS = {
         learning_rate=1.0,
         schedule="constant",
     ),
-    # Zhang et al.: crops of 176, batches of 40, Adam at 3.16e-5; here its weight decay is decoupled.
+    # Zhang et al., the released training code: crops of 176 from photos of 256, batches of 40, 500,000 steps, which are
+    # 97 epochs of the natural scenes of Places2.
     "zhang": Experiment(
         crop=(176, 176),
+        crop_margin=256 / 176,
         flip=True,
         saturation_factor=1.0,
         model="zhang",
-        epochs=11,
+        epochs=97,
         batch_size=40,
-        optimizer="adamw",
+        optimizer="adam",
+        beta_2=0.99,
         learning_rate=3.16e-5,
         weight_decay=1e-3,
+        schedule="steps",
     ),
 }

@@ -45,6 +45,7 @@ from training.distribution import (
     mend_keras,
     share_of,
 )
+from training.optimizers import make_optimizer
 
 # Steps that the speed is measured over for a time budget, and steps before them that do not count.
 TIMED_STEPS = 20
@@ -164,7 +165,8 @@ def prepare_data(experiment, photos, share=ALONE):
         DistributionError: The batch cannot be divided by the devices, or the shards by the machines.
     """
     train_indices, validation_indices = split_photos(len(photos.paths), experiment.validation_fraction, experiment.seed)
-    store = PhotoStore(photos.paths, experiment.crop, int(experiment.cache_gigabytes * 1e9))
+    cache_bytes = int(experiment.cache_gigabytes * 1e9)
+    store = PhotoStore(photos.paths, experiment.crop, cache_bytes, experiment.crop_margin)
     if store.first_usable(train_indices) is None:
         raise DatasetError(f"{experiment.dataset} holds no photo to learn from: {store.count_skipped()}")
     if store.first_usable(validation_indices) is None:
@@ -257,27 +259,6 @@ def make_callbacks(experiment, folder, data, checkpoints, steps, epochs):
     return [*callbacks, checkpoints]
 
 
-def make_optimizer(experiment, steps):
-    """The experiment's optimizer with its learning rate schedule over a number of steps."""
-    rate = experiment.learning_rate
-    if experiment.schedule == "cosine":
-        warmup = min(experiment.warmup_steps, steps // 2)
-        rate = keras.optimizers.schedules.CosineDecay(
-            initial_learning_rate=0.0 if warmup else rate,
-            decay_steps=steps - warmup,
-            warmup_target=rate if warmup else None,
-            warmup_steps=warmup,
-        )
-    optimizers = {
-        "sgd": keras.optimizers.SGD,
-        "adam": keras.optimizers.Adam,
-        "adamw": keras.optimizers.AdamW,
-        "adadelta": keras.optimizers.Adadelta,
-    }
-    options = {"weight_decay": experiment.weight_decay} if experiment.optimizer == "adamw" else {}
-    return optimizers[experiment.optimizer](rate, **options)
-
-
 def prepare_run(folder, experiment, resume, save_every_steps=None, writes=True):
     """Makes a run's folder with its config.json, or checks that it holds the same experiment. Returns `Checkpoints`.
 
@@ -296,9 +277,11 @@ def prepare_run(folder, experiment, resume, save_every_steps=None, writes=True):
             before = json.loads((folder / "config.json").read_text())["experiment"]
             # The photos may have moved, and memory does not change the outcome; all else would make it another run.
             free = {"dataset", "cache_gigabytes"}
-            changed = [key for key in config if key not in free and before.get(key) != config[key]]
+            # A field that is younger than the run had its default.
+            before = {**as_json(Experiment()), **before}
+            changed = [key for key in config if key not in free and before[key] != config[key]]
             if changed:
-                options = ", ".join(f"--{key.replace('_', '-')} {before.get(key)}" for key in changed)
+                options = ", ".join(f"--{key.replace('_', '-')} {before[key]}" for key in changed)
                 raise TrainingError(f"{folder} holds a run with other settings; to go on, pass {options}")
         elif writes:
             folder.mkdir(parents=True, exist_ok=True)

@@ -21,7 +21,7 @@ import models
 from benchmarks.timing import show, time_rounds
 from configs import EXPERIMENTS
 from models.precision import choose_policy
-from train import make_optimizer
+from training.optimizers import make_optimizer
 
 
 @dataclass(frozen=True)

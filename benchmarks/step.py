@@ -30,7 +30,7 @@ from benchmarks.timing import call_apart, print_table, show, time_rounds
 from configs import EXPERIMENTS
 from models.colorization import Fusion
 from models.local_features import local_features_network
-from train import make_optimizer
+from training.optimizers import make_optimizer
 
 # Rows and columns of the matrices whose product is the ceiling.
 PRODUCT = 4096

@@ -29,7 +29,7 @@ from configs import EXPERIMENTS
 from data.pairs import Pairs, TrainingOrder, training_crops, untuned
 from data.photos import PhotoStore, find_photos
 from models.precision import choose_policy
-from train import make_optimizer
+from training.optimizers import make_optimizer
 
 # Batches without a step that a measurement has for each step, since they are so much faster that starting them counts.
 BATCHES_A_STEP = 8

@@ -25,7 +25,7 @@ MAX_ELONGATION = 8
 MIN_SIDE = 16
 # Bytes whose multiples TensorFlow's arrays begin at.
 ALIGNMENT = 64
-# A photo's shorter side is at most this much larger than the crop, so that a crop shows a scene and not a detail.
+# A photo's sides are at most so many times those that cover the crop, so that a crop shows a scene and not a detail.
 MAX_MARGIN = 1.25
 WAY_OUT = "give a folder with photos (for train.py: --dataset, or DATASET in configs.py)"
 
@@ -83,11 +83,11 @@ def split_photos(count, validation_fraction, seed):
     return np.sort(order[held_out:]), np.sort(order[:held_out])
 
 
-def scale_to_cover(photo, crop):
-    """Resizes a photo so that a crop of (height, width) fits and leaves at most a quarter of the shorter side over."""
+def scale_to_cover(photo, crop, margin=MAX_MARGIN):
+    """Resizes a photo so that a crop of (height, width) fits, and to at most `margin` times the size that it needs."""
     height, width = photo.shape[:2]
     cover = max(crop[0] / height, crop[1] / width)
-    scale = cover if cover > 1 else min(1, cover * MAX_MARGIN)
+    scale = cover if cover > 1 else min(1, cover * margin)
     if scale == 1:
         return photo
     size = max(crop[1], round(width * scale)), max(crop[0], round(height * scale))
@@ -110,9 +110,10 @@ class PhotoStore:
         skipped: {path: cause} of the photos that could not be used so far.
     """
 
-    def __init__(self, paths, crop, cache_bytes):
+    def __init__(self, paths, crop, cache_bytes, margin=MAX_MARGIN):
         self.paths = paths
         self.crop = crop
+        self.margin = margin
         self.skipped = {}
         self._kept = {}
         self._usable = np.zeros(len(paths), bool)
@@ -125,7 +126,7 @@ class PhotoStore:
             return self._kept.get(index)
         try:
             photo = reread_photo(path) if self._usable[index] else None
-            photo = scale_to_cover(self._decode(path) if photo is None else photo, self.crop)
+            photo = scale_to_cover(self._decode(path) if photo is None else photo, self.crop, self.margin)
         except PhotoError as error:
             self.skipped[path] = error.cause
             return None

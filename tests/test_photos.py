@@ -71,6 +71,13 @@ def test_photos_are_scaled_to_cover_the_crop(shape, crop, expected):
     assert scaled.shape[:2] == expected
 
 
+def test_margin_decides_how_far_large_photos_are_reduced(folder, photos):
+    write_photo(folder / "sea" / "large.png", np.tile(photos[0], (4, 5, 1)))
+    for margin, side in ((1.0, 64), (256 / 176, 93)):
+        store = PhotoStore([folder / "sea" / "large.png"], (64, 64), cache_bytes=0, margin=margin)
+        assert min(store.load(0).shape[:2]) == side
+
+
 def test_cut_reaches_every_corner():
     photo = np.arange(20).reshape(4, 5)
     np.testing.assert_array_equal(cut(photo, (2, 2), 0, 0), [[0, 1], [5, 6]])

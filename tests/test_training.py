@@ -22,7 +22,7 @@ from common.images import write_photo
 from configs import EXPERIMENTS, SAMPLES
 from data.photos import DatasetError
 from models import precision
-from train import make_optimizer, train
+from train import train
 from training.callbacks import Checkpoints, TrainingError
 
 SMALL = dict(dataset=SAMPLES, crop=(64, 64), classification_size=64, policy="float32")
@@ -208,13 +208,6 @@ def test_time_budget_becomes_steps_that_a_resumed_run_keeps(tmp_path, photos, mo
         assert file["optimizer/vars/0"][()] == 5
     monkeypatch.setattr("train.seconds_per_step", lambda *_: 1.0)
     assert train(experiment, tmp_path / "run", resume=True, minutes=1 / 6) == history
-
-
-def test_schedules():
-    cosine = make_optimizer(small("scenes", warmup_steps=10), steps=110)
-    rate = cosine._learning_rate
-    assert [round(float(rate(step)), 8) for step in (0, 5, 10, 60, 110)] == [0, 2.5e-4, 5e-4, 2.5e-4, 0]
-    assert float(make_optimizer(small("paper"), steps=110).learning_rate) == np.float32(0.01)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,52 @@
+"""The optimizer of an experiment and its learning rate schedule."""
+
+import keras
+
+
+class Adam(keras.optimizers.Adam):
+    """Keras's Adam with the weight decay of Caffe's and PyTorch's: an L2 penalty, whose gradient Adam adapts too.
+
+    Args:
+        rate: Learning rate or schedule.
+        penalty: Half the squared norm of all trained variables, times this, adds to the loss.
+        options: As for the base class, whose own `weight_decay` is the decoupled one of AdamW.
+    """
+
+    def __init__(self, rate, penalty=0.0, **options):
+        super().__init__(rate, **options)
+        self.penalty = penalty
+
+    def update_step(self, gradient, variable, learning_rate):
+        super().update_step(gradient + self.penalty * variable, variable, learning_rate)
+
+
+def make_optimizer(experiment, steps):
+    """The experiment's optimizer with its learning rate schedule over a number of steps."""
+    rate = make_schedule(experiment, steps)
+    if experiment.optimizer == "sgd":
+        return keras.optimizers.SGD(rate)
+    if experiment.optimizer == "adadelta":
+        # Torch's defaults; Keras's are 0.95 and 1e-7.
+        return keras.optimizers.Adadelta(rate, rho=0.9, epsilon=1e-6)
+    if experiment.optimizer == "adamw":
+        return keras.optimizers.AdamW(rate, weight_decay=experiment.weight_decay, beta_2=experiment.beta_2)
+    # Caffe's and PyTorch's epsilon; Keras's is 1e-7.
+    return Adam(rate, penalty=experiment.weight_decay, beta_2=experiment.beta_2, epsilon=1e-8)
+
+
+def make_schedule(experiment, steps):
+    """The learning rate of the experiment, or its schedule over a number of steps."""
+    rate = experiment.learning_rate
+    if experiment.schedule == "steps":
+        return keras.optimizers.schedules.ExponentialDecay(
+            rate, experiment.decay_steps, experiment.decay_factor, staircase=True
+        )
+    if experiment.schedule == "cosine":
+        warmup = min(experiment.warmup_steps, steps // 2)
+        return keras.optimizers.schedules.CosineDecay(
+            initial_learning_rate=0.0 if warmup else rate,
+            decay_steps=steps - warmup,
+            warmup_target=rate if warmup else None,
+            warmup_steps=warmup,
+        )
+    return rate
