@@ -22,7 +22,7 @@ import keras
 import numpy as np
 
 import models
-from colorizing.pixels import to_gray
+from colorizing.pixels import as_color, to_gray
 from colorizing.service import Busy, Limits, Service, share_one_heap
 from common import images
 from common.errors import UserError
@@ -69,7 +69,7 @@ def preview(pixels):
     if scale < 1:
         pixels = cv2.resize(np.ascontiguousarray(pixels), None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     pixels = pixels if pixels.dtype == np.uint8 else (pixels >> 8).astype(np.uint8)
-    return np.repeat(pixels[..., None], 3, axis=-1) if pixels.ndim == 2 else pixels
+    return as_color(pixels)
 
 
 def make_page(service, folder):

@@ -24,7 +24,7 @@ import tyro
 from tqdm import tqdm
 
 import models
-from colorizing.photo import join, predict_ab
+from colorizing.photo import Pipeline, join
 from common.images import PhotoError, read_photo
 from data.pairs import lab_pair
 from data.photos import cut, find_photos, scale_to_cover
@@ -216,7 +216,7 @@ def evaluate(colorizers, mean_colors, paths, options):
     values = score_crops(painters, paths, options.crop, options.saturation_factor, histogram)
     if options.boundaries:
         full_size = make_painters(
-            colorizers, mean_colors, lambda model, truth: predict_ab(model, truth.photos[0])[None]
+            colorizers, mean_colors, lambda model, truth: Pipeline(model).full_size_ab(truth.photos[0])[None]
         )
         for name, figures in score_boundaries(full_size, paths, options.boundaries).items():
             values[name] |= figures

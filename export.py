@@ -25,12 +25,12 @@ import tyro
 
 import models
 from colorizing.enlarge import GAIN, SCALE, guided_ab, slopes
-from colorizing.photo import GRID, MAX_ELONGATION, encode
+from colorizing.photo import reduced_size
 from common.errors import UserError
 from common.files import write_whole
 from configs import OUTPUTS
 from models.layers import resize_with
-from utils import lightness_from_rgb, neutral_from_lightness
+from utils import encode_rgb, lightness_from_rgb, neutral_from_lightness
 
 SUFFIXES = {"onnx": ".onnx", "savedmodel": "-savedmodel", "litert": ".tflite"}
 DIMENSIONS = ("batch", "height", "width", "channels")
@@ -63,7 +63,7 @@ def make_graph(model, photo=False):
 
 
 def colorize_photo(model, photo):
-    """`colorizing.photo.colorize_photo` as tensor operations of every runtime: resizing is done by matrix products.
+    """What `colorizing.photo.Pipeline` does, in operations that every runtime has: matrix products resize.
 
     Args:
         photo: uint8 [1, height, width, 1 or 3], gray or sRGB. Of a colour photo only the lightness is used.
@@ -74,7 +74,7 @@ def colorize_photo(model, photo):
     height, width = tf.unstack(tf.shape(photo)[1:3])
     rgb = tf.ensure_shape(tf.broadcast_to(photo, tf.stack([1, height, width, 3])), [1, None, None, 3])
     lightness = lightness_from_rgb(rgb)
-    rows, columns = render_size(height, width, model.native_size)
+    rows, columns = reduced_size(height, width, model.native_size, tf.minimum, tf.maximum)
     # In steps of 1/255, as colorizing/photo.py reduces the gray photo.
     gray = tf.round(neutral_from_lightness(lightness) * 255)
     gray = tf.round(resize_with(area_matrix(height, rows), area_matrix(width, columns), gray)) / 255
@@ -89,14 +89,7 @@ def colorize_photo(model, photo):
     channels = tf.concat([2 * ab - there_and_back, slope, small_lightness], axis=-1)
     enlarged = resize_with(cubic_matrix(rows, height), cubic_matrix(columns, width), channels)
     a, b = guided_ab(tf.unstack(enlarged, axis=-1), lightness[..., 0])
-    return encode(tf.stack([lightness[..., 0], a, b], axis=-1), tf.uint8)
-
-
-def render_size(height, width, size):
-    """`colorizing.photo.render_size` of a height and width that are int32 tensors."""
-    sides = tf.cast(tf.stack([height, width]), tf.float32)
-    divisor = tf.maximum(GRID * tf.reduce_min(sides), GRID / MAX_ELONGATION * tf.reduce_max(sides))
-    return tf.unstack(GRID * tf.maximum(tf.cast(tf.round(sides * size / divisor), tf.int32), 1))
+    return encode_rgb(tf.stack([lightness[..., 0], a, b], axis=-1), tf.uint8)
 
 
 def area_matrix(size, new_size):

@@ -22,7 +22,7 @@ import models
 from colorizing.batching import Batcher
 from colorizing.film import process_films
 from colorizing.jobs import plan_jobs, process_photos
-from colorizing.photo import colorize_photo
+from colorizing.photo import Pipeline
 from colorizing.pixels import side_by_side, to_gray
 from colorizing.steadiness import STEADINESS
 from common import images
@@ -78,23 +78,24 @@ def check(options):
 
 
 def load_model(options):
-    """The model asked for, for many threads."""
+    """The model asked for."""
     model = models.load(options.model)
     if options.temperature is not None:
         if not hasattr(model, "temperature"):
             raise models.ModelError(f"{options.model}: --temperature is for models of Zhang et al., which this is not")
         model.temperature = options.temperature
-    return Batcher(model)
+    return model
 
 
 def main():
     options = parse(Options, "test.py", "[PHOTO|FILM|FOLDER ...] [options]")
     check(options)
     keras.config.set_dtype_policy(choose_policy())
-    model = load_model(options)
+    pipeline = Pipeline(load_model(options), options.render_size, options.saturation)
+    shared = replace(pipeline, model=Batcher(pipeline.model))
 
     def colorize(photo):
-        result = colorize_photo(model, photo.pixels, options.render_size, options.saturation)
+        result = shared(photo.pixels)
         if not options.compare:
             return replace(photo, pixels=result)
         return replace(photo, pixels=side_by_side(to_gray(photo.pixels), result), alpha=None)
@@ -107,10 +108,8 @@ def main():
     photos_done = process_photos(todo[0], colorize, options.max_megapixels, options.quality)
     films_done = process_films(
         todo[1],
-        model,
+        pipeline,
         steadiness=options.steadiness,
-        render_size=options.render_size,
-        saturation=options.saturation,
         compare=options.compare,
         max_megapixels=options.max_megapixels,
     )

@@ -140,6 +140,11 @@ def fit_chroma(lab, halvings=10):
     return _join([lightness, a * factor, b * factor], lab)
 
 
+def encode_rgb(lab, dtype):
+    """sRGB as whole numbers, tf.uint8 or tf.uint16 [..., 3], of CIELAB [..., 3], whose chroma shrinks until it fits."""
+    return to_whole_numbers(lab_to_rgb(fit_chroma(lab)), dtype)
+
+
 def neutral_from_lightness(lightness):
     """The gray of equal L: sRGB value in 0..1, same shape as `lightness` (0..100). The inverse of L of a gray pixel."""
     return tf.clip_by_value(_encode_srgb(_lab_curve_inverse((lightness + 16) / 116)), 0, 1)

@@ -27,7 +27,7 @@ import models
 from benchmarks.timing import run_apart, show, time_rounds
 from colorizing.batching import LARGEST, Batcher
 from colorizing.jobs import plan_jobs, process_photos
-from colorizing.photo import colorize_photo, reduced_lightness
+from colorizing.photo import Pipeline
 from colorizing.pixels import to_gray
 from common import images
 from common.images import read_photo
@@ -83,18 +83,16 @@ def measure_small(folder, count, rounds):
     for number in range(count):
         images.write_photo(folder / "small" / f"{number}.jpg", np.roll(photo, number, axis=1))
     jobs, _ = plan_jobs([folder / "small"], folder / "out")
-    batcher = Batcher(model)
-    colored = replace(images.read(jobs[0][0]), pixels=colorize_photo(batcher, photo))
-    batch = np.repeat(reduced_lightness(photo, model.native_size)[None], LARGEST, axis=0)
+    pipeline = Pipeline(Batcher(model))
+    colored = replace(images.read(jobs[0][0]), pixels=pipeline(photo))
+    batch = np.repeat(pipeline.reduce(photo)[None], LARGEST, axis=0)
 
     def in_threads(function):
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             list(pool.map(function, jobs))
 
     stages = {
-        "everything": lambda: process_photos(
-            jobs, lambda photo: replace(photo, pixels=colorize_photo(batcher, photo.pixels))
-        ),
+        "everything": lambda: process_photos(jobs, lambda photo: replace(photo, pixels=pipeline(photo.pixels))),
         "decoding": lambda: in_threads(lambda job: images.read(job[0])),
         "network": lambda: [model.colorize(batch).numpy() for _ in range(-(-count // LARGEST))],
         "encoding": lambda: in_threads(lambda job: images.write(job[1], colored)),

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 import tyro
 
-from colorizing.enlarge import Enlargement, guided_ab
+from colorizing.enlarge import Enlargement
 from common.images import read_photo
 from data.photos import find_photos
 from evaluation.boundaries import errors_at_boundaries, read_map
@@ -42,7 +42,7 @@ def enlarge(kind, ab, lightness, full_lightness):
     """ab, [height, width, 2], brought to the size of `full_lightness`, in one of three ways."""
     height, width = full_lightness.shape[:2]
     if kind == "guided":
-        return guided_ab(Enlargement(ab, lightness, height, width).rows(0, height), full_lightness)
+        return Enlargement(ab, lightness, height, width).ab(full_lightness[..., 0])
     ways = {"bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}
     return cv2.resize(ab, (width, height), interpolation=ways[kind])
 

@@ -3,7 +3,7 @@
     python -m benchmarks.export
 
 Keras is the graph that is exported, run by TensorFlow. Photos go in at their full size with --photo, and otherwise as
-what the network sees of them (`colorizing.photo.reduced_lightness`). A round takes all photos once through each
+what the network sees of them (`colorizing.photo.Pipeline.reduce`). A round takes all photos once through each
 runtime; ratios are taken within a round. Differences are in steps of 1/255: of sRGB, or for ab of 255 Lab units, so 1
 is one Lab unit.
 """
@@ -26,7 +26,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 import models
 from benchmarks.timing import show, time_rounds
-from colorizing.photo import reduced_lightness
+from colorizing.photo import Pipeline
 from common.images import read_photo
 from configs import SAMPLES
 from data.photos import find_photos
@@ -103,7 +103,7 @@ def main():
     keras.config.set_dtype_policy("float32")
     model = models.load(options.model)
     photos = [read_photo(path) for path in find_photos(SAMPLES).paths[: options.photos]]
-    inputs = [photo if options.photo else reduced_lightness(photo, model.native_size) for photo in photos]
+    inputs = [photo if options.photo else Pipeline(model).reduce(photo) for photo in photos]
     inputs = [array[None] for array in inputs]
     graph = make_graph(model, options.photo)
     runtimes, megabytes = {"keras": open_keras(graph)}, {"keras": None}

@@ -28,6 +28,7 @@ import numpy as np
 
 import models
 from colorizing.film import Reader, colorize_film
+from colorizing.photo import Pipeline
 from colorizing.pixels import to_gray
 from common.images import read_photo
 from configs import SAMPLES
@@ -111,18 +112,18 @@ def pan_error(ab, step):
 def main():
     options = parse(Options, "-m benchmarks.film", "[options]")
     keras.config.set_dtype_policy(choose_policy())
-    model = models.load(options.model)
+    pipeline = Pipeline(models.load(options.model))
     photos = [read_photo(SAMPLES / name) for name in options.photos]
     frames = make_frames(photos, options.size, options.noise, options.step)
     with tempfile.TemporaryDirectory() as folder:
         path, result = Path(folder) / "film.mkv", Path(folder) / "colored.mkv"
         write_film(path, frames)
-        colorize_film(model, path, result)  # Compiles.
+        colorize_film(pipeline, path, result)  # Compiles.
         print(f"{len(frames)} frames of {options.size[1]}x{options.size[0]}, {options.photos}, {choose_policy()}")
         print("steadiness  flicker before cut  after cut  pan error  frames/s")
         for steadiness in options.steadiness:
             started = time.perf_counter()
-            colorize_film(model, path, result, steadiness)
+            colorize_film(pipeline, path, result, steadiness)
             speed = len(frames) / (time.perf_counter() - started)
             ab = read_ab(result)
             flickers = flicker(ab[:HELD]), flicker(ab[HELD + PANNED :])

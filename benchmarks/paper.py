@@ -30,7 +30,7 @@ from benchmarks import original
 from benchmarks.colorizing import gray_photo
 from benchmarks.step import DTYPES, PAPER, PRODUCT_OPERATIONS, make_product, make_step, operations
 from benchmarks.timing import call_apart, print_table, run_apart, show, time_rounds
-from colorizing.photo import colorize_photo
+from colorizing.photo import Pipeline
 from common import images
 from configs import EXPERIMENTS
 from data.pairs import Pairs, TrainingOrder, lab_pair, training_crops, untuned
@@ -164,7 +164,8 @@ def network(folder, rounds):
     model = models.build(EXPERIMENTS["paper"])
     lightness = np.random.default_rng(0).uniform(0, 100, (BATCH_SIZE, *CROP, 1)).astype(np.float32)
     photo, result = make_gray(folder, LARGE), folder / "result.jpg"
-    colored = images.Photo(colorize_photo(model, images.read(photo).pixels))
+    pipeline = Pipeline(model)
+    colored = images.Photo(pipeline(images.read(photo).pixels))
 
     def predict():
         edges = [feature.canny(one[..., 0])[..., None].astype(np.float32) for one in lightness]
@@ -176,7 +177,7 @@ def network(folder, rounds):
         "network": lambda: model.colorize(lightness).numpy(),
         "original network": predict,
         "product": make_product(DTYPES[policy]),
-        "large": lambda: images.write(result, images.Photo(colorize_photo(model, images.read(photo).pixels))),
+        "large": lambda: images.write(result, images.Photo(pipeline(images.read(photo).pixels))),
         "original large": lambda: original.colorize(published, photo, result),
         "files": lambda: (images.read(photo), images.write(result, colored)),
     }

@@ -36,6 +36,14 @@ class Enlargement:
         self._down = interpolation(ab.shape[1], height)
         self._wide = by_plane(cv2.resize, small, (width, ab.shape[1]), interpolation=cv2.INTER_CUBIC)
 
+    def ab(self, lightness):
+        """ab at the photo's size, float32 [height, width, 2], given the photo's L, [height, width]."""
+        return np.stack(self.planes(lightness), axis=-1)
+
+    def planes(self, lightness, top=0):
+        """a and b, float32 [rows, width] each, of the photo's rows from `top` on, given the photo's L in these rows."""
+        return guided_ab(self.rows(top, top + len(lightness)), lightness)
+
     def rows(self, start, stop):
         """ab, its slope and the interpolated L, see `guided_ab`: float32 [5, stop - start, width]."""
         result = np.empty((5, stop - start, self._wide.shape[-1]), np.float32)

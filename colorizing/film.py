@@ -22,9 +22,7 @@ from av.codec.context import Flags
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation
 from tqdm import tqdm
 
-from colorizing.enlarge import Enlargement
 from colorizing.jobs import MEGAPIXELS_AT_A_TIME, Outcome, describe_surprise
-from colorizing.photo import paint, reduced_lightness
 from colorizing.pixels import side_by_side, to_gray
 from colorizing.steadiness import STEADINESS, Steadier
 from common.errors import UserError
@@ -268,24 +266,14 @@ class Writer:
                 self._container.close()
 
 
-def colorize_film(
-    model,
-    path,
-    result,
-    steadiness=STEADINESS,
-    render_size=None,
-    saturation=1.0,
-    compare=False,
-    max_megapixels=MAX_MEGAPIXELS,
-):
+def colorize_film(pipeline, path, result, steadiness=STEADINESS, compare=False, max_megapixels=MAX_MEGAPIXELS):
     """Colorizes a film, with a progress bar.
 
     Args:
-        model: A colorizer, see models/colorizer.py.
+        pipeline: The `colorizing.photo.Pipeline` that frames go through.
         path: The film.
         result: Where to; its folder is made if need be, and the file appears whole or not at all.
         steadiness: See `Steadier`.
-        render_size, saturation: See `colorizing.photo.colorize_photo`.
         compare: Whether to put the gray film beside the result.
         max_megapixels: Films of larger frames are refused.
 
@@ -299,10 +287,9 @@ def colorize_film(
     steadier = Steadier(steadiness)
 
     def colorize(photos):
-        lightness = np.stack([reduced_lightness(pixels, render_size or model.native_size) for pixels in photos])
-        for pixels, small, ab in zip(photos, lightness, np.asarray(model.colorize(lightness)), strict=True):
-            ab = steadier.steady(small, ab) * np.float32(saturation)
-            painted = paint(pixels, Enlargement(ab, small, *pixels.shape[:2]))
+        lightness = np.stack([pipeline.reduce(pixels) for pixels in photos])
+        for pixels, small, ab in zip(photos, lightness, pipeline.predict(lightness), strict=True):
+            painted = pipeline.paint(pixels, small, steadier.steady(small, ab))
             yield side_by_side(to_gray(pixels), painted) if compare else painted
 
     with Reader(path, max_megapixels) as film:
@@ -350,12 +337,12 @@ def _batches(film):
     yield frames, packets
 
 
-def process_films(jobs, model, **options):
+def process_films(jobs, pipeline, **options):
     """Colorizes films, one after another; a bad one does not stop the others.
 
     Args:
         jobs: Pairs of (film, result) paths.
-        model: A colorizer.
+        pipeline: See `colorize_film`.
         options: See `colorize_film`.
 
     Returns:
@@ -364,7 +351,7 @@ def process_films(jobs, model, **options):
     outcome = Outcome()
     for path, result in jobs:
         try:
-            losses, damage = colorize_film(model, path, result, **options)
+            losses, damage = colorize_film(pipeline, path, result, **options)
         except FilmError as error:
             outcome.failures.append(str(error))
         except Exception as error:  # Out of memory, say: named, and the others are still done.

@@ -6,95 +6,139 @@ that memory does not grow with the photo beyond its own pixels.
 """
 
 import functools
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import tensorflow as tf
 
-from colorizing.enlarge import Enlargement, guided_ab
-from colorizing.pixels import CHUNKS, as_color, gray_lightness, in_chunks, lightness_of, planes, strips, to_gray
-from utils import fit_chroma, lab_to_rgb, lightness_from_rgb, outside_srgb, to_whole_numbers
+from colorizing.enlarge import Enlargement
+from colorizing.pixels import gray_lightness, in_chunks, lightness_of, planes, strips, to_gray
+from models.colorizer import Colorizer
+from utils import encode_rgb, lab_to_rgb, outside_srgb, to_whole_numbers
 
-# The network's grid: sides of the reduced copy are multiples of this.
+# The network's grid in pixels: sides of the reduced copy are multiples of this.
 GRID = 8
 # The longer side of the reduced copy is at most this many times the render size, so that a strip costs no more.
 MAX_ELONGATION = 8
-# Pixels whose chroma is fitted at a time, in small photos and in large ones. Each size takes a second to compile.
-FEW = (1 << 9, 1 << 15)
+# Photos of at most this many pixels are small.
+SMALL = 1 << 15
+# Pixels whose chroma is fitted in one call, in small photos and in large ones. Each size takes a second to compile.
+FITTED_IN_SMALL, FITTED_IN_LARGE = 1 << 9, 1 << 15
 
 
-def colorize_photo(model, pixels, render_size=None, saturation=1.0):
-    """Colorizes a photo.
+@dataclass(frozen=True)
+class Pipeline:
+    """Colorizes photos of any size with a trained network: reduces, asks the network, enlarges, paints.
 
     Args:
-        model: A colorizer, see models/colorizer.py.
-        pixels: sRGB, uint8 or uint16, [height, width] or [height, width, 3]. Only the lightness of colours is used.
-        render_size: Shorter side in pixels of the copy that the network sees; by default its native size.
+        model: A `Colorizer`, or a `Batcher` of one.
+        render_size: Shorter side in pixels of the copy that the network sees; None for the network's native size.
         saturation: Factor on the chroma that the network predicts.
 
-    Returns:
-        sRGB of the same type, [height, width, 3]: the photo's lightness with the model's ab.
+    Example:
+        >>> pipeline = Pipeline(models.load("scenes"))
+        >>> pipeline(np.full((480, 640), 128, np.uint8)).shape
+        (480, 640, 3)
     """
-    lightness = reduced_lightness(pixels, render_size or model.native_size)
-    ab = np.asarray(model.colorize(lightness[None])[0])
-    return paint(pixels, Enlargement(ab * np.float32(saturation), lightness, *pixels.shape[:2]))
+
+    model: Colorizer
+    render_size: int | None = None
+    saturation: float = 1.0
+
+    def __call__(self, pixels):
+        """Colorizes a photo.
+
+        Args:
+            pixels: sRGB, uint8 or uint16, [height, width] or [height, width, 3]. Of colours, only the lightness counts.
+
+        Returns:
+            sRGB of the same type, [height, width, 3]: the photo's lightness with the network's ab.
+        """
+        lightness = self.reduce(pixels)
+        return self.paint(pixels, lightness, self.predict(lightness[None])[0])
+
+    def reduce(self, pixels):
+        """The lightness that the network sees of a photo: L in 0..100, float32 [rows, columns, 1]."""
+        rows, columns = reduced_size(*pixels.shape[:2], self.render_size or self.model.native_size)
+        gray = cv2.resize(to_gray(pixels), (columns, rows), interpolation=cv2.INTER_AREA)
+        return gray_lightness(gray.dtype.type)[gray][..., None]
+
+    def predict(self, lightness):
+        """The network's ab of reduced photos, float32 [batch, rows, columns, 2], from [batch, rows, columns, 1]."""
+        return np.asarray(self.model.colorize(lightness))
+
+    def enlarge(self, pixels, lightness, ab):
+        """What brings the network's ab, times `saturation`, to the size of a photo: an `Enlargement`."""
+        return Enlargement(ab * np.float32(self.saturation), lightness, *pixels.shape[:2])
+
+    def paint(self, pixels, lightness, ab):
+        """Joins a photo's own lightness with the network's ab.
+
+        Args:
+            pixels: See `__call__`.
+            lightness: What the network saw, see `reduce`.
+            ab: What it predicted, float32 [rows, columns, 2].
+
+        Returns:
+            sRGB of the type of `pixels`, [height, width, 3].
+        """
+        height, width = pixels.shape[:2]
+        enlargement = self.enlarge(pixels, lightness, ab)
+        paint_inside, paint_any = _painters(pixels.dtype.type)
+        fitted = FITTED_IN_SMALL if height * width <= SMALL else FITTED_IN_LARGE
+        # Blue comes first in memory, as OpenCV writes it.
+        result = np.empty((height, width, 3), pixels.dtype)
+        for rows in strips(height, width):
+            own = lightness_of(pixels[rows])
+            lab = planes(own, *enlargement.planes(own, rows.start))
+            rgb, outside = in_chunks(paint_inside, lab)
+            outside = np.flatnonzero(outside)
+            if len(outside):
+                (rgb[:, outside],) = in_chunks(paint_any, lab[:, outside], chunk=fitted)
+            cv2.merge([plane.reshape(own.shape) for plane in rgb[::-1]], result[rows])
+        return result[..., ::-1]
+
+    def full_size_ab(self, pixels):
+        """The ab that a photo is painted with, before chroma is fitted into sRGB: float32 [height, width, 2]."""
+        lightness = self.reduce(pixels)
+        return self.enlarge(pixels, lightness, self.predict(lightness[None])[0]).ab(lightness_of(pixels))
 
 
-def predict_ab(model, pixels):
-    """The ab, float32 [height, width, 2], that a model paints on a photo; see `colorize_photo`."""
-    small = reduced_lightness(pixels, model.native_size)
-    ab = np.asarray(model.colorize(small[None])[0])
-    lightness = lightness_from_rgb(tf.constant(as_color(pixels)))[..., 0].numpy()
-    return np.stack(guided_ab(Enlargement(ab, small, *pixels.shape[:2]).rows(0, pixels.shape[0]), lightness), axis=-1)
+def reduced_size(height, width, size, minimum=min, maximum=max):
+    """Height and width of the copy that a network sees: multiples of `GRID` near the photo's shape.
 
+    The shorter side becomes `size`, or less where the longer one would become more than MAX_ELONGATION * size; both are
+    rounded to the grid, halves up. All numbers are whole and, for sides below 2^20, fit int32, so that the exported
+    graph, which computes with tensors, gets the same sizes.
 
-def reduced_lightness(pixels, size):
-    """The L that a network sees of a photo, float32 [height, width, 1]; see `render_size`."""
-    copy = cv2.resize(to_gray(pixels), render_size(*pixels.shape[:2], size)[::-1], interpolation=cv2.INTER_AREA)
-    return gray_lightness(copy.dtype.type)[copy][..., None]
-
-
-def render_size(height, width, size):
-    """Height and width of the reduced copy: multiples of 8 near the photo's shape, the shorter side `size` pixels."""
-    scale = min(size / min(height, width), MAX_ELONGATION * size / max(height, width))
-    return tuple(max(1, round(side * scale / GRID)) * GRID for side in (height, width))
-
-
-def paint(pixels, enlargement):
-    """A photo's lightness joined with ab: pixels as for `colorize_photo`, and an `Enlargement` to their size."""
-    paint_inside, paint_any = _painters(pixels.dtype.type)
-    # Blue comes first in memory, as OpenCV writes it.
-    result = np.empty((*pixels.shape[:2], 3), pixels.dtype)
-    for rows in strips(*pixels.shape[:2]):
-        lightness = lightness_of(pixels[rows])
-        lab = planes(lightness, *guided_ab(enlargement.rows(rows.start, rows.stop), lightness))
-        painted = in_chunks(paint_inside, lab)
-        outside = np.flatnonzero(painted[3].astype(bool))
-        if len(outside):
-            chunk = FEW[lightness.size > CHUNKS[1]]
-            painted[:3, outside] = in_chunks(paint_any, lab[:, outside], chunk=chunk)
-        cv2.merge([plane.reshape(lightness.shape) for plane in painted[2::-1]], result[rows])
-    return result[..., ::-1]
+    Args:
+        height, width: Of the photo, in pixels.
+        size: In pixels.
+        minimum, maximum: Of two whole numbers; others than Python's for tensors.
+    """
+    divisor = maximum(GRID * minimum(height, width), GRID * maximum(height, width) // MAX_ELONGATION)
+    cells = [maximum((2 * side * size + divisor) // (2 * divisor), 1) for side in (height, width)]
+    return tuple(number * GRID for number in cells)
 
 
 @functools.cache
 def _painters(dtype):
-    """Two compiled functions from CIELAB, [3, count], to sRGB of a type.
+    """Two compiled functions from CIELAB, [3, count], to sRGB of a type, [3, count].
 
-    The first gives [4, count], of which the last is 1 where the colour lies outside sRGB, as few do, and the others say
-    nothing. The second, which is slower, gives [3, count] with chroma that fits.
+    The first also gives which colours lie outside sRGB, bool [count], as few do, and clips these. The second, which is
+    slower, shrinks their chroma until they fit.
     """
     dtype = tf.as_dtype(dtype)
 
     @tf.function(jit_compile=True)
     def paint_inside(lab):
         lab = tf.transpose(lab)
-        rgb, outside = to_whole_numbers(lab_to_rgb(lab), dtype), tf.cast(outside_srgb(lab), dtype)
-        return tf.concat([tf.transpose(rgb), tf.transpose(outside)], axis=0)
+        return tf.transpose(to_whole_numbers(lab_to_rgb(lab), dtype)), outside_srgb(lab)[:, 0]
 
     @tf.function(jit_compile=True)
     def paint_any(lab):
-        return tf.transpose(encode(tf.transpose(lab), dtype))
+        return (tf.transpose(encode_rgb(tf.transpose(lab), dtype)),)
 
     return paint_inside, paint_any
 
@@ -102,9 +146,4 @@ def _painters(dtype):
 @tf.function(jit_compile=True, reduce_retracing=True)
 def join(lightness, ab):
     """sRGB, uint8 [..., 3], of L in 0..100 [..., 1] and ab [..., 2]; chroma outside sRGB shrinks until it fits."""
-    return encode(tf.concat([lightness, ab], axis=-1), tf.uint8)
-
-
-def encode(lab, dtype):
-    """sRGB as whole numbers of a type, of CIELAB [..., 3]; see `join`."""
-    return to_whole_numbers(lab_to_rgb(fit_chroma(lab)), dtype)
+    return encode_rgb(tf.concat([lightness, ab], axis=-1), tf.uint8)

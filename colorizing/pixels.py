@@ -29,22 +29,22 @@ def in_chunks(function, values, chunk=None):
     """Calls a compiled function of pixels on chunks of fixed size, the last one padded. For any thread.
 
     Args:
-        function: A tf.function from a tensor [channels, chunk] to another.
+        function: A tf.function from a tensor [channels, chunk] to a tuple of tensors [..., chunk].
         values: An array [channels, count].
         chunk: Pixels a chunk; by default the smallest of `CHUNKS` that makes at most two.
 
     Returns:
-        The results of all pixels, [channels, count].
+        The function's results for all pixels, a list of arrays [..., count].
     """
     count = values.shape[1]
     chunk = chunk or next((size for size in CHUNKS if 2 * size >= count), CHUNKS[-1])
     with _tracing:
         compiled = _compile(function, (len(values), chunk), values.dtype)
-    results = []
+    chunks = []
     for start in range(0, count, chunk):
         part = _padded(values[:, start : start + chunk], chunk)
-        results.append(compiled(tf.constant(part)).numpy()[:, : count - start])
-    return results[0] if len(results) == 1 else np.concatenate(results, axis=1)
+        chunks.append([result.numpy()[..., : count - start] for result in compiled(tf.constant(part))])
+    return chunks[0] if len(chunks) == 1 else [np.concatenate(parts, axis=-1) for parts in zip(*chunks, strict=True)]
 
 
 def _padded(values, count):
@@ -73,14 +73,15 @@ def to_gray(pixels):
         return pixels
     result = np.empty(pixels.shape[:2], pixels.dtype)
     for rows in strips(*result.shape):
-        result[rows] = in_chunks(_neutral, planes(*np.moveaxis(pixels[rows], -1, 0))).reshape(result[rows].shape)
+        (gray,) = in_chunks(_neutral, planes(*np.moveaxis(pixels[rows], -1, 0)))
+        result[rows] = gray.reshape(result[rows].shape)
     return result
 
 
 @tf.function(jit_compile=True)
 def _neutral(rgb):
     lightness = lightness_from_rgb(tf.transpose(rgb))
-    return tf.transpose(to_whole_numbers(neutral_from_lightness(lightness), rgb.dtype))
+    return (tf.transpose(to_whole_numbers(neutral_from_lightness(lightness), rgb.dtype)),)
 
 
 @functools.cache
@@ -94,19 +95,20 @@ def lightness_of(pixels):
     """L of pixels, gray or sRGB, float32 [height, width]."""
     if pixels.ndim == 2:
         return gray_lightness(pixels.dtype.type)[pixels]
-    return in_chunks(_lightness, planes(*np.moveaxis(pixels, -1, 0))).reshape(pixels.shape[:2])
+    (lightness,) = in_chunks(_lightness, planes(*np.moveaxis(pixels, -1, 0)))
+    return lightness.reshape(pixels.shape[:2])
 
 
 @tf.function(jit_compile=True)
 def _lightness(rgb):
-    return tf.transpose(lightness_from_rgb(tf.transpose(rgb)))
+    return (tf.transpose(lightness_from_rgb(tf.transpose(rgb))),)
 
 
 def as_color(pixels):
-    """Pixels with three channels."""
-    return np.repeat(pixels[..., None], 3, axis=-1) if pixels.ndim == 2 else np.ascontiguousarray(pixels)
+    """sRGB [height, width, 3] of pixels that may be gray, [height, width]; not a copy, and not to be written to."""
+    return np.broadcast_to(np.atleast_3d(pixels), (*pixels.shape[:2], 3))
 
 
 def side_by_side(*photos):
     """Photos of one height and type in a row, gray [height, width] ones too: [height, sum of widths, 3]."""
-    return np.concatenate([np.broadcast_to(np.atleast_3d(photo), (*photo.shape[:2], 3)) for photo in photos], axis=1)
+    return np.concatenate([as_color(photo) for photo in photos], axis=1)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import models
 from colorizing.batching import Batcher, computing
 from colorizing.jobs import MEGAPIXELS_AT_A_TIME, THREADS, Room
-from colorizing.photo import colorize_photo
+from colorizing.photo import Pipeline
 from common import images
 from common.errors import UserError
 
@@ -98,7 +98,7 @@ class Service:
         suffix = images.COLORLESS.get(suffix, suffix)
         with self._room.hold(min(images.megapixels(io.BytesIO(content)), self.limits.max_megapixels)), computing:
             photo = images.load(name, content, self.limits.max_megapixels)
-            photo = replace(photo, pixels=colorize_photo(colorizer, photo.pixels, saturation=saturation))
+            photo = replace(photo, pixels=Pipeline(colorizer, saturation=saturation)(photo.pixels))
             return Result(photo, bytes(images.dump(name, photo, suffix)[0]), suffix)
 
     def _rest(self):

@@ -27,7 +27,7 @@ from matplotlib import pyplot as plt
 from matplotlib.ticker import MaxNLocator
 
 import models
-from colorizing.photo import colorize_photo
+from colorizing.photo import Pipeline
 from colorizing.pixels import to_gray
 from common.errors import UserError
 from common.files import is_photo
@@ -110,10 +110,10 @@ def draw_photos(rows, path, width=WIDTH, title_size=TITLE_SIZE):
 
 
 def draw_docs(options):
-    model = models.load(options.model)
+    pipeline = Pipeline(models.load(options.model))
     options.output.mkdir(parents=True, exist_ok=True)
     photos = {path.name: read_photo(path) for path in sorted(SAMPLES.iterdir()) if is_photo(path)}
-    colored = {name: colorize_photo(model, photo) for name, photo in photos.items()}
+    colored = {name: pipeline(photo) for name, photo in photos.items()}
 
     size = tuple(min(photos[name].shape[axis] for name in BEFORE_AFTER) for axis in (0, 1))
     before = [("gray", cut(to_gray(photos[name]), size)) for name in BEFORE_AFTER]
@@ -136,7 +136,7 @@ def compare(options):
         photo = reduce(read_photo(path))
         pictures = [] if (photo == photo[..., :1]).all() else [(path.stem, photo)]
         pictures.append(("gray" if pictures else path.stem, to_gray(photo)))
-        pictures += [(short, colorize_photo(model, photo)) for short, model in colorizers.items()]
+        pictures += [(short, Pipeline(model)(photo)) for short, model in colorizers.items()]
         rows += in_rows(pictures)
         if options.zoom:
             rows += in_rows([("", detail(picture, *options.zoom)) for _, picture in pictures])

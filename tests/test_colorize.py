@@ -1,14 +1,16 @@
 """Photo in, photo out: sizes, depths, strips, and colour edges at full size."""
 
+import math
+from fractions import Fraction
+
 import cv2
 import numpy as np
 import pytest
 from skimage import color
 
 import utils
-from colorizing import photo as colorize
-from colorizing.enlarge import Enlargement, guided_ab, interpolation, sharpen
-from colorizing.photo import colorize_photo, predict_ab, reduced_lightness, render_size
+from colorizing.enlarge import Enlargement, interpolation, sharpen
+from colorizing.photo import Pipeline, join, reduced_size
 from colorizing.pixels import to_gray
 from common.images import read_photo
 from configs import SAMPLES
@@ -35,7 +37,7 @@ def test_lightness_is_the_photos_own(photos, depth, colored):
     largest = np.iinfo(depth).max
     photo = (photos[0].astype(np.uint32) * (largest // 255)).astype(depth)
     pixels = photo if colored else to_gray(photo)
-    result = colorize_photo(Painter(), pixels)
+    result = Pipeline(Painter())(pixels)
     assert result.shape == photo.shape and result.dtype == depth
     labs = [color.rgb2lab(np.atleast_3d(values) / largest * np.ones(3)) for values in (pixels, result)]
     tolerance = 0.3 if depth == np.uint8 else 0.02
@@ -47,29 +49,27 @@ def test_lightness_is_the_photos_own(photos, depth, colored):
 
 
 def test_strips_and_chunks_make_no_difference(gray, monkeypatch):
-    whole = colorize_photo(Painter(), gray)
+    whole = Pipeline(Painter())(gray)
     monkeypatch.setattr("colorizing.pixels.CHUNKS", (100, 1000))
-    np.testing.assert_array_equal(colorize_photo(Painter(), gray), whole)
+    np.testing.assert_array_equal(Pipeline(Painter())(gray), whole)
     np.testing.assert_array_equal(to_gray(whole), to_gray(np.ascontiguousarray(whole)))
 
 
 def test_colours_inside_and_outside_srgb_are_painted_as_if_all_were_fitted(gray):
     """Only colours outside go through `fit_chroma` in a photo."""
-    small = reduced_lightness(gray, 32)
-    enlargement = Enlargement(np.asarray(Painter().colorize(small[None])[0]), small, *gray.shape)
     lightness = color.rgb2lab(np.repeat(gray[..., None], 3, axis=-1))[..., :1].astype(np.float32)
-    ab = np.stack(guided_ab(enlargement.rows(0, len(gray)), lightness[..., 0]), axis=-1)
+    ab = Pipeline(Painter()).full_size_ab(gray)
     lab = np.concatenate([lightness, ab], axis=-1)
     assert 0.1 < utils.outside_srgb(lab).numpy().mean() < 0.9
-    painted = colorize.paint(gray, enlargement)
-    assert np.abs(painted.astype(int) - colorize.join(lightness, ab).numpy()).max() <= 1
+    painted = Pipeline(Painter())(gray)
+    assert np.abs(painted.astype(int) - join(lightness, ab).numpy()).max() <= 1
 
 
 def test_saturation_scales_the_chroma(gray):
     flat = np.full_like(gray, 119)
     chroma = []
     for saturation in (0, 0.1, 0.2):
-        lab = color.rgb2lab(colorize_photo(Painter(), flat, saturation=saturation))
+        lab = color.rgb2lab(Pipeline(Painter(), saturation=saturation)(flat))
         chroma.append(np.linalg.norm(lab[..., 1:], axis=-1).mean())
     assert chroma[0] < 0.1 and abs(chroma[2] / chroma[1] - 2) < 0.05
 
@@ -82,10 +82,20 @@ def test_render_size_is_what_the_network_sees(gray):
             sizes.append(lightness.shape)
             return super().colorize(lightness)
 
-    colorize_photo(Watching(), gray)
-    colorize_photo(Watching(), gray, render_size=64)
+    Pipeline(Watching())(gray)
+    Pipeline(Watching(), render_size=64)(gray)
     assert sizes == [(1, 32, 40, 1), (1, 64, 88, 1)]
-    assert render_size(10, 10000, 128) == (8, 1024)
+
+
+def test_reduced_sizes_are_the_nearest_on_the_grid():
+    """Against exact fractions, halves rounded up."""
+    sides = np.random.default_rng(0).integers(1, 5000, (500, 2)).tolist()
+    for height, width in [(1, 1), (10, 10000), (10000, 10), (683, 1024), (16, 17), (16, 31), *sides]:
+        for size in (8, 100, 128, 176, 224, 256):
+            scale = min(Fraction(size, min(height, width)), Fraction(8 * size, max(height, width)))
+            expected = [max(1, math.floor(side * scale / 8 + Fraction(1, 2))) * 8 for side in (height, width)]
+            assert list(reduced_size(height, width, size)) == expected
+    assert reduced_size(10, 10000, 128) == (8, 1024)
 
 
 def test_colour_of_the_input_makes_no_difference(photos):
@@ -93,7 +103,7 @@ def test_colour_of_the_input_makes_no_difference(photos):
     lab = np.full((64, 64, 3), 50.0)
     lab[::2, :, 1:], lab[1::2, :, 1:] = (40, 30), (-40, 30)
     colored = (color.lab2rgb(lab) * 255).round().astype(np.uint8)
-    np.testing.assert_allclose(reduced_lightness(colored, 32), 50, atol=0.3)
+    np.testing.assert_allclose(Pipeline(Painter()).reduce(colored), 50, atol=0.3)
 
 
 def test_interpolation_is_that_of_opencv(photos):
@@ -129,8 +139,7 @@ def test_colour_edges_are_better_than_interpolated(factor):
         size = round(width / factor), round(height / factor)
         ab = cv2.resize(lab[..., 1:], size, interpolation=cv2.INTER_AREA)
         lightness = cv2.resize(lab[..., 0], size, interpolation=cv2.INTER_AREA)[..., None]
-        rows = Enlargement(ab, lightness, height, width).rows(0, height)
-        ways = [np.stack(guided_ab(rows, lab[..., 0]), axis=-1)]
+        ways = [Enlargement(ab, lightness, height, width).ab(lab[..., 0])]
         ways += [cv2.resize(ab, (width, height), interpolation=way) for way in (cv2.INTER_LINEAR, cv2.INTER_CUBIC)]
         distances = np.linalg.norm(np.stack(ways) - lab[..., 1:], axis=-1)
         edge = np.linalg.norm(lab[1:, 1:, 1:] - lab[:-1, :-1, 1:], axis=-1)
@@ -145,7 +154,7 @@ def test_predicted_ab_is_what_is_painted(gray):
         def colorize(self, lightness):
             return super().colorize(lightness) / 10
 
-    painted = color.rgb2lab(colorize_photo(Pale(), gray))[..., 1:]
+    painted = color.rgb2lab(Pipeline(Pale())(gray))[..., 1:]
     lightness = color.rgb2lab(np.repeat(gray[..., None], 3, axis=-1))[..., 0]
     inside = (lightness > 20) & (lightness < 90)
-    np.testing.assert_allclose(painted[inside], predict_ab(Pale(), gray)[inside], atol=1)
+    np.testing.assert_allclose(painted[inside], Pipeline(Pale()).full_size_ab(gray)[inside], atol=1)

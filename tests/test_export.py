@@ -17,7 +17,7 @@ for package in ("onnx", "tf2onnx", "onnxruntime", "ai_edge_litert"):
 import export
 import models
 from benchmarks.export import RUNTIMES
-from colorizing import photo as colorize
+from colorizing.photo import Pipeline, reduced_size
 from common.errors import UserError
 from common.images import read_photo
 from configs import DOCS, EXPERIMENTS, SAMPLES
@@ -62,7 +62,7 @@ def assert_within_one(outputs, references):
 @pytest.mark.parametrize("format", FORMATS)
 def test_ab_of_ten_photos(format, scenes, ten_photos, tmp_path):
     go = open_export(export.make_graph(scenes), format, tmp_path)
-    lightness = [colorize.reduced_lightness(photo, scenes.native_size)[None] for photo in ten_photos]
+    lightness = [Pipeline(scenes).reduce(photo)[None] for photo in ten_photos]
     ab = [go(copy) for copy in lightness]
     assert all(paint.dtype == np.float32 for paint in ab)
     assert_within_one(ab, [scenes.colorize(copy) for copy in lightness])
@@ -76,7 +76,7 @@ def test_ten_photos(format, scenes, ten_photos, tmp_path):
     colorized = [go(photo[None])[0] for photo in ten_photos]
     assert all(result.dtype == np.uint8 for result in colorized)
     # The reference resizes with OpenCV.
-    assert_within_one(colorized, [colorize.colorize_photo(scenes, photo) for photo in ten_photos])
+    assert_within_one(colorized, [Pipeline(scenes)(photo) for photo in ten_photos])
     for gray in (ten_photos[0][None, ..., :1], np.full((1, 1, 1, 1), 200, np.uint8), np.zeros((1, 30, 9, 1), np.uint8)):
         np.testing.assert_array_equal(go(gray), go(np.repeat(gray, 3, axis=-1)))
         assert go(gray).shape == (*gray.shape[:3], 3)
@@ -107,7 +107,7 @@ def test_every_network(name, format, ten_photos, tmp_path, monkeypatch):
     model = make_small(name, monkeypatch)
     go = open_export(export.make_graph(model), format, tmp_path)
     for photo in ten_photos[:2]:
-        lightness = colorize.reduced_lightness(photo, 64)[None, :, :61]
+        lightness = Pipeline(model, render_size=64).reduce(photo)[None, :, :61]
         ab = model.colorize(lightness).numpy()
         assert ab.std() > 0
         np.testing.assert_allclose(go(lightness), ab, atol=1e-3)
@@ -120,7 +120,7 @@ def test_edge_map_is_inside(format, ten_photos, tmp_path):
         tf.function(lambda lightness: {"edges": canny(lightness)}, input_signature=signature), format, tmp_path
     )
     for photo in ten_photos[:3]:
-        lightness = colorize.reduced_lightness(photo, 128)[None]
+        lightness = Pipeline(None, render_size=128).reduce(photo)[None]
         assert np.mean(go(lightness)[0, ..., 0] == feature.canny(lightness[0, ..., 0])) > 0.999
 
 
@@ -136,11 +136,12 @@ def test_matrices_resize_as_opencv_does(size, new_size):
         np.testing.assert_allclose(matrix @ values @ matrix.T, expected, atol=0.01)
 
 
-def test_render_size_is_that_of_photos():
-    sides = np.random.default_rng(0).integers(1, 5000, (200, 2))
-    for height, width in [(1, 1), (1, 5000), (683, 1024), *sides.tolist()]:
-        expected = colorize.render_size(height, width, 128)
-        assert tuple(map(int, export.render_size(tf.constant(height), tf.constant(width), 128))) == expected
+def test_graphs_reduce_photos_to_the_sizes_of_the_pipeline():
+    sides = np.random.default_rng(0).integers(1, 5000, (1000, 2))
+    sides = np.concatenate([sides, [(1, 1), (1, 5000), (683, 1024), (2**20, 3), (65535, 65535)]]).astype(np.int32)
+    for size in (128, 176, 224, 256):
+        sizes = np.transpose(reduced_size(*tf.constant(sides.T), size, tf.minimum, tf.maximum))
+        np.testing.assert_array_equal(sizes, [reduced_size(*shape, size) for shape in sides.tolist()])
 
 
 def tiny_graph(value):
@@ -205,4 +206,4 @@ def test_ten_lines_in_another_environment(tmp_path, scenes):
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
     subprocess.run([python, "-m", "pip", "install", "--quiet", *packages], check=True)
     subprocess.run([python, "-c", example], cwd=tmp_path, check=True)
-    assert_within_one([read_photo(tmp_path / "colorized.png")], [colorize.colorize_photo(scenes, read_photo(photo))])
+    assert_within_one([read_photo(tmp_path / "colorized.png")], [Pipeline(scenes)(read_photo(photo))])

@@ -13,6 +13,7 @@ from test_scripts import run
 
 from colorizing.film import ACCURATE, FilmError, Reader, colorize_film, process_films
 from colorizing.jobs import plan_jobs
+from colorizing.photo import Pipeline
 from colorizing.pixels import to_gray
 from common.images import read_photo, write_photo
 from configs import SAMPLES
@@ -81,9 +82,9 @@ def read_sound(path):
         return data, times
 
 
-def colorize(path, result, **options):
+def colorize(path, result, saturation=1.0, **options):
     """Losses of a film that has to be whole."""
-    outcome = process_films([(path, result)], Painter(), **options)
+    outcome = process_films([(path, result)], Pipeline(Painter(), saturation=saturation), **options)
     assert (outcome.done, outcome.failures) == (1, [])
     return outcome.losses
 
@@ -213,7 +214,7 @@ def test_compare_and_render_size(gray, tmp_path):
             return super().colorize(lightness)
 
     path = make_film(tmp_path / "film.mp4", gray[:9])
-    colorize_film(Watching(), path, tmp_path / "out.mp4", compare=True, render_size=48)
+    colorize_film(Pipeline(Watching(), render_size=48), path, tmp_path / "out.mp4", compare=True)
     left, right = np.split(read(tmp_path / "out.mp4")[1].astype(float), 2, axis=2)
     assert sizes == {(48, 64, 1)} and left.shape == (9, 96, 128, 3)
     # Away from the seam, across which colours are shared.
@@ -234,7 +235,7 @@ def test_broken_films_give_what_could_be_read(gray, tmp_path):
     (tmp_path / "flipped.mp4").write_bytes(data[".mp4"])
     (tmp_path / "no index.mov").write_bytes(data[".mov"][: len(data[".mov"]) // 2])
     names = ("cut.mkv", "flipped.mp4", "no index.mov")
-    outcome = process_films([(tmp_path / name, tmp_path / "out" / name) for name in names], Painter())
+    outcome = process_films([(tmp_path / name, tmp_path / "out" / name) for name in names], Pipeline(Painter()))
     assert outcome.done == 0 and len(outcome.failures) == 3
     for name, failure in zip(names[:2], outcome.failures, strict=False):
         assert failure.startswith(f"{tmp_path / name}: broken after ") and "\n" not in failure
@@ -263,7 +264,7 @@ def test_what_is_no_film_is_refused(gray, tmp_path):
     causes = {"text.mp4": "not a film", "empty.mkv": "empty", "photo.mp4": "not a film", "sound.mkv": "no film"}
     causes |= {"missing.mp4": "no such file", "large.mp4": "0 megapixels; the limit is 0.01"}
     films = [(tmp_path / name, tmp_path / "out" / name) for name in causes]
-    outcome = process_films(films, Painter(), max_megapixels=0.01)
+    outcome = process_films(films, Pipeline(Painter()), max_megapixels=0.01)
     assert outcome.done == 0 and len(outcome.failures) == len(causes)
     for (name, cause), failure in zip(causes.items(), outcome.failures, strict=True):
         assert failure.startswith(f"{tmp_path / name}: ") and cause in failure
@@ -287,10 +288,10 @@ def test_interruption_and_surprises_leave_no_file(gray, tmp_path, error):
     jobs = [(path, tmp_path / "out" / "1.mp4"), (path, tmp_path / "out" / "2.mp4")]
     if error is KeyboardInterrupt:
         with pytest.raises(KeyboardInterrupt):
-            process_films(jobs, Failing())
+            process_films(jobs, Pipeline(Failing()))
         assert list((tmp_path / "out").iterdir()) == []
     else:
-        outcome = process_films(jobs, Failing())
+        outcome = process_films(jobs, Pipeline(Failing()))
         assert outcome.done == 1 and "cannot be done (MemoryError" in outcome.failures[0]
         assert [path.name for path in (tmp_path / "out").iterdir()] == ["2.mp4"]
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 from skimage import color
 
 import models
-from colorizing.photo import predict_ab
+from colorizing.photo import Pipeline
 from configs import EXPERIMENTS
 from evaluation.metrics import nyquist_energy
 from models import colornet
@@ -139,7 +139,7 @@ def test_gray_flow_sees_gray_values():
 def test_gray_flow_does_not_depend_on_colour(photos):
     neutral = np.round(color.lab2rgb(color.rgb2lab(photos[0]) * [1, 0, 0]) * 255).astype(np.uint8)
     model = ColorNet(flow="gray", native_size=32)
-    ab, ab_of_neutral = (predict_ab(model, photo) for photo in (photos[0], neutral))
+    ab, ab_of_neutral = (Pipeline(model).full_size_ab(photo) for photo in (photos[0], neutral))
     # All that is left of the colours is the rounding of the neutral to 8 bits, at most 0.3 in L.
     assert np.abs(ab - ab_of_neutral).max() < 0.3 < np.ptp(ab)
 

@@ -8,6 +8,7 @@ from test_film import read
 import models
 from benchmarks.film import AFTER, HELD, PANNED, make_frames, write_film
 from colorizing.film import colorize_film
+from colorizing.photo import Pipeline
 from colorizing.steadiness import STEADINESS, Steadier
 from common.images import read_photo
 from configs import SAMPLES, WEIGHTS
@@ -38,7 +39,7 @@ def colored(shots, scenes, tmp_path_factory):
     results = []
     for name, steadiness in (("film", 0), ("film", STEADINESS), ("second", STEADINESS)):
         result = folder / f"{name}-{steadiness}.mp4"
-        assert colorize_film(scenes, folder / f"{name}.mkv", result, steadiness) == ([], None)
+        assert colorize_film(Pipeline(scenes), folder / f"{name}.mkv", result, steadiness) == ([], None)
         results.append(color.rgb2lab(read(result)[1])[..., 1:])
     return results
 
