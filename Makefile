@@ -22,7 +22,7 @@ test-without-avx512: .venv/installed-all
 app: .venv/installed-all
 	.venv/bin/python app.py
 
-lint: .venv/installed
+lint: .venv/installed-all
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 
@@ -33,6 +33,6 @@ lint: .venv/installed
 	.venv/bin/python -m pip install --quiet -r requirements.txt
 	touch $@
 
-.venv/installed-all: requirements-app.txt requirements-data.txt requirements-export.txt .venv/installed
+.venv/installed-all: $(patsubst %,requirements-%.txt,app data dev export) .venv/installed
 	.venv/bin/python -m pip install --quiet $(foreach file,$(filter %.txt,$^),-r $(file))
 	touch $@
