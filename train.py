@@ -185,9 +185,7 @@ def prepare_data(experiment, photos, share=ALONE):
 def build(experiment, data, steps):
     """The experiment's network, ready to be trained for a number of steps."""
     model = models.build(experiment, data.classes)
-    model.compile(optimizer=make_optimizer(experiment, steps))
-    if colors_in_step():
-        model.to_pair = data.pairs
+    model.compile(optimizer=make_optimizer(experiment, steps), to_pair=data.pairs if colors_in_step() else None)
     if data.share.replicas > data.share.count:
         mend_keras(model)
     return model

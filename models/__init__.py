@@ -1,6 +1,5 @@
 """Builds, saves and loads the networks."""
 
-import inspect
 import json
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import keras
 from common.errors import UserError
 from configs import RUNS, WEIGHTS
 from models.colorization import PaperColorizer
+from models.colorizer import ClassifyingColorizer, Colorizer
 from models.colornet import ColorNet
 from models.iizuka import IizukaColorizer
 from models.zhang import ZhangColorizer
@@ -21,16 +21,15 @@ class ModelError(UserError):
 
 
 def build(experiment, classes=0):
-    """Builds an experiment's network: its constructor gets the experiment's values of the same names.
+    """Builds an experiment's network from the fields that the network asks for.
 
     Args:
         experiment: An `Experiment`, see configs.py.
         classes: Kinds of scenes that a network which can classify learns to tell apart.
     """
     network = NETWORKS[experiment.model]
-    arguments = inspect.signature(network).parameters
-    options = {name: getattr(experiment, name) for name in arguments if hasattr(experiment, name)}
-    if "classes" in arguments:
+    options = {name: getattr(experiment, name) for name in network.experiment_fields}
+    if issubclass(network, ClassifyingColorizer):
         options["classes"] = classes
     return network(**options)
 
@@ -75,7 +74,7 @@ def load(name):
     except Exception as error:  # Whatever a damaged or foreign file makes h5py, zipfile or Keras raise.
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise ModelError(f"{path}: not a model that can be loaded ({reason[0]})") from error
-    if not hasattr(model, "colorize"):
+    if not isinstance(model, Colorizer):
         raise ModelError(f"{path}: a Keras model, but not a colorizer of this project")
     return model
 

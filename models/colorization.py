@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from models.classification import classification_network
-from models.colorizer import Colorizer
+from models.colorizer import ClassifyingColorizer
 from models.edge_detection import EdgeMap, edge_detection_network
 from models.layers import CropLike, PadToMultiple, ResizeTo, conv
 from models.local_features import local_features_network
@@ -71,7 +71,7 @@ def colorization_network(fused, initializer):
 
 
 @keras.saving.register_keras_serializable("colorization")
-class PaperColorizer(Colorizer):
+class PaperColorizer(ClassifyingColorizer):
     """The network of the paper: L to ab / 128, at any height and width.
 
     Args:
@@ -89,6 +89,8 @@ class PaperColorizer(Colorizer):
         >>> model.colorize(tf.fill([1, 97, 131, 1], 50.0)).shape
         TensorShape([1, 97, 131, 2])
     """
+
+    experiment_fields = ("classification_size", "lightness_scale", "edges", "initializer", "classification_weight")
 
     def __init__(
         self,
@@ -113,9 +115,8 @@ class PaperColorizer(Colorizer):
             features.append(edge_detection_network(EdgeMap(name="canny")(padded), initializer))
         fused = Fusion(kernel_initializer=initializer, name="fusion")(features)
         output = CropLike(name="crop")(colorization_network(fused, initializer), lightness)
-        if classes:
-            output = [output, keras.layers.Dense(classes, dtype="float32", name="cn_scene")(scene)]
-        super().__init__(inputs=lightness, outputs=output, **kwargs)
+        logits = keras.layers.Dense(classes, dtype="float32", name="cn_scene")(scene) if classes else None
+        super().__init__(lightness, output, logits, classification_weight, **kwargs)
 
         # === Configuration ===
         self.classification_size = classification_size
@@ -123,8 +124,6 @@ class PaperColorizer(Colorizer):
         self.edges = edges
         self.initializer = initializer
         self.classes = classes
-        self.classification_weight = classification_weight
-        self.track_classification()
 
     @property
     def native_size(self):

@@ -12,7 +12,9 @@ class Colorizer(keras.Model):
     learns, and the three methods below translate between that and ab in Lab units, so that training, evaluation and
     export need to know nothing else. A new network overrides what differs.
 
-    `native_size` is the side in pixels of the photos that the network is made for: a good size to show it.
+    Attributes:
+        native_size: Side in pixels of the photos that the network is made for: a good size to show it.
+        experiment_fields: Names of the fields of an `Experiment` that the constructor takes, for `models.build`.
 
     The base class encodes ab as ab / 128, the paper's choice for a tanh output, and learns by mean squared error.
     """
@@ -22,11 +24,6 @@ class Colorizer(keras.Model):
     # files of earlier revisions are refused.
     revision = 1
     native_size = 256
-    # Networks that also classify set these two and have two outputs: the encoding, and logits [batch, classes].
-    classes = 0
-    classification_weight = 0.0
-    # What makes (L, target) of a batch that `fit` is given, where that is left to the compiled training step.
-    to_pair = None
 
     @classmethod
     def from_config(cls, config):
@@ -60,41 +57,40 @@ class Colorizer(keras.Model):
         """Mean squared error between the encoding put out and that of the target (paper, section 3.5)."""
         return tf.reduce_mean(tf.math.squared_difference(output, self.encode(ab)))
 
-    def train_step(self, data):
-        return super().train_step(self.to_pair(*data) if self.to_pair else data)
-
-    def test_step(self, data):
-        return super().test_step(self.to_pair(*data) if self.to_pair else data)
-
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """The loss of a batch: `color_loss`, and for networks that classify classification_weight * cross-entropy.
-
-        Each of several replicas contributes its part of the mean over all of them.
+    def compile(self, *arguments, to_pair=None, **options):
+        """Keras's `compile`.
 
         Args:
-            y: ab in Lab units, or, for networks that classify, (ab, labels int32 [batch]).
+            to_pair: Function that makes (L, target) of a batch that `fit` is given, inside the compiled training step.
+                None where `fit` is given pairs.
+            arguments, options: As for the base class.
+        """
+        super().compile(*arguments, **options)
+        self._to_pair = to_pair
+
+    def train_step(self, data):
+        return super().train_step(self._to_pair(*data) if self._to_pair else data)
+
+    def test_step(self, data):
+        return super().test_step(self._to_pair(*data) if self._to_pair else data)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """The loss of a batch, of which each of several replicas contributes its part of the mean over all of them.
+
+        Args:
+            y: The target, see `batch_loss`.
             y_pred: The model's output.
         """
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        return self._batch_loss(y, y_pred) / replicas
+        return self.batch_loss(y, y_pred) / replicas
 
-    def _batch_loss(self, y, y_pred):
-        if not self.classes:
-            return self.color_loss(y, y_pred)
-        (ab, labels), (output, logits) = y, y_pred
-        color_loss = self.color_loss(ab, output)
-        cross_entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-        self.color_tracker.update_state(color_loss)
-        self.scene_tracker.update_state(cross_entropy)
-        self.accuracy_tracker.update_state(labels, logits)
-        return color_loss + self.classification_weight * tf.reduce_mean(cross_entropy)
+    def batch_loss(self, target, output):
+        """The mean loss of a batch; the target is ab in Lab units."""
+        return self.color_loss(target, output)
 
-    def track_classification(self):
-        """Makes the log name both losses and the accuracy; for the end of a constructor."""
-        if self.classes:
-            self.color_tracker = keras.metrics.Mean("color_loss")
-            self.scene_tracker = keras.metrics.Mean("scene_loss")
-            self.accuracy_tracker = keras.metrics.SparseCategoricalAccuracy("accuracy")
+    def color_output(self, output):
+        """The encoding of ab within the model's output."""
+        return output
 
     def colorize(self, lightness):
         """Predicts ab in Lab units, float32 [batch, height, width, 2], from L in 0..100, [batch, height, width, 1]."""
@@ -108,5 +104,44 @@ class Colorizer(keras.Model):
     def infer(self, lightness):
         """What `colorize` does, for graphs of one's own: the plain operations, not a compiled function."""
         output = self(lightness, training=False)
-        ab = self.decode(output[0] if self.classes else output)
+        ab = self.decode(self.color_output(output))
         return ab[:, : tf.shape(lightness)[1], : tf.shape(lightness)[2]]
+
+
+class ClassifyingColorizer(Colorizer):
+    """A colorizer that can also learn the kind of scene, from a second head beside the encoding of ab.
+
+    With the second head, targets are (ab, labels int32 [batch]), the output is [encoding, logits], and the log names
+    both losses and the accuracy. Without it, this is a `Colorizer`.
+
+    Args:
+        lightness: The model's input.
+        encoding: Its encoding of ab.
+        logits: Those of the kinds of scenes, [batch, classes]; None for a model without the second head.
+        classification_weight: Weight of the cross-entropy of the logits in the loss.
+    """
+
+    def __init__(self, lightness, encoding, logits, classification_weight, **kwargs):
+        outputs = encoding if logits is None else [encoding, logits]
+        super().__init__(inputs=lightness, outputs=outputs, **kwargs)
+        self.classifies = logits is not None
+        self.classification_weight = classification_weight
+        if self.classifies:
+            self.color_tracker = keras.metrics.Mean("color_loss")
+            self.scene_tracker = keras.metrics.Mean("scene_loss")
+            self.accuracy_tracker = keras.metrics.SparseCategoricalAccuracy("accuracy")
+
+    def batch_loss(self, target, output):
+        """`color_loss` and, with the second head, classification_weight * cross-entropy of the scenes."""
+        if not self.classifies:
+            return super().batch_loss(target, output)
+        (ab, labels), (encoding, logits) = target, output
+        color_loss = self.color_loss(ab, encoding)
+        cross_entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+        self.color_tracker.update_state(color_loss)
+        self.scene_tracker.update_state(cross_entropy)
+        self.accuracy_tracker.update_state(labels, logits)
+        return color_loss + self.classification_weight * tf.reduce_mean(cross_entropy)
+
+    def color_output(self, output):
+        return output[0] if self.classifies else output

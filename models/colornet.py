@@ -99,6 +99,16 @@ class ColorNet(Colorizer):
         native_size: Side in pixels of the photos it is trained on.
     """
 
+    experiment_fields = (
+        "flow",
+        "downsampling",
+        "upsampling",
+        "encoding",
+        "chroma_weight",
+        "initializer",
+        "native_size",
+    )
+
     def __init__(
         self,
         flow="lightness",

@@ -6,7 +6,7 @@ Global features of a fixed-size copy join the local ones in a fusion layer, and 
 import keras
 
 from models.colorization import Fusion
-from models.colorizer import Colorizer
+from models.colorizer import ClassifyingColorizer
 from models.layers import TORCH_BATCH_NORM, BatchNorm, Conv2D, CropLike, PadToMultiple, ResizeTo
 
 # (filters, strides) of 3x3 convolutions.
@@ -49,7 +49,7 @@ def dense(units, name, batch_norm):
 
 
 @keras.saving.register_keras_serializable("colorization")
-class IizukaColorizer(Colorizer):
+class IizukaColorizer(ClassifyingColorizer):
     """The network of Iizuka et al., at any height and width. 42,353,839 parameters with 205 classes, no batch norm.
 
     Args:
@@ -61,6 +61,7 @@ class IizukaColorizer(Colorizer):
 
     # 1 padded strided convolutions below and to the right only, with a batch norm epsilon of 1e-3.
     revision = 2
+    experiment_fields = ("classification_weight", "batch_norm", "native_size")
 
     def __init__(self, classes=0, classification_weight=1 / 300, batch_norm=True, native_size=GLOBAL_SIZE, **kwargs):
         # === Layers ===
@@ -86,19 +87,17 @@ class IizukaColorizer(Colorizer):
         features = convolutions(((32, 1),), "color_c", batch_norm, doubled=True)(features)
         output = Conv2D(2, 3, padding="same", activation="sigmoid", dtype="float32", name="output")(features)
         output = keras.layers.UpSampling2D(dtype="float32", name="up")(output)
-        outputs = CropLike(name="crop")(output, lightness)
+        output = CropLike(name="crop")(output, lightness)
+        logits = None
         if classes:
             scene = dense(256, "scene_1", batch_norm)(scene)
             logits = keras.layers.Dense(classes, dtype="float32", name="scene_2")(scene)
-            outputs = [outputs, logits]
-        super().__init__(inputs=lightness, outputs=outputs, **kwargs)
+        super().__init__(lightness, output, logits, classification_weight, **kwargs)
 
         # === Configuration ===
         self.classes = classes
-        self.classification_weight = classification_weight
         self.batch_norm = batch_norm
         self.native_size = native_size
-        self.track_classification()
 
     def encode(self, ab):
         """ab scaled to 0..1, the range of the sigmoid."""
