@@ -34,7 +34,6 @@ from common.files import is_photo
 from common.images import read_photo
 from configs import DOCS, SAMPLES
 from data.photos import cut, find_photos
-from evaluation.diagrams import DIAGRAMS, draw_diagram
 from models.precision import choose_policy
 
 BEFORE_AFTER = ("canyon-river.jpg", "mountain-lake.jpg", "great-wall-hills.jpg")
@@ -49,7 +48,7 @@ JPEG = {"quality": 80, "optimize": True, "progressive": True}
 
 @dataclass(frozen=True)
 class Docs:
-    """Draws the pictures of the README and the diagrams of the networks."""
+    """Draws the pictures of the README."""
 
     model: str = "scenes"
     """A trained model: a name (a run of yours or weights that ship), a run's folder, or a .keras file."""
@@ -124,8 +123,6 @@ def draw_docs(options):
     middle = -(-len(pairs) // 2)
     halves = zip(pairs[:middle], pairs[middle:], strict=True)
     draw_photos([left + right for left, right in halves], options.output / "samples.jpg", title_size=10)
-    for name in DIAGRAMS:
-        draw_diagram(name, options.output / f"{name}.png")
 
 
 def compare(options):
