@@ -10,24 +10,47 @@ import numpy as np
 
 # Photos a batch at most.
 LARGEST = 16
-# Seconds that the network waits for a fuller batch, where calls come together: a small batch would cost it more.
+# Seconds that the network waits for another call after a batch of several: a fuller batch costs less a photo.
 PATIENCE = 0.005
-# Held by threads that compute: with more of them than cores, Python's lock costs more than they gain.
-computing = threading.Semaphore(os.cpu_count() or 1)
 
 
-@contextlib.contextmanager
-def waiting():
-    """Lets another thread compute while this one, which holds `computing`, waits."""
-    computing.release()
-    try:
-        yield
-    finally:
-        computing.acquire()
+class Cores:
+    """Lets at most `count` threads compute at a time. A context manager, held by a thread that computes.
+
+    With more such threads than cores, Python's lock costs more than they gain.
+    """
+
+    def __init__(self, count):
+        self._free = threading.Semaphore(count)
+        self._own = threading.local()
+
+    def __enter__(self):
+        self._free.acquire()
+        self._own.held = True
+
+    def __exit__(self, *error):
+        self._own.held = False
+        self._free.release()
+
+    @contextlib.contextmanager
+    def lent(self):
+        """Lets another thread compute while this one waits. Does nothing in a thread that does not hold a core."""
+        if not getattr(self._own, "held", False):
+            yield
+            return
+        self.__exit__()
+        try:
+            yield
+        finally:
+            self.__enter__()
+
+
+# The cores of this machine, which all threads of the process share.
+computing = Cores(os.cpu_count() or 1)
 
 
 class Batcher:
-    """A colorizer that many threads can share: calls that wait while the network is busy go through it together.
+    """A colorizer that many threads can share: calls that arrive while the network is busy become its next batch.
 
     Args:
         model: A colorizer, see models/colorizer.py.
@@ -40,14 +63,14 @@ class Batcher:
         threading.Thread(target=self._work, daemon=True).start()
 
     def colorize(self, lightness):
-        """See `models.colorizer.Colorizer.colorize`; returns a NumPy array. For any thread that holds `computing`."""
+        """See `models.colorizer.Colorizer.colorize`; returns a NumPy array. For any thread."""
         future = Future()
         self._waiting.put((lightness, future))
-        with waiting():
+        with computing.lent():
             return future.result()
 
     def _gather(self, patience):
-        """All calls that wait; fewer than a batch, and those that come within some seconds of the one before."""
+        """Returns all queued calls; with fewer than LARGEST, waits up to `patience` seconds for each further one."""
         calls = [self._waiting.get()]
         with contextlib.suppress(queue.Empty):
             while True:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from colorizing import jobs
-from colorizing.batching import LARGEST, Batcher, computing
+from colorizing.batching import LARGEST, Batcher, Cores, computing
 from colorizing.jobs import Room, plan_jobs, process_photos
 from common.files import is_photo
 from common.images import read_photo, write_photo
@@ -211,6 +211,22 @@ def test_calls_that_come_together_wait_for_a_full_batch_and_a_lone_one_does_not(
             time.sleep(0.002)
         wait(many)
     assert model.batches == [1, 2, LARGEST] and time.monotonic() - started < 30
+
+
+def test_only_a_thread_that_holds_a_core_lends_it():
+    cores = Cores(1)
+    with cores.lent(), cores:
+        pass
+    with cores, ThreadPoolExecutor(1) as pool:
+        with cores.lent():
+            assert pool.submit(cores.__enter__).exception(timeout=30) is None
+            pool.submit(cores.__exit__).result(timeout=30)
+        other = pool.submit(cores.__enter__)
+        time.sleep(0.05)
+        assert not other.done()
+        with cores.lent():
+            other.result(timeout=30)
+            pool.submit(cores.__exit__).result(timeout=30)
 
 
 def test_threads_share_the_work(tmp_path, photos):
