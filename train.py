@@ -36,13 +36,13 @@ from models.precision import choose_policy
 from training.callbacks import Checkpoints, FiniteLoss, Progress, Speed, StopAfter, TrainingError, ValidationPictures
 from training.distribution import (
     choose_strategy,
-    clear_about_lost_machines,
     distribute,
     divide_batch,
     divide_photos,
+    enable_multi_worker_fit,
+    explain_lost_worker,
     from_chief,
     is_chief,
-    mend_keras,
     share_of,
 )
 from training.optimizers import make_optimizer
@@ -80,7 +80,7 @@ def train(experiment, folder, resume=False, minutes=None, save_every_steps=None)
 
     data = prepare_data(experiment, photos, share)
     print_plan(experiment, data, policy)
-    with clear_about_lost_machines(share):
+    with explain_lost_worker(share):
         steps = plan_steps(folder, experiment, data, minutes, strategy, writes=is_chief(share))
         keras.utils.set_random_seed(experiment.seed)
         with strategy.scope():
@@ -187,7 +187,7 @@ def build(experiment, data, steps):
     model = models.build(experiment, data.classes)
     model.compile(optimizer=make_optimizer(experiment, steps), to_pair=data.pairs if colors_in_step() else None)
     if data.share.replicas > data.share.count:
-        mend_keras(model)
+        enable_multi_worker_fit(model)
     return model
 
 

@@ -1,4 +1,4 @@
-"""Photos as NumPy arrays, taken through compiled functions of utils.py a limited number of pixels at a time."""
+"""Colour maths on photos that are NumPy arrays, in chunks of fixed size, which bounds memory and compiled code."""
 
 import functools
 import threading
@@ -8,33 +8,33 @@ import tensorflow as tf
 
 from utils import lightness_from_rgb, neutral_from_lightness, to_whole_numbers
 
-# Pixels that compiled functions take at a time: code is compiled for one size, and what is small has a smaller one.
+# Pixels a call of a compiled function, for small to large inputs; each size is compiled once.
 CHUNKS = (1 << 13, 1 << 15, 1 << 18)
-# Threads that meet a function for the first time would each trace it.
+# Without it, threads that call a function for the first time at once would each trace it.
 _tracing = threading.Lock()
 
 
 def strips(height, width):
-    """Slices of rows that go through a photo a few hundred thousand pixels at a time, so that memory is bounded."""
+    """Returns slices of rows that divide a photo into strips of at most `CHUNKS[-1]` pixels (or one row)."""
     step = max(1, CHUNKS[-1] // width)
     return [slice(top, min(top + step, height)) for top in range(0, height, step)]
 
 
 def planes(*channels):
-    """Channels of one shape as rows: [channels, count]."""
+    """Stacks channels of one shape as rows: [channels, pixels]."""
     return np.stack(channels).reshape(len(channels), -1)
 
 
 def in_chunks(function, values, chunk=None):
-    """Calls a compiled function of pixels on chunks of fixed size, the last one padded. For any thread.
+    """Calls a compiled function on chunks of pixels of one size; the last chunk is padded. Safe in any thread.
 
     Args:
         function: A tf.function from a tensor [channels, chunk] to a tuple of tensors [..., chunk].
         values: An array [channels, count].
-        chunk: Pixels a chunk; by default the smallest of `CHUNKS` that makes at most two.
+        chunk: Pixels a chunk. Default: the smallest of `CHUNKS` that needs at most two chunks, or the largest.
 
     Returns:
-        The function's results for all pixels, a list of arrays [..., count].
+        The function's results for all pixels: a list of arrays [..., count].
     """
     count = values.shape[1]
     chunk = chunk or next((size for size in CHUNKS if 2 * size >= count), CHUNKS[-1])
@@ -48,7 +48,7 @@ def in_chunks(function, values, chunk=None):
 
 
 def _padded(values, count):
-    """Values, [channels, any number up to `count`], with zeros behind them: [channels, count]."""
+    """Pads values, [channels, at most `count`], with zeros to [channels, count]."""
     padded = np.zeros((len(values), count), values.dtype)  # Several times faster than np.pad.
     padded[:, : values.shape[1]] = values
     return padded
@@ -56,7 +56,7 @@ def _padded(values, count):
 
 @functools.cache
 def _compile(function, shape, dtype):
-    """A function for chunks of one shape and type."""
+    """Traces and compiles a function for one shape and type of its input."""
     return function.get_concrete_function(tf.TensorSpec(shape, dtype))
 
 
@@ -64,10 +64,10 @@ def to_gray(pixels):
     """Turns a photo gray, each pixel into the neutral of equal L.
 
     Args:
-        pixels: sRGB, uint8 or uint16, [height, width, 3], or [height, width], which stay what they are.
+        pixels: sRGB, uint8 or uint16, [height, width, 3], or gray, [height, width], which is returned as it is.
 
     Returns:
-        The same type, [height, width].
+        Gray of the same type, [height, width].
     """
     if pixels.ndim == 2:
         return pixels
@@ -86,13 +86,13 @@ def _neutral(rgb):
 
 @functools.cache
 def gray_lightness(dtype):
-    """L of every gray value of a type, np.uint8 or np.uint16: float32 [256] or [65536]."""
+    """Returns L of every gray value of a type, np.uint8 or np.uint16: float32 [256] or [65536]."""
     values = np.arange(np.iinfo(dtype).max + 1, dtype=dtype)
     return lightness_from_rgb(tf.constant(np.repeat(values[:, None], 3, axis=1))).numpy()[:, 0]
 
 
 def lightness_of(pixels):
-    """L of pixels, gray or sRGB, float32 [height, width]."""
+    """Returns L in 0..100, float32 [height, width], of pixels as for `to_gray`."""
     if pixels.ndim == 2:
         return gray_lightness(pixels.dtype.type)[pixels]
     (lightness,) = in_chunks(_lightness, planes(*np.moveaxis(pixels, -1, 0)))
@@ -105,10 +105,10 @@ def _lightness(rgb):
 
 
 def as_color(pixels):
-    """sRGB [height, width, 3] of pixels that may be gray, [height, width]; not a copy, and not to be written to."""
+    """Returns gray [height, width] or sRGB [height, width, 3] as [height, width, 3]: a read-only view."""
     return np.broadcast_to(np.atleast_3d(pixels), (*pixels.shape[:2], 3))
 
 
 def side_by_side(*photos):
-    """Photos of one height and type in a row, gray [height, width] ones too: [height, sum of widths, 3]."""
+    """Joins photos of one height and type, gray or sRGB, from left to right: [height, sum of widths, 3]."""
     return np.concatenate([as_color(photo) for photo in photos], axis=1)

@@ -1,4 +1,4 @@
-"""What happens around training: progress, pictures, history and checkpoints that a run can go on from."""
+"""Keras callbacks of a training run: progress, validation pictures, history, and checkpoints to resume from."""
 
 import contextlib
 import csv
@@ -19,16 +19,16 @@ from utils import lab_to_rgb, neutral_from_lightness
 
 
 class TrainingError(UserError):
-    """Training that cannot go on; the message says why and what to do."""
+    """Training cannot start or continue; the message says why and what to do."""
 
 
 def steps_done(model):
-    """Training steps that a compiled model has behind it."""
+    """Returns the number of training steps that a compiled model has taken."""
     return int(model.optimizer.iterations.numpy())
 
 
 class Progress(keras.callbacks.Callback):
-    """A progress bar an epoch with photos a second, then one line with the losses."""
+    """Shows a progress bar during each epoch, and after it one line with the losses and the photos a second."""
 
     def __init__(self, epochs, photos, batch_size):
         super().__init__()
@@ -52,7 +52,10 @@ class Progress(keras.callbacks.Callback):
 
 
 class Speed(keras.callbacks.Callback):
-    """Adds to each epoch's logs the training photos a second (validation excluded). Comes before all that read it."""
+    """Adds `photos_per_second` of training, without validation, to each epoch's logs.
+
+    Precedes all callbacks that read these logs, because Keras calls callbacks in their order.
+    """
 
     def __init__(self, batch_size):
         super().__init__()
@@ -80,7 +83,7 @@ class FiniteLoss(keras.callbacks.Callback):
 
 
 class StopAfter(keras.callbacks.Callback):
-    """Ends a run after a number of steps, in the middle of an epoch if need be."""
+    """Stops training after a number of steps, also within an epoch."""
 
     def __init__(self, steps):
         super().__init__()
@@ -92,7 +95,7 @@ class StopAfter(keras.callbacks.Callback):
 
 
 class ValidationPictures(keras.callbacks.Callback):
-    """Writes the same validation photos to TensorBoard after every epoch: gray, colorized, and the photo's target."""
+    """Writes the same validation photos to TensorBoard after every epoch: gray, colorized, and the target."""
 
     def __init__(self, folder, pairs, count=6):
         super().__init__()
@@ -110,17 +113,20 @@ class ValidationPictures(keras.callbacks.Callback):
 
 
 class Checkpoints(keras.callbacks.Callback):
-    """Keeps the best and the last epoch of a run, and its history, in the run's folder. Comes last in the list.
+    """Saves the best epoch, the last epoch and the history in the run's folder.
 
-    `best.keras` is the model of the lowest val_loss (or loss, without validation). `last.weights.h5` is all that
-    `restore` needs to go on after the last finished epoch, or the last saved step: weights, optimizer, history and the
-    states of plateau and metrics in one file, which is replaced in one step. `history.csv` has one row an epoch.
+    Is the last callback, because it saves the logs and the state that the others leave.
+
+    - `best.keras`: the model of the epoch with the lowest val_loss, or the lowest loss without validation.
+    - `last.weights.h5`: what `restore` needs to resume after the last epoch or saved step, in one file that is replaced
+      atomically: weights, optimizer, history, and the states of ReduceLROnPlateau and the metrics.
+    - `history.csv`: one row an epoch.
 
     Args:
         folder: The run's folder.
-        plateau: The run's ReduceLROnPlateau, if it has one.
-        save_every_steps: Save `last.weights.h5` after so many steps too.
-        writes: Whether this process is the one that writes.
+        plateau: The run's ReduceLROnPlateau callback; None without one.
+        save_every_steps: Number of steps after which `last.weights.h5` is saved within an epoch; None for epochs only.
+        writes: Whether this process writes the files.
     """
 
     PLATEAU_STATE = ("best", "wait", "cooldown_counter")
@@ -133,21 +139,28 @@ class Checkpoints(keras.callbacks.Callback):
         self.writes = writes
         self.history = []
         self._plateau_state = {}
-        # Of the epoch that goes on: steps done before, and what the metrics had counted.
+        # Of the epoch to resume: steps taken before, and the metrics' variables after them.
         self._steps_before = 0
         self._metrics_before = []
 
     @property
     def last(self):
-        """Path of the checkpoint that a run goes on from."""
+        """Path of the checkpoint to resume from."""
         return self.folder / "last.weights.h5"
 
     def best_epoch(self):
-        """The history's row with the lowest val_loss (or loss, without validation)."""
+        """Returns the history's row with the lowest val_loss, or the lowest loss without validation."""
         return min(self.history, key=lambda row: row.get("val_loss", row["loss"]))
 
     def restore(self, model):
-        """Loads the last checkpoint into a compiled model. Returns (epoch, step) to go on with, both from 0."""
+        """Loads the last checkpoint into a compiled model.
+
+        Returns:
+            (epoch, step): where to resume, both counted from 0.
+
+        Raises:
+            TrainingError: The checkpoint is damaged or of another network.
+        """
         try:
             with h5py.File(self.last) as file:
                 state = json.loads(file.attrs["state"])
@@ -161,20 +174,20 @@ class Checkpoints(keras.callbacks.Callback):
         return len(self.history), self._steps_before
 
     def on_train_begin(self, logs=None):
-        # Keras resets the plateau's state when training begins, so it is put back here.
+        # Keras has just reset the plateau's state.
         for name, value in self._plateau_state.items():
             setattr(self.plateau, name, value)
 
     def on_epoch_begin(self, epoch, logs=None):
-        # Keras resets the metrics before this.
+        # Keras has just reset the metrics.
         for variable, value in zip(self.model.metrics_variables, self._metrics_before, strict=False):
             variable.assign(value)
 
     def on_train_batch_end(self, batch, logs=None):
         if self.save_every_steps and steps_done(self.model) % self.save_every_steps == 0:
-            # On several machines the metrics are summed up, so that all have to ask for them.
+            # On several machines reading a metric sums it up over them, so every process has to read it.
             metrics = [float(variable.numpy()) for variable in self.model.metrics_variables]
-            with self._clear_about_disk(f"step {batch + 1}"):
+            with self._explain_write_error(f"step {batch + 1}"):
                 self._save_last(self._steps_before + batch + 1, metrics)
 
     def on_epoch_end(self, epoch, logs=None):
@@ -182,7 +195,7 @@ class Checkpoints(keras.callbacks.Callback):
         if self.plateau:
             self._plateau_state = {name: float(getattr(self.plateau, name)) for name in self.PLATEAU_STATE}
         self.history.append({"epoch": epoch + 1, **{name: float(value) for name, value in logs.items()}})
-        with self._clear_about_disk(f"epoch {epoch + 1}"):
+        with self._explain_write_error(f"epoch {epoch + 1}"):
             if self.writes and self.best_epoch() is self.history[-1]:
                 with replacing(self.folder / "best.keras") as path:
                     models.save(self.model, path)
@@ -190,7 +203,7 @@ class Checkpoints(keras.callbacks.Callback):
             self._write_history()
 
     @contextlib.contextmanager
-    def _clear_about_disk(self, what):
+    def _explain_write_error(self, what):
         try:
             yield
         except (OSError, RuntimeError) as error:

@@ -15,7 +15,7 @@ import tensorflow as tf
 from common.errors import UserError
 from data.pairs import Share
 
-# What TensorFlow raises when another machine stops in the middle of a step.
+# TensorFlow's errors for a step in which another machine stops answering.
 LOST = (
     tf.errors.AbortedError,
     tf.errors.CancelledError,
@@ -26,16 +26,16 @@ LOST = (
 
 
 class DistributionError(UserError):
-    """Devices or machines that cannot train together; the message says why and what to do."""
+    """Devices or machines cannot train together; the message says why and what to do."""
 
 
 def choose_strategy():
-    """The tf.distribute strategy for this machine's devices and, if TF_CONFIG names more, other machines.
+    """Returns the tf.distribute strategy for this machine's devices and the machines that TF_CONFIG names.
 
-    Comes before anything else that TensorFlow does, since it connects the machines.
+    Call it before any other TensorFlow operation, because it connects the machines.
 
     Raises:
-        DistributionError: TF_CONFIG cannot be understood, or the other machines cannot be reached.
+        DistributionError: TF_CONFIG is malformed, or another machine cannot be reached.
     """
     if len(_tasks(_tf_config())) > 1:
         try:
@@ -49,7 +49,7 @@ def choose_strategy():
 
 
 def share_of(strategy):
-    """Which replicas of a strategy are this process's: a `Share`."""
+    """Returns this process's replicas of a strategy as a `Share`."""
     config = _tf_config()
     tasks = _tasks(config)
     if len(tasks) < 2:
@@ -59,12 +59,12 @@ def share_of(strategy):
 
 
 def is_chief(share):
-    """Whether this process is the one that writes the run's folder."""
+    """Returns whether this process is the chief, the only one that writes the run's folder."""
     return share.first == 0
 
 
 def divide_batch(batch_size, replicas):
-    """Photos that each replica gets of a batch. Raises DistributionError where the batch cannot be divided."""
+    """Returns the photos a replica and step. Raises DistributionError if the replicas do not divide the batch."""
     if batch_size % replicas:
         raise DistributionError(
             f"{replicas} devices cannot share batches of {batch_size} photos equally; give a --batch-size that is a "
@@ -74,17 +74,19 @@ def divide_batch(batch_size, replicas):
 
 
 def divide_photos(indices, shards, share):
-    """The photos that this process reads, and its part of the batches made of them.
+    """Divides photos that lie in shards among the machines.
 
-    Each machine reads shards of its own, as many photos as the one with the fewest; files are not divided.
+    Each machine gets whole shards, cut to the number of photos of the machine with the fewest. Photos that lie in files
+    are not divided: every machine reads all of them.
 
     Args:
-        indices: All photos, int64 [photos].
-        shards: The shard that each lies in, int32 [photos]; None for files.
-        share: This process's part of all batches.
+        indices: Indices of all training photos, int64 [photos].
+        shards: Shard number of each photo, int32 [photos]; None for files.
+        share: This process's replicas.
 
     Returns:
-        (indices, `Share`).
+        (indices, share): indices of the photos that this process reads, and the part of their batches that it trains
+        on, a `Share`.
 
     Raises:
         DistributionError: There are fewer shards than machines.
@@ -102,12 +104,12 @@ def divide_photos(indices, shards, share):
 
 
 def distribute(strategy, dataset):
-    """A dataset of this process's batches as one that Keras hands to the process's replicas, a batch each."""
+    """Returns a dataset that gives each of this process's replicas one batch of `dataset` a step."""
     return strategy.distribute_datasets_from_function(lambda _: dataset)
 
 
 def from_chief(strategy, number):
-    """The chief's value of a number, float. Every process has to ask at the same time."""
+    """Returns the chief's value of `number`, a float. Blocks until every process has called it."""
 
     def contribution():
         first = tf.distribute.get_replica_context().replica_id_in_sync_group == 0
@@ -121,8 +123,8 @@ def from_chief(strategy, number):
 
 
 @contextlib.contextmanager
-def clear_about_lost_machines(share):
-    """Says so in one sentence when another machine stops answering."""
+def explain_lost_worker(share):
+    """Context manager that turns TensorFlow's error for a lost machine into a `DistributionError`."""
     try:
         yield
     except LOST as error:
@@ -133,12 +135,12 @@ def clear_about_lost_machines(share):
         ) from error
 
 
-def mend_keras(model):
-    """Makes `fit` of a compiled, functional model work on several machines: keras issue 20585.
+def enable_multi_worker_fit(model):
+    """Makes `fit` of a compiled functional model work on several machines (keras issue 20585).
 
-    Keras 3.15 feeds the model the mean of a batch over the replicas, to build what is not built yet, which fails; this
-    model needs no more than its optimizer. And it averages the logs of a step over their first axis, though they are
-    scalars; each gets an axis here. To be deleted once Keras does without.
+    Keras 3.15 has two faults there. It builds the model by calling it on the mean of a batch over the replicas, which
+    fails; a functional model only needs its optimizer built. It also averages the logs of a step over their first axis
+    although they are scalars, so each log gets an axis of length 1 here. Delete this function once Keras is fixed.
     """
     model.optimizer.build(model.trainable_variables)
     model._maybe_symbolic_build = lambda **_: None
