@@ -1,17 +1,19 @@
 """Shards of photos: packed whole, read back byte for byte, and damage named."""
 
+import contextlib
 import json
 import resource
+from dataclasses import replace
 
 import numpy as np
 import pytest
-import tensorflow as tf
+from array_record.python.array_record_data_source import ArrayRecordDataSource
 from test_scripts import run
 
 from common.errors import DatasetError
 from common.images import PhotoError, read_photo, write_photo
 from data import shards
-from data.packed import load_index
+from data.packed import open_shard, read_manifest
 from data.photos import PhotoStore, cut, find_photos, split_photos
 from data.shards import pack, verify
 
@@ -38,7 +40,7 @@ def contents(folder):
 
 
 def shard_paths(packed):
-    return sorted(packed.glob("*.tfrecord"))
+    return sorted(packed.glob("*.array_record"))
 
 
 def test_photos_come_back_byte_for_byte_in_the_same_order(folder, packed):
@@ -49,27 +51,24 @@ def test_photos_come_back_byte_for_byte_in_the_same_order(folder, packed):
     np.testing.assert_array_equal(found.labels, files.labels)
     assert found.labels.dtype == found.shards.dtype == np.int32 and files.shards is None
     assert [str(photo) for photo in found.paths] == [
-        f"{packed}/photos-0000{number}-of-00003.tfrecord/{path.relative_to(folder)}"
+        f"{packed}/photos-0000{number}-of-00003.array_record/{path.relative_to(folder)}"
         for number, path in zip(found.shards, files.paths, strict=True)
     ]
     # Every shard is a sample of all photos, not a stretch of them.
     assert sorted(np.bincount(found.shards)) == [3, 4, 4]
     assert all(np.diff(np.flatnonzero(found.shards == number)).max() > 1 for number in range(3))
     assert len(found.paths[2:5]) == 3 and found.paths[-1] == found.paths[10] and found.paths[-1].stem == "9"
-    assert str(found.paths[0].relative_to(packed)).endswith("of-00003.tfrecord/sea/0.jpg")
+    assert str(found.paths[0].relative_to(packed)).endswith("of-00003.array_record/sea/0.jpg")
 
 
-def test_records_are_what_tensorflow_reads(folder, packed):
-    features = {name: tf.io.FixedLenFeature([], tf.string) for name in ("image", "name", "class")}
-    features["label"] = tf.io.FixedLenFeature([], tf.int64)
-    records = tf.data.TFRecordDataset([str(path) for path in shard_paths(packed)])
-    seen = {}
-    for record in records.map(lambda record: tf.io.parse_single_example(record, features)).as_numpy_iterator():
-        name = record["name"].decode()
-        assert record["image"] == (folder / name).read_bytes()
-        assert record["class"].decode() == name.split("/")[0] == ("sea", "wood")[record["label"]]
-        seen[name] = record
-    assert len(seen) == 11
+def test_records_are_the_photos_that_the_manifest_names(folder, packed):
+    manifest = json.loads((packed / "shards.json").read_text())
+    seen = []
+    for path, members in zip(shard_paths(packed), manifest["shards"], strict=True):
+        for index, content in zip(members, ArrayRecordDataSource(str(path)), strict=True):
+            assert content == (folder / manifest["names"][index]).read_bytes()
+            seen.append(index)
+    assert sorted(seen) == list(range(11)) and manifest["classes"] == ["sea", "wood"]
 
 
 def test_photos_without_class_folders(tmp_path, photos):
@@ -91,27 +90,28 @@ def test_crops_are_those_of_the_folder(folder, packed):
     assert [store.count_skipped() for store in stores] == ["1 the file is empty"] * 2
 
 
-def test_interrupted_packing_goes_on(folder, packed, monkeypatch):
+def test_interrupted_packing_continues(folder, packed, monkeypatch):
     again = folder.parent / "again"
-    whole = shards.write_records
+    whole = shards.write_shard
 
-    def interrupted(path, plan, members, progress):
-        if 0 in members:
-            whole(path, plan, members[:2], progress)
-            raise KeyboardInterrupt
-        return whole(path, plan, members, progress)
+    def interrupted(path, photos, progress):
+        if any(photo.name == "0.jpg" for photo in photos):
+            with shards.replacing(path):
+                raise KeyboardInterrupt
+        return whole(path, photos, progress)
 
     number = find_photos(packed).shards[0]
-    monkeypatch.setattr(shards, "write_records", interrupted)
+    monkeypatch.setattr(shards, "write_shard", interrupted)
     with pytest.raises(KeyboardInterrupt):
         pack(folder, again, 4)
-    names = {f"photos-0000{done}-of-00003{suffix}" for done in range(number) for suffix in (".tfrecord", ".npz")}
-    assert names and {path.name for path in again.iterdir()} == names
-    with pytest.raises(DatasetError, match=r"shards\.json does not exist; pack the photos again"):
-        find_photos(again)
+    names = {f"photos-0000{done}-of-00003.array_record" for done in range(number)}
+    assert names and {path.name for path in again.iterdir()} == names | {"shards.json"}
+    for use in (find_photos, verify):
+        with pytest.raises(DatasetError, match="holds a part of the shards only; run the command"):
+            use(again)
     before = {name: (again / name).stat().st_mtime_ns for name in names}
 
-    monkeypatch.setattr(shards, "write_records", whole)
+    monkeypatch.setattr(shards, "write_shard", whole)
     pack(folder, again, 4)
     assert before == {name: (again / name).stat().st_mtime_ns for name in names}
     assert contents(again) == contents(packed)
@@ -127,31 +127,45 @@ def damage(path, position=None):
 def test_flipped_bit_is_found_and_named(packed):
     found = find_photos(packed)
     photo = found.paths[3]
-    damage(photo.shard.path, photo.shard.index.offsets[photo.position] + 700)
-    with pytest.raises(PhotoError, match=r"tfrecord/sea/3\.png: checksum does not match; pack the photos again"):
+    damage(photo.shard, photo.shard.read_bytes().index(photo.read_bytes()) + 700)
+    with pytest.raises(PhotoError, match=r"array_record/sea/3\.png: the shard is missing or damaged here"):
         read_photo(photo)
     store = PhotoStore(found.paths, (64, 64), cache_bytes=0)
     assert [index for index in range(11) if store.load(index) is None] == [3, 4]
     assert {path.name for path, _ in sorted(store.skipped.items())} == {"sea/3.png", "sea/empty.jpg"}
-    assert verify(packed)[1] == [f"{photo.shard.path}: checksum does not match; copy or pack the shards again"]
+    assert verify(packed)[1] == [f"{photo.shard}: damaged; copy or pack the shards again"]
 
 
-def test_truncated_shard_keeps_what_is_left(packed):
+def test_photos_of_a_truncated_shard_are_skipped(packed):
     found = find_photos(packed)
     path = shard_paths(packed)[1]
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     store = PhotoStore(found.paths, (64, 64), cache_bytes=0)
     lost = [index for index in range(11) if store.load(index) is None and index != 4]
-    assert 0 < len(lost) < (found.shards == 1).sum() and set(found.shards[lost]) == {1}
-    assert all("cut short" in store.skipped[found.paths[index]] for index in lost)
+    assert lost == [index for index in np.flatnonzero(found.shards == 1) if index != 4]
+    causes = {store.skipped[found.paths[index]] for index in lost}
+    assert causes == {"the shard is missing or damaged here; copy or pack it again"}
+
+
+def test_no_bit_of_a_shard_goes_wrong_unseen(packed):
+    path = shard_paths(packed)[0]
+    whole, expected = path.read_bytes(), list(ArrayRecordDataSource(str(path)))
+    random = np.random.default_rng(0)
+    for position in random.integers(0, len(whole), 200).tolist():
+        damage(path, position)
+        found = find_photos(packed)
+        for photo in (found.paths[index] for index in np.flatnonzero(found.shards == 0)):
+            open_shard.cache_clear()
+            with contextlib.suppress(OSError):
+                assert photo.read_bytes() == expected[photo.position]
+        path.write_bytes(whole)
 
 
 def test_damaged_shards_are_packed_again(folder, packed):
     expected = contents(packed)
     first, second, _ = shard_paths(packed)
     damage(first)
-    damage(second.with_suffix(".npz"))
-    (packed / "shards.json").write_text("{")
+    second.unlink()
     pack(folder, packed, 4)
     assert contents(packed) == expected and verify(packed)[1] == []
 
@@ -161,44 +175,35 @@ def test_damaged_shards_are_packed_again(folder, packed):
     [
         ("shards.json", b"{", "pack the photos again"),
         ("shards.json", b"[]", "pack the photos again"),
-        ("shards.json", b'{"fingerprint": "", "classes": [], "shards": [{}], "skipped": {}}', "pack the photos again"),
-        ("photos-00001-of-00003.npz", b"", "pack the photos again"),
-        ("photos-00001-of-00003.npz", b"no index", "pack the photos again"),
-        ("photos-00001-of-00003.npz", None, "does not exist"),
-        ("photos-00001-of-00003.tfrecord", None, "does not exist"),
+        ("shards.json", b'{"sha256": "", "names": [], "classes": [], "photos_per_shard": 1}', "is damaged; pack"),
+        ("shards.json", None, "does not exist; pack the photos again"),
+        ("photos-00001-of-00003.array_record", None, "does not exist; copy or pack"),
     ],
 )
-def test_damage_to_the_folder_is_named(packed, name, content, words):
+def test_damage_to_the_folder_is_named(folder, packed, name, content, words):
     (packed / name).unlink()
     if content is not None:
         (packed / name).write_bytes(content)
     with pytest.raises(DatasetError, match=f"{name}.*{words}"):
         find_photos(packed)
+    if name == "shards.json":
+        before = contents(packed)
+        with pytest.raises(DatasetError, match="shards that cannot be continued; give another folder"):
+            pack(folder, packed, 4)
+        assert contents(packed) == before
 
 
-def test_no_bit_of_an_index_goes_wrong_unseen(packed):
-    path = packed / "photos-00000-of-00003.npz"
-    whole = load_index(path)
+def test_no_bit_of_a_manifest_goes_wrong_unseen(packed):
+    path = packed / "shards.json"
+    whole = read_manifest(packed)
     data = path.read_bytes()
     for position in range(0, len(data), 7):
         damage(path, position)
         try:
-            index = load_index(path)
+            assert read_manifest(packed) == whole
         except DatasetError as error:
             assert "\n" not in str(error) and path.name in str(error)
-        else:
-            for name, values in vars(whole).items():
-                np.testing.assert_array_equal(getattr(index, name), values)
         path.write_bytes(data)
-
-
-def test_index_of_other_shards_is_named(folder, packed):
-    pack(folder, folder.parent / "other", 5)
-    for place, other in ((packed, folder.parent / "other"), (folder.parent / "other", packed)):
-        data = next(other.glob("photos-00000*.npz")).read_bytes()
-        next(place.glob("photos-00001*.npz")).write_bytes(data)
-        with pytest.raises(DatasetError, match=r"photos-00001.*npz is not of the shards"):
-            find_photos(place)
 
 
 def test_shards_of_other_photos_are_not_overwritten(folder, packed, photos):
@@ -208,43 +213,28 @@ def test_shards_of_other_photos_are_not_overwritten(folder, packed, photos):
     write_photo(folder / "sea" / "new.png", photos[0])
     with pytest.raises(DatasetError, match="give another folder"):
         pack(folder, packed, 4)
-    (packed / "shards.json").unlink()
-    with pytest.raises(DatasetError, match="give another folder"):
-        pack(folder, packed, 4)
-    del before["shards.json"]
     assert contents(packed) == before
 
 
-def test_unreadable_photos_are_skipped_named_and_tried_again(folder, tmp_path):
-    (folder / "sea" / "1.png").rename(tmp_path / "1.png")
-    (folder / "sea" / "1.png").symlink_to(tmp_path / "1.png")
-    plan = shards.make_plan(folder, 4)
-    (tmp_path / "1.png").rename(tmp_path / "away.png")
-    number = plan.names.index(b"sea/1.png")
-    index, skipped = shards.write_shard(tmp_path / "shard.tfrecord", plan, [0, number, 2], lambda: None)
-    assert skipped == {"sea/1.png": "no such file or directory"}
-    assert list(index.names) == [plan.names[0], plan.names[2]] and list(index.numbers) == [0, 2]
-
+def test_unreadable_photos_are_skipped_named_and_tried_again(folder, tmp_path, monkeypatch):
     class Unreadable:
         """Stands for a photo that vanished or whose rights are missing: root, who runs tests, may read everything."""
+
+        def __init__(self, path):
+            self.relative_to = path.relative_to
 
         def read_bytes(self):
             raise PermissionError(13, "Permission denied")
 
-    make_plan = shards.make_plan
+    def one_unreadable(folder):
+        photos = find_photos(folder)
+        return replace(photos, paths=[Unreadable(path) if path.name == "3.png" else path for path in photos.paths])
 
-    def one_unreadable(*arguments):
-        plan = make_plan(*arguments)
-        paths = [Unreadable() if path.name == "3.png" else path for path in plan.photos.paths]
-        object.__setattr__(plan.photos, "paths", paths)
-        return plan
-
-    (tmp_path / "away.png").rename(tmp_path / "1.png")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shards, "make_plan", one_unreadable)
+    with monkeypatch.context() as patch:
+        patch.setattr(shards, "find_photos", one_unreadable)
         manifest = pack(folder, tmp_path / "packed", 4)
-    assert manifest.skipped == {"sea/3.png": "permission denied"}
-    assert json.loads((tmp_path / "packed" / "shards.json").read_text())["skipped"] == manifest.skipped
+    assert manifest.skipped == {"sea/3.png": "permission denied"} and sum(map(len, manifest.shards)) == 10
+    assert read_manifest(tmp_path / "packed") == manifest and verify(tmp_path / "packed") == (manifest, [])
     assert [photo.name for photo in find_photos(tmp_path / "packed").paths].count("sea/3.png") == 0
     assert pack(folder, tmp_path / "packed", 4).skipped == {}
     assert len(find_photos(tmp_path / "packed").paths) == 11
@@ -270,7 +260,7 @@ def test_command_line(folder, packed, monkeypatch, capsys):
     assert main(monkeypatch, "--verify", output) == 1
     text, errors = capsys.readouterr()
     assert text == "1 of 3 shards are whole\n"
-    assert f"{shard_paths(output)[1]}: checksum does not match" in errors and "00002-of-00003.tfrecord does" in errors
+    assert f"{shard_paths(output)[1]}: damaged" in errors and "00002-of-00003.array_record: does not exist" in errors
     for arguments, words in [((folder,), "-o DIR"), (("--verify", folder), r"shards\.json does not exist")]:
         monkeypatch.setattr("sys.argv", ["shards.py", *map(str, arguments)])
         with pytest.raises(DatasetError, match=words):
@@ -285,7 +275,7 @@ def test_full_disk_leaves_no_half_shard(folder):
     output = folder.parent / "out"
     status, _, errors = run("-m", "data.shards", folder, "-o", output, preexec_fn=full)
     assert status == 1 and len(errors) == 1 and f"{output}: a shard cannot be written: " in errors[0]
-    assert list(output.iterdir()) == []
+    assert [path.name for path in output.iterdir()] == ["shards.json"]
 
 
 def test_places_that_cannot_be_packed(folder, packed):
