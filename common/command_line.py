@@ -1,10 +1,10 @@
 """What the scripts share: quiet libraries, the command line, and the end."""
 
+import importlib
 import os
 import shlex
 import sys
 import warnings
-from importlib import metadata
 from pathlib import Path
 
 import tyro
@@ -65,8 +65,8 @@ def run(main, interrupted="interrupted"):
 
 
 def describe_run():
-    """What a result has to carry to be made again: the command, and the versions that decide its outcome."""
-    versions = {name: metadata.version(name) for name in ("tensorflow", "keras", "numpy", "opencv-python-headless")}
+    """Returns what a result needs to be reproduced: the command, and the versions of Python and the libraries."""
+    versions = {name: importlib.import_module(name).__version__ for name in ("tensorflow", "keras", "numpy", "cv2")}
     command = shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]])
     return {"command": command, "versions": {"python": sys.version.split()[0], **versions}}
 
