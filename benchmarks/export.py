@@ -26,11 +26,11 @@ from ai_edge_litert.interpreter import Interpreter
 
 import models
 from benchmarks.timing import show, time_rounds
+from colorizing.export import SUFFIXES, WRITERS, make_graph
 from colorizing.photo import Pipeline
 from common.images import read_photo
 from configs import SAMPLES
 from data.photos import find_photos
-from export import SUFFIXES, WRITERS, make_graph
 
 
 @dataclass(frozen=True)

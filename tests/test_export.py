@@ -14,9 +14,9 @@ from test_scripts import run
 for package in ("onnx", "tf2onnx", "onnxruntime", "ai_edge_litert"):
     pytest.importorskip(package, reason="needs requirements-export.txt")
 
-import export
 import models
 from benchmarks.export import RUNTIMES
+from colorizing import export
 from colorizing.photo import Pipeline, reduced_size
 from common.errors import UserError
 from common.images import read_photo

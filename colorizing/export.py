@@ -1,0 +1,168 @@
+"""Trained colorizers as graphs for other runtimes: ONNX, TensorFlow SavedModel, LiteRT.
+
+A graph takes L and returns ab in Lab units, or takes a photo and returns it in colour as `colorizing.photo.Pipeline`
+does. It contains everything, including the edge map, and takes any height and width in every format.
+"""
+
+import logging
+import tempfile
+from pathlib import Path
+
+import tensorflow as tf
+
+from colorizing.enlarge import GAIN, SCALE, guided_ab, slopes
+from colorizing.photo import reduced_size
+from common.errors import UserError
+from common.files import write_whole
+from models.layers import resize_with
+from utils import encode_rgb, lightness_from_rgb, neutral_from_lightness
+
+SUFFIXES = {"onnx": ".onnx", "savedmodel": "-savedmodel", "litert": ".tflite"}
+DIMENSIONS = ("batch", "height", "width", "channels")
+# By whether photos go in and come out.
+INTERFACES = {
+    False: "lightness float32 [batch, height, width, 1] -> ab float32 [batch, height, width, 2]",
+    True: "photo uint8 [1, height, width, 1 or 3] -> colorized uint8 [1, height, width, 3]",
+}
+# The cubic kernel's slope at distance 1, as in OpenCV.
+CUBIC_SLOPE = -0.75
+
+
+def make_graph(model, photo=False):
+    """What is exported, as a tf.function of one input whose signature names it.
+
+    Args:
+        model: A colorizer, see models/colorizer.py, built under the float32 policy.
+        photo: Whether photos go in and come out.
+
+    Returns:
+        A function from `lightness`, float32 [batch, height, width, 1], L in 0..100, to {"ab": float32 [batch, height,
+        width, 2] in Lab units}; or, for photos, from `photo`, uint8 [1, height, width, 1 or 3], gray or sRGB, to
+        {"colorized": uint8 [1, height, width, 3], sRGB}.
+    """
+    if photo:
+        signature = tf.TensorSpec([1, None, None, None], tf.uint8, "photo")
+        return tf.function(lambda photo: {"colorized": colorize_photo(model, photo)}, input_signature=[signature])
+    signature = tf.TensorSpec([None, None, None, 1], tf.float32, "lightness")
+    return tf.function(lambda lightness: {"ab": model.infer(lightness)}, input_signature=[signature])
+
+
+def colorize_photo(model, photo):
+    """What `colorizing.photo.Pipeline` does, in operations that every runtime has: matrix products resize.
+
+    Args:
+        photo: uint8 [1, height, width, 1 or 3], gray or sRGB. Of a colour photo only the lightness is used.
+
+    Returns:
+        uint8 [1, height, width, 3], sRGB.
+    """
+    height, width = tf.unstack(tf.shape(photo)[1:3])
+    rgb = tf.ensure_shape(tf.broadcast_to(photo, tf.stack([1, height, width, 3])), [1, None, None, 3])
+    lightness = lightness_from_rgb(rgb)
+    rows, columns = reduced_size(height, width, model.native_size, tf.minimum, tf.maximum)
+    # In steps of 1/255, as colorizing/photo.py reduces the gray photo.
+    gray = tf.round(neutral_from_lightness(lightness) * 255)
+    gray = tf.round(resize_with(area_matrix(height, rows), area_matrix(width, columns), gray)) / 255
+    small_lightness = lightness_from_rgb(tf.repeat(gray, 3, axis=-1))
+    ab = model.infer(small_lightness)
+
+    def mean_of_nine(values):
+        return resize_with(mean_matrix(rows), mean_matrix(columns), values)
+
+    slope = GAIN * slopes(ab, small_lightness, mean_of_nine)
+    there_and_back = resize_with(there_and_back_matrix(rows), there_and_back_matrix(columns), ab)
+    channels = tf.concat([2 * ab - there_and_back, slope, small_lightness], axis=-1)
+    enlarged = resize_with(cubic_matrix(rows, height), cubic_matrix(columns, width), channels)
+    a, b = guided_ab(tf.unstack(enlarged, axis=-1), lightness[..., 0])
+    return encode_rgb(tf.stack([lightness[..., 0], a, b], axis=-1), tf.uint8)
+
+
+def area_matrix(size, new_size):
+    """The matrix [new_size, size] that resizes a vector as cv2.INTER_AREA does: by the share of each pixel covered."""
+    size, new_size = tf.cast(size, tf.float32), tf.cast(new_size, tf.float32)
+    start = tf.range(new_size)[:, None] * (size / new_size)
+    end = (tf.range(new_size)[:, None] + 1) * (size / new_size)
+    pixels = tf.range(size)[None]
+    covered = tf.maximum(tf.minimum(end, pixels + 1) - tf.maximum(start, pixels), 0)
+    return covered / tf.reduce_sum(covered, axis=1, keepdims=True)
+
+
+def cubic_matrix(size, new_size):
+    """The matrix [new_size, size] that resizes a vector as cv2.INTER_CUBIC does; beyond an end, its value goes on."""
+    scale = tf.cast(size, tf.float32) / tf.cast(new_size, tf.float32)
+    center = (tf.range(tf.cast(new_size, tf.float32)) + 0.5) * scale - 0.5
+    # The kernel reaches two pixels to each side.
+    pixels = tf.range(-2, size + 2)
+    distance = tf.abs(center[:, None] - tf.cast(pixels, tf.float32))
+    near = ((CUBIC_SLOPE + 2) * distance - (CUBIC_SLOPE + 3)) * distance**2 + 1
+    far = ((distance - 5) * distance + 8) * distance * CUBIC_SLOPE - 4 * CUBIC_SLOPE
+    weights = tf.where(distance < 1, near, tf.where(distance < 2, far, 0.0))
+    return tf.matmul(weights, tf.one_hot(tf.clip_by_value(pixels, 0, size - 1), size))
+
+
+def mean_matrix(size):
+    """The matrix [size, size] that takes the mean of each value and its two neighbours; ends are their own."""
+    pixels = tf.range(size)
+    neighbours = [tf.one_hot(tf.clip_by_value(pixels + step, 0, size - 1), size) for step in (-1, 0, 1)]
+    return tf.add_n(neighbours) / 3
+
+
+def there_and_back_matrix(size):
+    """The matrix [size, size] that enlarges a vector, as `colorizing.enlarge.sharpen` does, and reduces it again."""
+    return tf.matmul(area_matrix(SCALE * size, size), cubic_matrix(size, SCALE * size))
+
+
+def write_onnx(graph, path):
+    """Writes a graph (see `make_graph`) as an ONNX file.
+
+    Raises:
+        UserError: The packages of requirements-export.txt are not installed.
+    """
+    try:
+        import onnx
+        import tf2onnx
+    except ModuleNotFoundError as error:
+        raise UserError(f"{error.name} is missing: pip install -r requirements-export.txt") from error
+    # It prints a traceback where one of its optimizations does not apply, and goes on.
+    tf2onnx.logging.set_level(tf2onnx.logging.ERROR)
+    proto, _ = tf2onnx.convert.from_function(graph, graph.input_signature)
+    for value in (*proto.graph.input, *proto.graph.output):
+        for dimension, name in zip(value.type.tensor_type.shape.dim, DIMENSIONS, strict=True):
+            if not dimension.dim_value:
+                dimension.dim_param = name
+    # An operation without a counterpart would have been left in, for the runtime to stumble over.
+    onnx.checker.check_model(proto)
+    write_whole(path, proto.SerializeToString())
+
+
+def write_savedmodel(graph, path):
+    """Writes a graph (see `make_graph`) as the default signature of a TensorFlow SavedModel, which is a folder."""
+    module = tf.Module()
+    module.variables_of_graph = graph.get_concrete_function().variables
+    module.graph = graph
+    with tempfile.TemporaryDirectory(prefix=".", dir=path.parent) as temporary:
+        new, old = Path(temporary) / "new", Path(temporary) / "old"
+        tf.saved_model.save(module, new, signatures=graph)
+        if path.exists():
+            path.rename(old)
+        new.rename(path)
+
+
+def write_litert(graph, path):
+    """Writes a graph (see `make_graph`) as a LiteRT file."""
+    # Without an object that holds the variables, the converter freezes them first, and only then does it convert
+    # UpSampling2D at sizes that are not known yet. It warns that this is the older way.
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([graph.get_concrete_function()])
+    write_whole(path, converter.convert())
+
+
+WRITERS = {"onnx": write_onnx, "savedmodel": write_savedmodel, "litert": write_litert}
+
+
+def check_output(path, kind):
+    """Raises UserError where a result of this kind, a key of `WRITERS`, must not or cannot replace what is there."""
+    if kind != "savedmodel" and path.is_dir():
+        raise UserError(f"{path}: a folder, where a file shall be written; choose another --output")
+    if kind == "savedmodel" and path.exists() and not (path / "saved_model.pb").is_file():
+        raise UserError(f"{path}: exists and is not a SavedModel, so it is not replaced; choose another --output")
