@@ -1,33 +1,33 @@
-"""Steadies the colours of a film over time, so that they neither flicker nor leak from one shot into the next."""
+"""Smooths the colours of a film over time within each shot, against flicker."""
 
 import cv2
 import numpy as np
 
-# How fast a pixel's past stops to count where its lightness changes: the difference in L at which its weight is 0.61.
+# Standard deviation, in units of L, of the Gaussian that weighs a pixel's past by how much its lightness changed.
 TOLERANCE = 8.0
-# A shot ends where less of the picture than this agrees with the frame before. Of 1500 pairs of crops of different
-# sample photos at most 0.70 agreed, of neighbouring frames in pans, zooms and noise at least 0.96.
+# A new shot begins where the mean agreement with the previous frame is below this. It was at most 0.70 for 1500 pairs
+# of crops of different sample photos, and at least 0.96 for neighbouring frames in pans, zooms and noise.
 CUT = 0.8
 STEADINESS = 0.9
-# Shorter side of the smallest picture whose motion is looked for: OpenCV's flow crashes on some that are thinner.
+# Shorter side in pixels below which no optical flow is computed, because OpenCV's crashes on some thinner pictures.
 SMALLEST_FLOW = 32
 
 
 class Steadier:
-    """Steadies the colours of a film: a running average of ab along each shot, at the network's own size.
+    """A running average of ab over the frames of each shot, at the network's own size.
 
-    The average of the frames before is moved to where things are now, by the optical flow between the two frames'
-    lightness (DIS: Kroeger et al. 2016), and joined with the present frame's ab with the weight
+    The average so far is warped by the optical flow between the lightness of the previous and the present frame (DIS:
+    Kroeger et al. 2016). It is then mixed into the present frame's ab with the weight
 
         steadiness * exp(-d^2 / (2 TOLERANCE^2))
 
-    where d is what remains of the difference in L, slightly blurred against noise. So colours stay with things
-    that move, and what comes into view has the colours of its own frame. A frame that hardly agrees with the one before
-    starts a shot: nothing of the past is used.
+    where d is the difference in L that remains after warping, blurred slightly against noise. Colours so follow moving
+    objects, and what comes into view takes the colours of its own frame. A frame whose mean agreement is below CUT
+    starts a new shot without a past.
 
     Args:
-        steadiness: Weight of the past, 0..1: 0 gives the network's ab frame by frame, 0.9 averages over some ten
-            frames, and 1 keeps a thing's first colours for the whole shot.
+        steadiness: Weight of the past, 0..1. 0 returns each frame's own ab, 0.9 averages over about ten frames, 1 keeps
+            the first colours for the whole shot.
     """
 
     def __init__(self, steadiness=STEADINESS):
@@ -36,14 +36,14 @@ class Steadier:
         self._lightness = self._ab = None
 
     def steady(self, lightness, ab):
-        """Takes in the next frame.
+        """Adds the next frame to the average.
 
         Args:
-            lightness: What the network saw, float32 in 0..100, [height, width, 1]: one size for the whole film.
-            ab: What it painted, float32 [height, width, 2].
+            lightness: The network's input, L in 0..100, float32 [height, width, 1], of one size for the whole film.
+            ab: The network's output in Lab units, float32 [height, width, 2].
 
         Returns:
-            The steadied ab, like `ab`.
+            The averaged ab, float32 [height, width, 2].
         """
         if self._lightness is not None:
             origins, inside = self._origins(lightness)
@@ -54,7 +54,7 @@ class Steadier:
         return ab
 
     def _origins(self, lightness):
-        """Where each pixel was in the frame before, x and y, [height, width, 2], and 1 where that is inside, else 0."""
+        """Returns where each pixel was in the previous frame, (x, y) [height, width, 2], and 1 if inside it, else 0."""
         height, width = lightness.shape[:2]
         before, now = ((values[..., 0] * 2.55).round().astype(np.uint8) for values in (self._lightness, lightness))
         origins = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).astype(np.float32)
@@ -65,7 +65,7 @@ class Steadier:
 
 
 def agreement(before, now):
-    """How well the lightness of two frames agrees, 0..1: float32 [height, width, 1], like both."""
+    """Returns how well the L of two frames, float32 [height, width, 1], agrees: 0..1, of the same shape."""
     difference = cv2.GaussianBlur(now - before, (0, 0), 1)[..., None]
     return np.exp(-(difference**2) / (2 * TOLERANCE**2))
 

@@ -1,8 +1,8 @@
-"""Colours that mix, as numbers: how colours behave at the borders that people see between objects.
+"""Figures for how colours keep to objects, from photos with human boundary maps (BSDS500: Arbeláez et al. 2011).
 
-The paper says that its edge detection network keeps the colours of different objects from mixing, and gives no figure.
-Given photos with human boundary maps (BSDS500: Arbeláez et al. 2011), two are computed here: the colour error near
-boundaries against the error elsewhere, and how well colour edges coincide with boundaries.
+The paper claims that its edge detection network keeps the colours of different objects from mixing, but gives no
+figure. This module computes two: the colour error near boundaries and elsewhere, and how well edges in ab coincide with
+boundaries.
 """
 
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ import numpy as np
 
 from common.images import read_photo
 
-# A pixel is a boundary where more than half of the annotators drew one; maps are averages in 0..255.
+# Maps are averages over annotators, 0..255. A pixel above this is a boundary: more than half of them drew one there.
 AGREEMENT = 127
-# Pixels at most this far from a boundary are near it.
+# Distance in pixels up to which a pixel is near a boundary.
 REACH = 3
-# Colour edges and boundaries at most this far apart coincide.
+# Distance in pixels up to which a colour edge matches a boundary.
 TOLERANCE = 2
-# Strengths of the ab gradient, in Lab units a pixel, that the threshold of colour edges is chosen from.
+# Candidates for the threshold of colour edges: strength of the ab gradient in Lab units a pixel.
 THRESHOLDS = tuple(np.geomspace(0.5, 32, 13))
 
 
@@ -28,22 +28,23 @@ def read_map(path):
 
 
 def distance_to(mask):
-    """Euclidean distance in pixels of each pixel to the nearest True one, float32 [height, width]; inf without any."""
+    """Returns each pixel's Euclidean distance in pixels to the nearest True one, float32 [height, width]; else inf."""
     if not mask.any():
         return np.full(mask.shape, np.inf, np.float32)
     return cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
 
 
 def errors_at_boundaries(ab, target, boundaries):
-    """Mean distance in the ab plane near boundaries and elsewhere.
+    """Returns the mean distance in the ab plane near boundaries and elsewhere.
 
     Args:
-        ab, target: float [height, width, 2], in Lab units.
-        boundaries: uint8 [height, width], human boundary maps averaged over annotators, 0..255.
+        ab: Predicted ab in Lab units, float [height, width, 2].
+        target: True ab in Lab units, float [height, width, 2].
+        boundaries: Boundary maps averaged over annotators, uint8 [height, width], 0..255.
 
     Returns:
-        (near, elsewhere): means over the pixels at most 3 pixels from a boundary that most annotators agree on, and
-        over all others; nan where there are none.
+        (near, elsewhere): means over the pixels up to REACH pixels from a boundary that most annotators drew, and over
+        all others; nan without such pixels.
     """
     distance = np.linalg.norm(np.asarray(ab, np.float64) - target, axis=-1)
     near = distance_to(boundaries > AGREEMENT) <= REACH
