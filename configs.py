@@ -49,8 +49,16 @@ class Experiment:
     """One trained model: its data, network and recipe. The defaults are the recipe that the paper published."""
 
     # --- data
-    dataset: Path = DATASET
-    """Folder of colour photos, searched recursively."""
+    dataset: tuple[Path, ...] = (DATASET,)
+    """Folders of colour photos, searched recursively."""
+    dataset_weights: tuple[float, ...] = ()
+    """How often photos of each folder are seen, as factors; none for 1 each. Has effect with `balance`."""
+    balance: bool = False
+    """See photos by kind, which is their class folder: as often as the square root of the kind's number of photos."""
+    min_chroma: float = 0.0
+    """Leave out photos with less colour: root mean square of ab around its mean, Lab units. 3 finds toned ones."""
+    old_film: float = 0.0
+    """Share of the training crops whose gray picture is made as old film saw, in random ways; see data/old_film.py."""
     crop: tuple[int, int] = (256, 256)
     """Height and width in pixels of the crops that the network learns from."""
     crop_margin: float = 1.25
@@ -67,14 +75,26 @@ class Experiment:
     """The paper's T: HSV saturation of the target is S' = min(T * S, 1). 1 leaves the photo as it is."""
 
     # --- network; a field that the chosen network does not know has no effect
-    model: Literal["paper", "colornet", "iizuka", "zhang"] = "paper"
+    model: Literal["paper", "colornet", "iizuka", "zhang", "residual-encoder"] = "paper"
     """Which network to build; see models/."""
     classification_size: int = 256
     """paper: height and width of the copy that the classification network sees."""
     lightness_scale: float = 1.0
     """paper: the network sees L (0..100) divided by this."""
     edges: bool = True
-    """paper: with the edge detection network."""
+    """paper, residual-encoder: with the edge detection network."""
+    encoder: Literal["efficientnet-lite0", "vgg16"] = "efficientnet-lite0"
+    """residual-encoder: the encoder, pretrained on ImageNet."""
+    scene: bool = True
+    """residual-encoder: with a global vector of the deepest features."""
+    loss: Literal["squared", "huber", "blurred", "bins", "both"] = "squared"
+    """residual-encoder: error on ab / 128, squared, Huber's, or squared and of blurred copies too; cross-entropy over
+    Zhang's bins; or both heads together."""
+    perceptual_weight: float = 0.0
+    """residual-encoder: weight of the difference in the pretrained encoder's features of the colorized photo."""
+    frozen_share: float = 0.0
+    """residual-encoder: share of the training steps in which the encoder stays as it is. After these all weights learn,
+    at a tenth of the rate."""
     initializer: str = "glorot_uniform"
     """paper: Keras initializer of the kernels."""
     classification_weight: float = 0.0
@@ -132,7 +152,7 @@ class Experiment:
 
 
 _SCENES = Experiment(
-    dataset=Path("datasets/intel-scenes/train"),
+    dataset=(Path("datasets/intel-scenes/train"),),
     crop=(128, 128),
     flip=True,
     validation_fraction=0.05,
@@ -159,6 +179,28 @@ _COLORNET = Experiment(
     schedule="constant",
 )
 
+_NATURAL = Experiment(
+    dataset=tuple(Path("datasets") / name for name in ("natural", "historic", "intel-scenes/train", "more")),
+    crop=(160, 160),
+    flip=True,
+    validation_fraction=0.02,
+    cache_gigabytes=8.0,
+    balance=True,
+    min_chroma=3.0,
+    old_film=0.5,
+    saturation_factor=1.5,
+    model="residual-encoder",
+    edges=False,
+    frozen_share=0.35,
+    epochs=8,
+    batch_size=32,
+    optimizer="adamw",
+    learning_rate=1e-3,
+    weight_decay=1e-2,
+    schedule="cosine",
+    warmup_steps=300,
+)
+
 EXPERIMENTS = {
     # The published recipe: natural scenes of Places2 at 256x256, SGD 0.01, batch 16, 40 epochs. Published: epoch 14,
     # val_loss 0.02661; the published code lets S' exceed 1, this project clips it, so the losses do not compare.
@@ -167,7 +209,7 @@ EXPERIMENTS = {
     # weights that ship come from it.
     "scenes": _SCENES,
     # About a minute on the photos that ship: to see training run, not to get a model.
-    "demo": replace(_SCENES, dataset=SAMPLES, validation_fraction=0.25, epochs=20, batch_size=4, warmup_steps=10),
+    "demo": replace(_SCENES, dataset=(SAMPLES,), validation_fraction=0.25, epochs=20, batch_size=4, warmup_steps=10),
     # ColorNet as published, in its two flows: 40,000 photos of MIT Places. The number of epochs is ours.
     "colornet-gray": replace(_COLORNET, flow="gray"),
     "colornet-l": _COLORNET,
@@ -203,5 +245,21 @@ EXPERIMENTS = {
         learning_rate=3.16e-5,
         weight_decay=1e-3,
         schedule="steps",
+    ),
+    # Any photo: a decoder on a network that was trained to tell what is in a picture. The folders are the kinds of
+    # photos that the weights that ship have seen.
+    "natural": _NATURAL,
+    # Dahl's residual encoder: VGG-16, loss on blurred copies too. Its weights come from the internet.
+    "residual-encoder": replace(
+        _NATURAL,
+        dataset=(DATASET,),
+        crop=(224, 224),
+        balance=False,
+        old_film=0.0,
+        saturation_factor=1.0,
+        encoder="vgg16",
+        scene=False,
+        loss="blurred",
+        frozen_share=1.0,
     ),
 }

@@ -30,10 +30,19 @@ import tyro
 import models
 from common.files import replacing, write_whole
 from configs import EXPERIMENTS, RUNS, Experiment
-from data.pairs import ALONE, Pairs, Share, TrainingOrder, mean_ab, training_crops, validation_crops
-from data.photos import DatasetError, PhotoStore, find_photos, split_photos
+from data.pairs import ALONE, Pairs, Share, TrainingOrder, balance, mean_ab, training_crops, validation_crops
+from data.photos import DatasetError, PhotoStore, find_all_photos, split_photos
 from models.precision import choose_policy
-from training.callbacks import Checkpoints, FiniteLoss, Progress, Speed, StopAfter, TrainingError, ValidationPictures
+from training.callbacks import (
+    Checkpoints,
+    FiniteLoss,
+    FrozenEncoder,
+    Progress,
+    Speed,
+    StopAfter,
+    TrainingError,
+    ValidationPictures,
+)
 from training.distribution import (
     choose_strategy,
     distribute,
@@ -45,7 +54,7 @@ from training.distribution import (
     is_chief,
     share_of,
 )
-from training.optimizers import make_optimizer
+from training.optimizers import frozen_steps, make_optimizer
 
 # Steps that the speed is measured over for a time budget, and steps before them that do not count.
 TIMED_STEPS = 20
@@ -73,7 +82,7 @@ def train(experiment, folder, resume=False, minutes=None, save_every_steps=None)
     """
     strategy = choose_strategy()
     share = share_of(strategy)
-    photos = find_photos(experiment.dataset)
+    photos = find_all_photos(experiment.dataset)
     checkpoints = prepare_run(folder, experiment, resume, save_every_steps, writes=is_chief(share))
     policy = choose_policy() if experiment.policy == "auto" else experiment.policy
     keras.config.set_dtype_policy(policy)
@@ -138,7 +147,7 @@ class TrainingData:
     @property
     def every(self):
         """`Crops` of all training photos of all processes."""
-        order = TrainingOrder(self.training_indices, self.order.seed, self.order.flip)
+        order = TrainingOrder(self.training_indices, self.order.seed, self.order.flip, weights=self.order.weights)
         return training_crops(self.store, order, self.batch_size)
 
     def validation(self):
@@ -166,9 +175,17 @@ def prepare_data(experiment, photos, share=ALONE):
     """
     train_indices, validation_indices = split_photos(len(photos.paths), experiment.validation_fraction, experiment.seed)
     cache_bytes = int(experiment.cache_gigabytes * 1e9)
-    store = PhotoStore(photos.paths, experiment.crop, cache_bytes, experiment.crop_margin)
+    store = PhotoStore(
+        photos.paths,
+        experiment.crop,
+        cache_bytes,
+        margin=experiment.crop_margin,
+        old_film=bool(experiment.old_film),
+        min_chroma=experiment.min_chroma,
+    )
     if store.first_usable(train_indices) is None:
-        raise DatasetError(f"{experiment.dataset} holds no photo to learn from: {store.count_skipped()}")
+        folders = name_folders(experiment)
+        raise DatasetError(f"{folders} holds no photo to learn from: {store.count_skipped()}")
     if store.first_usable(validation_indices) is None:
         validation_indices = validation_indices[:0]
     classes = len(photos.classes) if experiment.classification_weight else 0
@@ -176,19 +193,37 @@ def prepare_data(experiment, photos, share=ALONE):
     batch_size = divide_batch(min(experiment.batch_size, len(train_indices)), share.replicas)
     shards = None if photos.shards is None else photos.shards[train_indices]
     mine, training_share = divide_photos(train_indices, shards, share)
-    order = TrainingOrder(mine, experiment.seed, experiment.flip, None if shards is None else photos.shards[mine])
+    weights = photo_weights(experiment, photos, mine)
+    shards = None if shards is None else photos.shards[mine]
+    order = TrainingOrder(mine, experiment.seed, experiment.flip, shards, weights, experiment.old_film)
     return TrainingData(
         store, order, pairs, share, training_share, batch_size, train_indices, validation_indices, classes
     )
+
+
+def photo_weights(experiment, photos, indices):
+    """How often each of the photos is seen, float64 [indices]; None where all are alike."""
+    if not (experiment.balance and photos.classes):
+        return None
+    factors = experiment.dataset_weights or [1.0] * len(experiment.dataset)
+    if len(factors) != len(experiment.dataset):
+        raise DatasetError(f"--dataset-weights: give {len(experiment.dataset)} numbers, one for each --dataset")
+    return balance(photos.labels[indices], np.asarray(factors)[photos.owners])
 
 
 def build(experiment, data, steps):
     """The experiment's network, ready to be trained for a number of steps."""
     model = models.build(experiment, data.classes)
     model.compile(optimizer=make_optimizer(experiment, steps), to_pair=data.pairs if colors_in_step() else None)
+    model.optimizer.build(model.trainable_variables)  # Of all weights, before some are frozen.
     if data.share.replicas > data.share.count:
         enable_multi_worker_fit(model)
     return model
+
+
+def name_folders(experiment):
+    """The data set's folders, for messages."""
+    return ", ".join(map(str, experiment.dataset))
 
 
 def print_plan(experiment, data, policy):
@@ -196,7 +231,7 @@ def print_plan(experiment, data, policy):
     batches = f"batches of {data.batch_size * data.share.replicas}"
     if data.share.replicas > 1:
         batches += f", {data.batch_size} on each of {data.share.replicas} devices"
-    print(f"{experiment.dataset}: {counts}; {batches}; {policy}")
+    print(f"{name_folders(experiment)}: {counts}; {batches}; {policy}")
 
 
 def fit(model, data, strategy, callbacks, epoch, epochs, step=0):
@@ -248,6 +283,8 @@ def make_callbacks(experiment, folder, data, checkpoints, steps, epochs):
     if experiment.schedule == "plateau":
         checkpoints.plateau = keras.callbacks.ReduceLROnPlateau(factor=0.1, patience=10, min_delta=1e-4)
         callbacks.append(checkpoints.plateau)
+    if experiment.frozen_share:
+        callbacks.append(FrozenEncoder(frozen_steps(experiment, steps)))
     if is_chief(data.share):
         callbacks.append(keras.callbacks.TensorBoard(folder / "logs", write_graph=False))
         if data.validation() is not None:

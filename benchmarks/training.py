@@ -54,7 +54,7 @@ def measure(experiment, steps, rounds):
     keras.config.set_dtype_policy(choose_policy())
     keras.utils.set_random_seed(experiment.seed)
     photos = BATCHES_A_STEP * steps * experiment.batch_size
-    found = find_photos(experiment.dataset).paths
+    found = find_photos(experiment.dataset[0]).paths
     paths = usable(found[:: max(1, len(found) // photos)], experiment.crop)
     order = TrainingOrder(np.arange(photos) % len(paths), experiment.seed, experiment.flip)
 
@@ -104,7 +104,7 @@ def decode(path):
 
 def main():
     options = parse(Options, "-m benchmarks.training", "--dataset DIR [options]")
-    experiment = replace(EXPERIMENTS[options.experiment], dataset=options.dataset)
+    experiment = replace(EXPERIMENTS[options.experiment], dataset=(options.dataset,))
     speeds = measure(experiment, options.steps, options.rounds)
     print(f"{options.experiment}, batch {experiment.batch_size}, {experiment.crop}, {choose_policy()}")
     for name, values in speeds.items():

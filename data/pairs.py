@@ -47,8 +47,15 @@ class Pairs:
     labels: np.ndarray | None = None
 
     def __call__(self, pixels, indices):
-        """Crops, uint8 [batch, height, width, 3], and their photos, int64 [batch], as (L, ab) or (L, (ab, labels))."""
-        lightness, ab = lab_pair(pixels, self.saturation_factor, self.luma)
+        """Crops and their photos as (L, ab) or (L, (ab, labels)).
+
+        Args:
+            pixels: uint8 [batch, height, width, 3], or four channels of which the last is the gray picture.
+            indices: int64 [batch].
+        """
+        lightness, ab = lab_pair(pixels[..., :3], self.saturation_factor, self.luma)
+        if pixels.shape[-1] == 4:
+            lightness = lightness_from_rgb(tf.repeat(pixels[..., 3:], 3, axis=-1))
         return lightness, ab if self.labels is None else (ab, tf.gather(self.labels, indices))
 
     def of(self, crops):
@@ -80,6 +87,19 @@ class Share:
 ALONE = Share()
 
 
+def balance(labels, weights):
+    """How often each photo is to be seen, relative to others: float64 [photos].
+
+    A class gets the square root of the number of its photos, so that small ones count without being learnt by heart.
+
+    Args:
+        labels: The class of each photo, int32 [photos].
+        weights: A factor for each class.
+    """
+    counts = np.bincount(labels)
+    return np.asarray(weights)[labels] / np.sqrt(counts[labels])
+
+
 class TrainingOrder:
     """Which photo comes when and how it is cropped, epoch by epoch.
 
@@ -88,37 +108,54 @@ class TrainingOrder:
         seed: Decides all.
         flip: Mirror half of the photos.
         shards: The shard that each photo lies in, int32 [photos], so that few are read from at a time; None for files.
+        weights: How often each photo comes relative to others, float64 [photos]; None for once an epoch.
+        old_film: Share of the photos whose gray is that of old film.
     """
 
-    def __init__(self, indices, seed, flip, shards=None):
+    def __init__(self, indices, seed, flip, shards=None, weights=None, old_film=0.0):
         self.indices = indices
         self.seed = seed
         self.flip = flip
         self.shards = shards
+        self.weights = weights
+        self.old_film = old_film
         # While the last photos of an epoch are loaded, so are the first ones of the next.
         self.plan = functools.lru_cache(maxsize=2)(self._plan)
 
     def _plan(self, epoch):
-        """Photo indices of an epoch from 0, int64 [photos], and crops, float32 [photos, 3]: down, right, mirrored."""
+        """Photo indices of an epoch from 0, int64 [photos], and draws, float32 [photos, 4], see `load_crops`."""
         random = np.random.default_rng([self.seed, epoch])
         order = self._shuffle(random)
         draws = random.random((len(self.indices), 3), dtype=np.float32)
         draws[:, 2] = self.flip & (draws[:, 2] < 0.5)
-        return self.indices[order], draws[order]
+        films = np.zeros((len(self.indices), 1), np.float32)
+        if self.old_film:
+            chosen = random.random(films.shape) < self.old_film
+            films = chosen * (1 - random.random(films.shape, dtype=np.float32))
+        return self.indices[order], np.concatenate([draws, films], axis=1)
 
     def _shuffle(self, random):
+        if self.weights is not None:
+            return self._draw(random)
         if self.shards is None:
             return random.permutation(len(self.indices))
         shards = random.permutation(np.unique(self.shards))
         windows = [shards[start : start + SHARDS_AT_A_TIME] for start in range(0, len(shards), SHARDS_AT_A_TIME)]
         return np.concatenate([random.permutation(np.flatnonzero(np.isin(self.shards, window))) for window in windows])
 
+    def _draw(self, random):
+        """As many photos as there are, each as often as its weight says, rounded up or down at random."""
+        order = random.permutation(len(self.weights))
+        ends = np.cumsum(self.weights[order])
+        places = (np.arange(len(order)) + random.random()) / len(order) * ends[-1]
+        return random.permutation(order[np.searchsorted(ends, places, side="right")])
+
 
 class CentralOrder:
     """Photos in the order of their indices, each cropped in the middle: for validation."""
 
     def __init__(self, indices):
-        self._plan = indices, np.tile(np.float32([0.5, 0.5, 0]), (len(indices), 1))
+        self._plan = indices, np.tile(np.float32([0.5, 0.5, 0, 0]), (len(indices), 1))
 
     def plan(self, epoch):
         """What `TrainingOrder.plan` returns; the same for every epoch."""
@@ -131,7 +168,8 @@ class Crops:
 
     Attributes:
         steps: Steps an epoch. A step has one batch for each of this process's replicas.
-        dataset: tf.data.Dataset of (crops uint8 [batch, height, width, 3], indices of their photos int64 [batch]).
+        dataset: tf.data.Dataset of (crops uint8 [batch, height, width, channels], indices of their photos int64
+            [batch]), see `PhotoStore.load_crops`.
     """
 
     steps: int
@@ -180,7 +218,9 @@ def _load(store, order, bounds, start=0, batch_size=None):
 
     def crops(number):
         pixels, indices = tf.numpy_function(load, [number], (tf.uint8, tf.int64), stateful=False)
-        return tf.ensure_shape(pixels, [batch_size, *store.crop, 3]), tf.ensure_shape(indices, [batch_size])
+        return tf.ensure_shape(pixels, [batch_size, *store.crop, store.channels]), tf.ensure_shape(
+            indices, [batch_size]
+        )
 
     return untuned(tf.data.Dataset.counter(start).map(crops, num_parallel_calls=os.cpu_count()).prefetch(2))
 

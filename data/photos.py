@@ -9,7 +9,7 @@ not images.
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -19,6 +19,7 @@ from common.errors import DatasetError
 from common.files import PHOTO_SUFFIXES, is_photo
 from common.images import PhotoError, read_photo, reread_photo
 from configs import DATASETS, FETCHED
+from data.old_film import as_eye, as_old_film
 from data.packed import PackedPhoto, holds_shards, read_shards
 
 MAX_ELONGATION = 8
@@ -39,12 +40,37 @@ class Photos:
         labels: int32 [photos], index into `classes`; None without class folders.
         classes: Names of the class folders, sorted; empty without.
         shards: int32 [photos], number of the shard that each photo lies in; None for a folder.
+        owners: int32 [classes], number of the data set that each class belongs to; set by `find_all_photos`.
     """
 
     paths: Sequence[Path | PackedPhoto]
     labels: np.ndarray | None = None
     classes: tuple[str, ...] = ()
     shards: np.ndarray | None = None
+    owners: np.ndarray | None = None
+
+
+def find_all_photos(folders):
+    """The photos of several data sets as one. With more than one, each class, and each folder without, is a class.
+
+    Raises:
+        DatasetError: See `find_photos`.
+    """
+    found = [find_photos(folder) for folder in folders]
+    if len(found) == 1:
+        return replace(found[0], owners=np.zeros(len(found[0].classes), np.int32))
+    paths, labels, classes, shards = [], [], [], []
+    owners = np.repeat(np.arange(len(found), dtype=np.int32), [len(photos.classes) or 1 for photos in found])
+    for folder, photos in zip(folders, found, strict=True):
+        own = photos.labels if photos.classes else np.zeros(len(photos.paths), np.int32)
+        labels.append(own + np.int32(len(classes)))
+        classes += [f"{folder}/{name}" for name in photos.classes] or [str(folder)]
+        # The files of a folder are one shard more.
+        own = np.zeros(len(photos.paths), np.int32) if photos.shards is None else photos.shards
+        shards.append(own + np.int32(1 + max((numbers.max() for numbers in shards), default=-1)))
+        paths += photos.paths
+    packed = any(photos.shards is not None for photos in found)
+    return Photos(paths, np.concatenate(labels), tuple(classes), np.concatenate(shards) if packed else None, owners)
 
 
 def find_photos(folder):
@@ -110,10 +136,12 @@ class PhotoStore:
         skipped: {path: cause} of the photos that could not be used so far.
     """
 
-    def __init__(self, paths, crop, cache_bytes, margin=MAX_MARGIN):
+    def __init__(self, paths, crop, cache_bytes, margin=MAX_MARGIN, old_film=False, min_chroma=0.0):
         self.paths = paths
         self.crop = crop
         self.margin = margin
+        self.channels = 4 if old_film else 3
+        self.min_chroma = min_chroma
         self.skipped = {}
         self._kept = {}
         self._usable = np.zeros(len(paths), bool)
@@ -141,22 +169,28 @@ class PhotoStore:
 
         Args:
             indices: The order, int64 [photos].
-            draws: Where to crop them, float32 [photos, 3]: down, right (see `cut`), mirrored.
+            draws: How to crop them, float32 [photos, 4]: down, right (see `cut`), mirrored, and what decides how old
+                film saw it (`old_film.as_old_film`), 0 for not at all.
             positions: Which ones, as places in the order; past its end it starts again.
 
         Returns:
-            (crops uint8 [positions, height, width, 3], their indices int64 [positions]).
+            (crops uint8 [positions, height, width, channels], their indices int64 [positions]). With four channels, the
+            last one is the gray picture.
 
         Raises:
             DatasetError: All photos of the order have to be skipped.
         """
-        crops = _aligned((len(positions), *self.crop, 3))
+        crops = _aligned((len(positions), *self.crop, self.channels))
         used = np.empty(len(positions), np.int64)
         for row, wanted in enumerate(positions):
             position, photo = self._next_usable(indices, wanted)
-            down, right, mirrored = draws[position]
+            down, right, mirrored, film = draws[position]
             crop = cut(photo, self.crop, down, right)
-            crops[row] = cv2.flip(crop, 1) if mirrored else crop
+            crop = cv2.flip(crop, 1) if mirrored else crop
+            crops[row, ..., :3] = crop
+            if self.channels == 4:
+                seed = film.view(np.uint32)
+                crops[row, ..., 3] = as_old_film(crop, np.random.default_rng(seed)) if film else as_eye(crop)
             used[row] = indices[position]
         return crops, used
 
@@ -176,8 +210,7 @@ class PhotoStore:
         """How many photos were skipped so far for which cause: "3 the file is empty, 1 more than 8:1 long"."""
         return ", ".join(f"{count} {cause}" for cause, count in Counter(self.skipped.values()).most_common())
 
-    @staticmethod
-    def _decode(path):
+    def _decode(self, path):
         photo = read_photo(path)
         height, width = photo.shape[:2]
         if max(height, width) > MAX_ELONGATION * min(height, width):
@@ -186,7 +219,19 @@ class PhotoStore:
             raise PhotoError(path, f"less than {MIN_SIDE} pixels high or wide")
         if _is_gray(photo[::32, ::32]) and _is_gray(photo):  # The sample settles it for nearly all photos.
             raise PhotoError(path, "gray, so without colour to learn")
+        if self.min_chroma and chroma_spread(photo) < self.min_chroma:
+            raise PhotoError(path, "toned, or with hardly any colour to learn")
         return photo
+
+
+def chroma_spread(photo):
+    """How far the colours of a photo are from their mean: root of the mean square of ab, Lab units.
+
+    Gray photos have none, and neither have toned ones, whose ab is about the same everywhere.
+    """
+    small = cv2.resize(photo, (64, 64), interpolation=cv2.INTER_AREA)
+    ab = cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)[..., 1:].reshape(-1, 2)
+    return np.sqrt(np.sum(np.var(ab, axis=0)))
 
 
 def _aligned(shape):

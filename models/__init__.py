@@ -11,9 +11,16 @@ from models.colorization import PaperColorizer
 from models.colorizer import ClassifyingColorizer, Colorizer
 from models.colornet import ColorNet
 from models.iizuka import IizukaColorizer
+from models.residual_encoder import ResidualEncoder
 from models.zhang import ZhangColorizer
 
-NETWORKS = {"paper": PaperColorizer, "colornet": ColorNet, "iizuka": IizukaColorizer, "zhang": ZhangColorizer}
+NETWORKS = {
+    "paper": PaperColorizer,
+    "colornet": ColorNet,
+    "iizuka": IizukaColorizer,
+    "zhang": ZhangColorizer,
+    "residual-encoder": ResidualEncoder,
+}
 
 
 class ModelError(UserError):

@@ -36,6 +36,7 @@ BIN_RANGES = {
     90: (-110, 70),
     100: (-90, 0),
 }
+BINS = 313
 GRID = 10
 # As in the released code; the paper says 5.
 NEIGHBOURS = 10
@@ -46,6 +47,8 @@ QUARTER = 4
 LEAST_AB = 5.0
 # Share of the uniform distribution in class rebalancing, the paper's lambda.
 UNIFORM_SHARE = 0.5
+# The paper's temperature of the annealed mean.
+TEMPERATURE = 0.38
 
 # (filters, strides, dilation) of the 3x3 convolutions of each block.
 BLOCKS = (
@@ -126,6 +129,56 @@ def class_weights(histogram, uniform_share=UNIFORM_SHARE):
     return (weights / np.sum(smoothed * weights)).astype(np.float32)
 
 
+def learn_class_weights(pairs, folder):
+    """The class weights of a training set, from one pass over it; its histogram is kept as ab_histogram.csv.
+
+    Args:
+        pairs: The training set, a tf.data.Dataset of (L, ab).
+        folder: The run's folder.
+
+    Returns:
+        float32 [313], see `class_weights`.
+    """
+    file = folder / "ab_histogram.csv"
+    if not file.exists():
+        counts = np.zeros(BINS, np.int64)
+        for _, ab in pairs:
+            counts += np.bincount(np.ravel(nearest_bins(every_fourth(ab))), minlength=BINS)
+        table = np.column_stack([ab_bins(), counts]).astype(int)
+        np.savetxt(file, table, fmt="%d", delimiter=",", header="a,b,pixels", comments="")
+    return class_weights(np.loadtxt(file, delimiter=",", skiprows=1)[:, 2])
+
+
+def soft_encode(ab):
+    """The soft encoding of ab [..., 2] in Lab units: bins int32 and weights float32, [..., 10]."""
+    bins, weights = soft_encoding_table()
+    row = _table_row(ab)
+    return tf.gather(bins, row), tf.gather(weights, row)
+
+
+def annealed_mean(logits, temperature):
+    """ab in Lab units, float32 [..., 2], of logits [..., 313] (equation 5)."""
+    return tf.tensordot(tf.nn.softmax(logits / temperature), tf.constant(ab_bins()), axes=1)
+
+
+def rebalanced_cross_entropy(encoding, logits, class_weights):
+    """Cross-entropy with the soft encoding, weighted by the class weight of the nearest bin (equation 2).
+
+    Args:
+        encoding: Bins and weights, [batch, height, width, 10], see `soft_encode`.
+        logits: float32 [batch, height, width, 313].
+        class_weights: float32 [313].
+
+    Returns:
+        float32 [batch, height, width].
+    """
+    bins, weights = encoding
+    cross_entropy = tf.reduce_logsumexp(logits, axis=-1) - tf.reduce_sum(
+        weights * tf.gather(logits, bins, batch_dims=3), axis=-1
+    )
+    return cross_entropy * tf.gather(class_weights, bins[..., 0])
+
+
 @keras.saving.register_keras_serializable("colorization")
 class ZhangColorizer(Colorizer):
     """The network of Zhang et al., at any height and width. 32,235,385 trainable parameters.
@@ -168,46 +221,35 @@ class ZhangColorizer(Colorizer):
         features = keras.layers.Conv2DTranspose(256, 4, 2, name="block_8_1", **options)(features)
         for number in (2, 3):
             features = keras.layers.Conv2D(256, 3, name=f"block_8_{number}", **options)(features)
-        logits = keras.layers.Conv2D(len(ab_bins()), 1, dtype="float32", name="logits")(features)
+        logits = keras.layers.Conv2D(BINS, 1, dtype="float32", name="logits")(features)
         super().__init__(inputs=lightness, outputs=logits, **kwargs)
 
         # === Configuration ===
         self.native_size = native_size
-        self.temperature = 0.38
-        self.class_weights = np.ones(len(ab_bins()), np.float32)
+        self.temperature = TEMPERATURE
+        self.class_weights = np.ones(BINS, np.float32)
 
     def prepare(self, pairs, folder):
-        """Sets the class weights from one pass over the training set; its histogram is kept as ab_histogram.csv."""
-        file = folder / "ab_histogram.csv"
-        if not file.exists():
-            counts = sum(np.bincount(np.ravel(self.encode(ab)[0][..., 0]), minlength=len(ab_bins())) for _, ab in pairs)
-            table = np.column_stack([ab_bins(), counts]).astype(int)
-            np.savetxt(file, table, fmt="%d", delimiter=",", header="a,b,pixels", comments="")
-        self.class_weights = class_weights(np.loadtxt(file, delimiter=",", skiprows=1)[:, 2])
+        """Sets the class weights, see `learn_class_weights`."""
+        self.class_weights = learn_class_weights(pairs, folder)
 
     def encode(self, ab):
         """The soft encoding of every fourth pixel: bins int32 and weights float32, [batch, height/4, width/4, 10]."""
-        bins, weights = soft_encoding_table()
-        row = _table_row(every_fourth(ab))
-        return tf.gather(bins, row), tf.gather(weights, row)
+        return soft_encode(every_fourth(ab))
 
     def decode(self, output):
         """The annealed mean of logits [batch, height/4, width/4, 313], at four times their size (equation 5)."""
-        ab = tf.tensordot(tf.nn.softmax(output / self.temperature), tf.constant(ab_bins()), axes=1)
+        ab = annealed_mean(output, self.temperature)
         return tf.image.resize(ab, QUARTER * tf.shape(ab)[1:3])
 
     def color_loss(self, ab, output):
-        """Cross-entropy with the soft encoding, weighted by the class weight of the nearest bin (equation 2).
+        """The rebalanced cross-entropy.
 
         A photo's loss is the sum over its pixels, 0 if it is all but gray, and a batch's the mean over its photos.
         """
-        bins, weights = self.encode(ab)
-        cross_entropy = tf.reduce_logsumexp(output, axis=-1) - tf.reduce_sum(
-            weights * tf.gather(output, bins, batch_dims=3), axis=-1
-        )
-        photo_losses = tf.reduce_sum(cross_entropy * tf.gather(self.class_weights, bins[..., 0]), axis=(1, 2))
+        losses = tf.reduce_sum(rebalanced_cross_entropy(self.encode(ab), output, self.class_weights), axis=(1, 2))
         colored = tf.reduce_any(tf.abs(every_fourth(ab)) > LEAST_AB, axis=(1, 2, 3))
-        return tf.reduce_mean(photo_losses * tf.cast(colored, tf.float32))
+        return tf.reduce_mean(losses * tf.cast(colored, tf.float32))
 
     def get_config(self):
         return {"name": self.name, "native_size": self.native_size, "revision": self.revision}

@@ -73,7 +73,7 @@ def test_training_counts_and_lists_damaged_files(tmp_path, photos, capfd):
     damaged = make_data_set(tmp_path / "photos", photos, count=40, damaged=0.4)
     experiment = dataclasses.replace(
         EXPERIMENTS["scenes"],
-        dataset=tmp_path / "photos",
+        dataset=(tmp_path / "photos",),
         crop=(64, 64),
         classification_size=32,
         policy="float32",

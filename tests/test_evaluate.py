@@ -13,8 +13,8 @@ from test_scripts import run
 import models
 from common.images import read_photo, write_photo
 from configs import SAMPLES, WEIGHTS
-from data.photos import cut, scale_to_cover
-from evaluate import find_mean_colors
+from data.photos import DatasetError, cut, scale_to_cover
+from evaluate import Options, evaluate, find_mean_colors, find_set
 from utils import lightness_from_rgb
 
 
@@ -91,12 +91,41 @@ def test_each_photo_is_in_the_table(evaluated):
     assert {row["edge_recall"] for row in rows if row["model"] == "gray"} == {"0"}
 
 
-def test_weights_that_cannot_be_had_are_a_sentence(evaluated, tmp_path):
+def test_the_classifier_sees_in_the_photos_what_it_sees(evaluated):
     folder, _ = evaluated
-    environment = {"HOME": str(tmp_path), "KERAS_HOME": str(tmp_path), "https_proxy": "http://127.0.0.1:9", "PATH": ""}
-    arguments = [folder / "photos", "--crop", "64", "96", "--fid"]
-    status, _, errors = run("evaluate.py", *arguments, env=environment)
-    assert status == 1 and "--fid needs the ImageNet weights" in errors[-1]
+    means = json.loads((folder / "out" / "results.json").read_text())["means"]
+    assert means["photo"]["agreement_lite2"] == 1 and abs(means["photo"]["frechet_lite2"]) < 1e-6
+    assert means["gray"]["frechet_lite2"] > 1
+    squares = [row["ab_rmse"] ** 2 for row in scores_of(folder, "gray")]
+    assert abs(means["gray"]["ab_rmse_all"] - np.mean(squares) ** 0.5) < 1e-3
+
+
+def test_gray_photos_are_scored_against_photos_in_colour(tmp_path, photos):
+    for number, photo in enumerate(photos[:3]):
+        darker = (color.rgb2gray(photo) * 200).astype(np.uint8)
+        write_photo(tmp_path / "gray" / f"{number}.png", np.repeat(darker[..., None], 3, axis=-1))
+        write_photo(tmp_path / "colour" / f"{number}.png", photo)
+    found = find_set(f"{tmp_path}/gray:{tmp_path}/colour")
+    options = Options(photos=(), models=())
+    scores, failures = evaluate({}, {}, found, options)
+    assert not failures and scores.photos == ["0.png", "1.png", "2.png"]
+    expected = [np.sqrt(np.mean(np.sum(color.rgb2lab(photo)[..., 1:] ** 2, axis=-1))) for photo in photos[:3]]
+    np.testing.assert_allclose(scores.values["gray"]["ab_rmse"], expected, atol=1e-2)
+    # Colours on darker gray are not those of the photo.
+    assert (scores.values["photo"]["ab_rmse"] == 0).all() and (scores.values["photo"]["psnr"] < 40).all()
+    (tmp_path / "gray" / "1.png").unlink()
+    with pytest.raises(DatasetError, match=r"gray/1\.png does not exist"):
+        find_set(f"{tmp_path}/gray:{tmp_path}/colour")
+
+
+def scores_of(folder, model):
+    """The rows of photos.csv about a model, as numbers."""
+    rows = csv.DictReader((folder / "out" / "photos.csv").open())
+    return [
+        {name: float(value) for name, value in row.items() if name not in ("model", "photo")}
+        for row in rows
+        if row["model"] == model
+    ]
 
 
 def test_names_and_mean_colors(tmp_path):

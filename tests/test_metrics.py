@@ -6,7 +6,7 @@ from skimage import color
 from skimage import metrics as reference
 
 from evaluation import metrics
-from evaluation.fid import frechet_distance
+from evaluation.semantics import frechet_distance
 from models.zhang import ab_bins, nearest_bins
 
 

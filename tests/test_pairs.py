@@ -5,7 +5,7 @@ import pytest
 from skimage import color
 
 from common.images import write_photo
-from data.pairs import ALONE, Pairs, Share, TrainingOrder, mean_ab, training_crops, validation_crops
+from data.pairs import ALONE, Pairs, Share, TrainingOrder, balance, mean_ab, training_crops, validation_crops
 from data.photos import PhotoStore, find_photos
 
 
@@ -47,7 +47,7 @@ def test_pairs_agree_with_scikit_image(store, factor):
     assert lightness.shape == (12, 80, 96, 1) and ab.shape == (12, 80, 96, 2)
     assert lightness.dtype == ab.dtype == np.float32
     assert sorted(indices) == list(range(12)) and 0 < draws[:, 2].sum() < 12
-    for position, (index, (down, right, mirrored)) in enumerate(zip(indices, draws, strict=True)):
+    for position, (index, (down, right, mirrored, _)) in enumerate(zip(indices, draws, strict=True)):
         top, left = int(down * 16 + 0.5), int(right * 32 + 0.5)
         crop = store.load(index)[top : top + 80, left : left + 96]
         expected = reference(crop[:, ::-1] if mirrored else crop, factor)
@@ -151,3 +151,33 @@ def test_mean_ab_is_that_of_the_photos(store):
     expected = np.mean([lab[..., 1:].mean(axis=(0, 1)) for lab in labs], axis=0)
     np.testing.assert_allclose(mean_ab(store, np.arange(9), photos=3), expected, atol=1e-3)
     np.testing.assert_allclose(mean_ab(store, np.array([0, 3, 4, 8])), expected, atol=1e-3)
+
+
+def test_small_classes_count_by_the_root_of_their_photos():
+    labels = np.repeat([0, 1, 2], [100, 25, 4])
+    weights = balance(labels, [1.0, 1.0, 2.0])
+    np.testing.assert_allclose(np.bincount(labels, weights), [10, 5, 4])
+    order = TrainingOrder(np.arange(129) + 7, seed=0, flip=False, weights=weights)
+    seen = np.zeros(129, int)
+    for epoch in range(40):
+        indices, _ = order.plan(epoch)
+        assert len(indices) == 129
+        counts = np.bincount(indices - 7, minlength=129)
+        # As often as the weight says, rounded up or down.
+        assert (np.abs(counts - 129 * weights / weights.sum()) < 1).all()
+        seen += counts
+    np.testing.assert_allclose(np.bincount(labels, seen) / seen.sum(), np.array([10, 5, 4]) / 19, atol=0.01)
+
+
+def test_old_film_is_seen_by_its_share_of_the_crops(store):
+    order = TrainingOrder(np.arange(12), seed=3, flip=True, old_film=0.5)
+    store = PhotoStore(store.paths, (80, 96), cache_bytes=10**8, old_film=True)
+    pixels, _ = next(iter(training_crops(store, order, 12).dataset))
+    _, draws = order.plan(0)
+    as_film = draws[:, 3] > 0
+    assert pixels.shape == (12, 80, 96, 4) and 0 < as_film.sum() < 12
+    lightness, ab = Pairs(saturation_factor=1.5)(pixels, None)
+    expected, expected_ab = Pairs(saturation_factor=1.5)(pixels[..., :3], None)
+    np.testing.assert_array_equal(ab, expected_ab)
+    difference = np.abs(lightness - expected).mean(axis=(1, 2, 3))
+    assert (difference[~as_film] < 0.2).all() and (difference[as_film] > 0.5).all()

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from common.images import write_photo
-from data.photos import DatasetError, PhotoStore, cut, find_photos, scale_to_cover, split_photos
+from data.photos import DatasetError, PhotoStore, cut, find_all_photos, find_photos, scale_to_cover, split_photos
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def test_skipped_photos_are_replaced_by_the_next_ones(folder):
     (folder / "wood" / "deep" / "d.bmp").write_text("no photo")
     store = PhotoStore(find_photos(folder).paths, (64, 64), cache_bytes=10**6)
     order = np.array([2, 1, 0, 3])
-    draws = np.float32([[0, 0, 0], [0, 1, 1], [1, 1, 0], [1, 0, 0]])
+    draws = np.float32([[0, 0, 0, 0], [0, 1, 1, 0], [1, 1, 0, 0], [1, 0, 0, 0]])
     crops, used = store.load_crops(order, draws, range(1, 4))
     np.testing.assert_array_equal(used, [1, 2, 2])
     np.testing.assert_array_equal(crops[0], store.load(1)[:64, -64:][:, ::-1])
@@ -151,5 +151,25 @@ def test_photos_are_checked_once_and_named_when_they_break_later(folder, monkeyp
 
 def test_crops_lie_as_tensorflow_needs_them_to_take_them_without_a_copy(folder):
     store = PhotoStore(find_photos(folder).paths, (63, 61), cache_bytes=0)
-    crops, _ = store.load_crops(np.arange(4), np.zeros((4, 3), np.float32), range(4))
+    crops, _ = store.load_crops(np.arange(4), np.zeros((4, 4), np.float32), range(4))
     assert crops.ctypes.data % 64 == 0 and crops.flags.c_contiguous and crops.flags.writeable
+
+
+def test_several_data_sets_are_one(folder, photos, tmp_path_factory):
+    flat = tmp_path_factory.mktemp("flat")
+    write_photo(flat / "x.png", photos[0])
+    one, two = find_photos(folder), find_all_photos([folder, flat])
+    assert two.paths == [*one.paths, flat / "x.png"]
+    assert two.classes == (*(f"{folder}/{name}" for name in one.classes), str(flat))
+    np.testing.assert_array_equal(two.labels, [*one.labels, len(one.classes)])
+    np.testing.assert_array_equal(two.owners, [*[0] * len(one.classes), 1])
+
+
+def test_toned_photos_are_left_out(tmp_path):
+    random = np.random.default_rng(0)
+    gray = np.repeat(random.integers(0, 200, (64, 64, 1), np.uint8), 3, axis=-1)
+    write_photo(tmp_path / "sepia.png", gray + np.uint8([20, 10, 0]))
+    write_photo(tmp_path / "colour.png", random.integers(0, 255, (64, 64, 3), np.uint8))
+    store = PhotoStore(find_photos(tmp_path).paths, (64, 64), cache_bytes=0, min_chroma=8)
+    assert store.load(0) is not None and store.load(1) is None
+    assert store.count_skipped() == "1 toned, or with hardly any colour to learn"

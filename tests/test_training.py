@@ -25,7 +25,7 @@ from models import precision
 from train import train
 from training.callbacks import Checkpoints, TrainingError
 
-SMALL = dict(dataset=SAMPLES, crop=(64, 64), classification_size=64, policy="float32")
+SMALL = dict(dataset=(SAMPLES,), crop=(64, 64), classification_size=64, policy="float32")
 
 
 def small(name, **changes):
@@ -141,11 +141,11 @@ def test_loss_that_is_not_finite_stops_the_run(tmp_path):
 
 def test_unusable_data_is_one_sentence(tmp_path):
     with pytest.raises(DatasetError, match="does not exist"):
-        train(small("paper", dataset=tmp_path / "none"), tmp_path / "run")
+        train(small("paper", dataset=(tmp_path / "none",)), tmp_path / "run")
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "text.jpg").write_text("no photo")
     with pytest.raises(DatasetError, match="no photo to learn from: 1 not an image"):
-        train(small("paper", dataset=tmp_path / "photos"), tmp_path / "run")
+        train(small("paper", dataset=(tmp_path / "photos",)), tmp_path / "run")
 
 
 def test_full_disk_is_one_sentence_and_leaves_the_checkpoint_whole(tmp_path, monkeypatch):
@@ -187,7 +187,7 @@ def class_folders(folder, photos):
 @pytest.mark.parametrize("weight", [0.0, 0.01])
 def test_class_folders_are_learnt_where_asked(tmp_path, photos, weight):
     dataset = class_folders(tmp_path / "photos", photos)
-    experiment = small("scenes", dataset=dataset, epochs=1, batch_size=4, classification_weight=weight)
+    experiment = small("scenes", dataset=(dataset,), epochs=1, batch_size=4, classification_weight=weight)
     history = train(experiment, tmp_path / "run")
     wanted = {"color_loss", "scene_loss", "accuracy", "val_color_loss", "val_scene_loss", "val_accuracy"}
     assert (history[0].keys() >= wanted) if weight else not (history[0].keys() & wanted)
@@ -198,7 +198,7 @@ def test_class_folders_are_learnt_where_asked(tmp_path, photos, weight):
 
 
 def test_time_budget_becomes_steps_that_a_resumed_run_keeps(tmp_path, photos, monkeypatch):
-    experiment = small("scenes", dataset=class_folders(tmp_path / "photos", photos), batch_size=4, epochs=99)
+    experiment = small("scenes", dataset=(class_folders(tmp_path / "photos", photos),), batch_size=4, epochs=99)
     monkeypatch.setattr("train.seconds_per_step", lambda *_: 2.0)
     history = train(experiment, tmp_path / "run", minutes=1 / 6)
     # Ten seconds are five steps: epochs of two, two and one.

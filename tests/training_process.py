@@ -23,7 +23,7 @@ def main():
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * int(devices))
     experiment = dataclasses.replace(
         EXPERIMENTS["paper"],
-        dataset=SAMPLES,
+        dataset=(SAMPLES,),
         crop=(48, 48),
         classification_size=32,
         validation_fraction=0.25,

@@ -94,6 +94,25 @@ class StopAfter(keras.callbacks.Callback):
             self.model.stop_training = True
 
 
+class FrozenEncoder(keras.callbacks.Callback):
+    """Leaves a `ResidualEncoder`'s encoder as it is for a number of steps; after these all weights learn."""
+
+    def __init__(self, steps):
+        super().__init__()
+        self.steps = steps
+
+    def on_train_begin(self, logs=None):
+        self._follow()
+
+    def on_train_batch_end(self, batch, logs=None):
+        if steps_done(self.model) == self.steps:
+            self._follow()
+
+    def _follow(self):
+        self.model.encoder.trainable = steps_done(self.model) >= self.steps
+        self.model.make_train_function(force=True)
+
+
 class ValidationPictures(keras.callbacks.Callback):
     """Writes the same validation photos to TensorBoard after every epoch: gray, colorized, and the target."""
 

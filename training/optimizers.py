@@ -1,6 +1,7 @@
 """The optimizer of an experiment and its learning rate schedule."""
 
 import keras
+import tensorflow as tf
 
 
 class Adam(keras.optimizers.Adam):
@@ -42,11 +43,35 @@ def make_schedule(experiment, steps):
             rate, experiment.decay_steps, experiment.decay_factor, staircase=True
         )
     if experiment.schedule == "cosine":
-        warmup = min(experiment.warmup_steps, steps // 2)
-        return keras.optimizers.schedules.CosineDecay(
-            initial_learning_rate=0.0 if warmup else rate,
-            decay_steps=steps - warmup,
-            warmup_target=rate if warmup else None,
-            warmup_steps=warmup,
-        )
+        warmup, frozen = experiment.warmup_steps, frozen_steps(experiment, steps)
+        if 0 < frozen < steps:
+            return InTurn(cosine(rate, frozen, warmup), cosine(rate / 10, steps - frozen, warmup), frozen)
+        return cosine(rate, steps, warmup)
     return rate
+
+
+def frozen_steps(experiment, steps):
+    """Steps of a run in which the encoder stays as it is."""
+    return round(experiment.frozen_share * steps)
+
+
+def cosine(rate, steps, warmup_steps):
+    """A learning rate that rises to `rate` over the warm-up, and falls to zero at the end of all steps."""
+    warmup = min(warmup_steps, steps // 2)
+    return keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0 if warmup else rate,
+        decay_steps=steps - warmup,
+        warmup_target=rate if warmup else None,
+        warmup_steps=warmup,
+    )
+
+
+class InTurn(keras.optimizers.schedules.LearningRateSchedule):
+    """One learning rate schedule for a number of steps, then another from its beginning."""
+
+    def __init__(self, first, second, steps):
+        self.first, self.second, self.steps = first, second, steps
+
+    def __call__(self, step):
+        later = tf.maximum(tf.cast(step, tf.int64) - self.steps, 0)
+        return tf.where(step < self.steps, self.first(step), self.second(later))

@@ -1,0 +1,79 @@
+"""How old film saw: gray pictures from colour photos, in random ways, as an augmentation.
+
+Before panchromatic film, plates saw blue light above all: skies are white in such photographs, and red is nearly black.
+Prints fade, film is grainy, lenses were soft, and scans are compressed.
+"""
+
+import cv2
+import numpy as np
+
+from utils import XYZ_FROM_RGB
+
+# Share of linear red, green and blue in the light that a film sees.
+EYE = XYZ_FROM_RGB[1]
+PANCHROMATIC = (0.30, 0.45, 0.25)
+ORTHOCHROMATIC = (0.05, 0.50, 0.45)
+BLUE_SENSITIVE = (0.00, 0.15, 0.85)
+FILMS = np.array([EYE, PANCHROMATIC, ORTHOCHROMATIC, BLUE_SENSITIVE])
+# Ranges that the other steps draw from. Contrast is an exponent; the others are in units of white, or of pixels.
+CONTRAST = (0.7, 1.4)
+BLACK = (0.0, 0.2)
+WHITE = (0.8, 1.0)
+BLUR = (0.3, 1.5)
+GRAIN = (0.0, 0.06)
+QUALITY = (25, 90)
+# How often a picture is blurred, grainy, compressed.
+BLUR_SHARE, GRAIN_SHARE, COMPRESSION_SHARE = 0.4, 0.5, 0.3
+
+_values = np.arange(256) / 255
+LINEAR = np.where(_values > 0.04045, ((_values + 0.055) / 1.055) ** 2.4, _values / 12.92).astype(np.float32)
+_values = np.arange(1 << 16) / 65535
+ENCODED = np.where(_values > 0.0031308, 1.055 * _values ** (1 / 2.4) - 0.055, 12.92 * _values).astype(np.float32)
+
+
+def expose(photo, sensitivity):
+    """The gray that a film of a spectral sensitivity gives, float32 [height, width] in 0..1.
+
+    Args:
+        photo: sRGB, uint8 [height, width, 3].
+        sensitivity: Shares of linear red, green and blue, summing to at most 1.
+    """
+    light = LINEAR[photo] @ np.asarray(sensitivity, np.float32)
+    return ENCODED[np.rint(np.clip(light, 0, 1) * 65535).astype(np.uint16)]
+
+
+def as_eye(photo):
+    """The neutral of equal lightness, uint8 [height, width], of sRGB uint8 [height, width, 3]."""
+    return to_bytes(expose(photo, EYE))
+
+
+def as_old_film(photo, random):
+    """A photo as a random old print of it would look in a scan.
+
+    Args:
+        photo: sRGB, uint8 [height, width, 3].
+        random: A NumPy generator that decides everything.
+
+    Returns:
+        sRGB gray, uint8 [height, width].
+    """
+    share = random.random()
+    first, second = FILMS[random.permutation(len(FILMS))[:2]]
+    gray = expose(photo, share * first + (1 - share) * second) ** np.exp(random.uniform(*np.log(CONTRAST)))
+    black, white = random.uniform(*BLACK), random.uniform(*WHITE)
+    gray = black + (white - black) * gray
+    if random.random() < BLUR_SHARE:
+        gray = cv2.GaussianBlur(gray, (0, 0), random.uniform(*BLUR))
+    if random.random() < GRAIN_SHARE:
+        noise = random.standard_normal(gray.shape, dtype=np.float32)
+        gray = gray + random.uniform(*GRAIN) * cv2.GaussianBlur(noise, (3, 3), 0.6)
+    gray = to_bytes(gray)
+    if random.random() < COMPRESSION_SHARE:
+        quality = int(random.integers(*QUALITY))
+        gray = cv2.imdecode(cv2.imencode(".jpg", gray, (cv2.IMWRITE_JPEG_QUALITY, quality))[1], cv2.IMREAD_GRAYSCALE)
+    return gray
+
+
+def to_bytes(gray):
+    """uint8 of floats in 0..1, rounded."""
+    return np.rint(np.clip(gray, 0, 1) * 255).astype(np.uint8)

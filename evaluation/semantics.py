@@ -1,0 +1,64 @@
+"""Whether colorized photos look like what they show, to a classifier: EfficientNet-Lite2, trained on ImageNet.
+
+Two figures in its space. No colorizer here is built on it, and it is neither the Inception nor the VGG network of other
+programs, so the figures do not compare with their FID or with the semantic interpretability of published tables.
+"""
+
+import cv2
+import numpy as np
+
+from models.pretrained import load_classifier
+
+VARIANT = "efficientnet-lite2"
+# Side in pixels of the photos that the network was trained on.
+SIZE = 260
+
+
+class Classifier:
+    """EfficientNet-Lite2 on photos of any size."""
+
+    def __init__(self):
+        self._network = load_classifier(VARIANT)
+
+    def __call__(self, photos):
+        """Looks at the central squares of photos.
+
+        Args:
+            photos: sRGB, uint8 [photos, height, width, 3].
+
+        Returns:
+            (features float32 [photos, 1280], the most likely class of ImageNet, int64 [photos]).
+        """
+        squares = np.stack([_square(photo) for photo in photos]).astype(np.float32)
+        features, logits = self._network(squares, training=False)
+        return features.numpy().astype(np.float32), np.argmax(logits, axis=-1)
+
+
+def _square(photo):
+    """The largest central square of a photo, [SIZE, SIZE, 3]."""
+    side = min(photo.shape[:2])
+    top, left = (photo.shape[0] - side) // 2, (photo.shape[1] - side) // 2
+    square = photo[top : top + side, left : left + side]
+    return cv2.resize(square, (SIZE, SIZE), interpolation=cv2.INTER_AREA if side > SIZE else cv2.INTER_CUBIC)
+
+
+def agreement(labels, references):
+    """1 where the classifier sees in a colorized photo what it sees in the true one, else 0: float64 [photos].
+
+    Zhang et al. 2016, section 3.1, call it semantic interpretability; they compare with the labels of people.
+    """
+    return (np.asarray(labels) == np.asarray(references)).astype(np.float64)
+
+
+def frechet_distance(features, references):
+    """Fréchet distance between the normal distributions of two sets of features, float [count, size] each.
+
+    |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), with means m and covariances C (Heusel et al. 2017). It depends on how
+    many photos there are, so that only figures of the same photos compare.
+    """
+    sets = [np.asarray(values, np.float64) for values in (features, references)]
+    means = sets[0].mean(axis=0) - sets[1].mean(axis=0)
+    # C = A^T A. The eigenvalues of C1 C2 are the squared singular values of A1 A2^T, which exist for few photos, too.
+    first, second = ((values - values.mean(axis=0)) / np.sqrt(len(values) - 1) for values in sets)
+    root_trace = np.linalg.svd(first @ second.T, compute_uv=False).sum()
+    return float(means @ means + np.sum(first**2) + np.sum(second**2) - 2 * root_trace)

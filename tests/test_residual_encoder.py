@@ -1,0 +1,248 @@
+"""The pretrained encoder and the colorizer on it, against PyTorch's outputs and plain NumPy."""
+
+import dataclasses
+from itertools import pairwise
+
+import cv2
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import ROOT
+from skimage import color
+
+import models
+from configs import EXPERIMENTS, SAMPLES
+from models import efficientnet, pretrained, zhang
+from models.residual_encoder import HUBER_DELTA, ResidualEncoder
+from train import train
+from training.callbacks import FrozenEncoder
+from training.optimizers import make_schedule
+from utils import ab_from_rgb, lightness_from_rgb
+
+
+@pytest.fixture(scope="module")
+def untrained():
+    keras.config.set_dtype_policy("float32")
+    keras.utils.set_random_seed(0)
+    return ResidualEncoder()
+
+
+# The three largest logits of two synthetic pictures, {class: logit}, as `python -m models.pretrained` prints them.
+LOGITS = {
+    "efficientnet-lite0": (
+        {908: 4.2770, 818: 4.1064, 540: 3.9457},
+        {398: 7.1652, 781: 4.8654, 530: 4.5512},
+    ),
+    "efficientnet-lite2": (
+        {392: 3.9052, 974: 3.7155, 747: 3.5208},
+        {461: 7.7113, 490: 6.6793, 524: 6.1546},
+    ),
+}
+
+
+@pytest.mark.parametrize("variant", LOGITS)
+def test_classifier_gives_the_logits_of_pytorch(variant):
+    _, logits = pretrained.load_classifier(variant)(pretrained.example_photos(), training=False)
+    for row, expected in zip(logits.numpy(), LOGITS[variant], strict=True):
+        # The weights are stored in half precision.
+        np.testing.assert_allclose(row[list(expected)], list(expected.values()), atol=0.1)
+
+
+def test_batch_normalisation_is_folded_exactly():
+    random = np.random.default_rng(0)
+    state = {
+        "conv.weight": random.normal(size=(5, 4, 3, 3)).astype(np.float32),
+        "norm.weight": random.uniform(0.5, 2, 5).astype(np.float32),
+        "norm.bias": random.normal(size=5).astype(np.float32),
+        "norm.running_mean": random.normal(size=5).astype(np.float32),
+        "norm.running_var": random.uniform(0.5, 2, 5).astype(np.float32),
+    }
+    folded, plain = (keras.layers.Conv2D(5, 3, use_bias=bias) for bias in (True, False))
+    norm = keras.layers.BatchNormalization(epsilon=1e-3)
+    image = random.normal(size=(2, 6, 7, 4)).astype(np.float32)
+    for layer, shape in ((folded, image.shape), (plain, image.shape), (norm, (2, 4, 5, 5))):
+        layer.build(shape)
+    plain.set_weights([state["conv.weight"].transpose(2, 3, 1, 0)])
+    norm.set_weights([state[f"norm.{part}"] for part in ("weight", "bias", "running_mean", "running_var")])
+    pretrained.set_convolution(folded, state, "conv", "norm")
+    np.testing.assert_allclose(folded(image), norm(plain(image)), atol=1e-4)
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("strides", [1, 2])
+def test_depthwise_convolution_agrees_with_keras(policy, strides):
+    keras.config.set_dtype_policy(policy)
+    random = np.random.default_rng(0)
+    ours, theirs = (
+        layer(3, strides, "same", dtype=dtype)
+        for layer, dtype in ((efficientnet.DepthwiseConv2D, None), (keras.layers.DepthwiseConv2D, "float32"))
+    )
+    image = tf.constant(random.normal(size=(2, 8, 10, 4)), "float32")
+    weights = [random.normal(size=(3, 3, 4, 1)), random.normal(size=4)]
+    gradients = []
+    for layer in (ours, theirs):
+        layer.build(image.shape)
+        layer.set_weights(weights)
+        with tf.GradientTape() as tape:
+            tape.watch(image)
+            loss = tf.reduce_sum(tf.cast(layer(image), tf.float32) ** 2)
+        gradients.append(tape.gradient(loss, [image, *layer.trainable_variables]))
+    tolerance = 1e-4 if policy == "float32" else 0.05
+    for mine, expected in zip(*gradients, strict=True):
+        scale = np.abs(expected).max()
+        np.testing.assert_allclose(mine / scale, expected / scale, atol=tolerance)
+
+
+def test_odd_sizes_saving_and_loading(untrained, tmp_path):
+    lightness = np.random.default_rng(0).uniform(0, 100, (1, 97, 131, 1)).astype(np.float32)
+    ab = untrained.colorize(lightness).numpy()
+    assert ab.shape == (1, 97, 131, 2) and ab.dtype == np.float32 and np.abs(ab).max() > 0
+    assert untrained.colorize(lightness[:, :40, :50]).shape == (1, 40, 50, 2)
+    models.save(untrained, tmp_path / "model.keras")
+    loaded = models.load(tmp_path / "model.keras")
+    assert loaded.get_config() == untrained.get_config()
+    np.testing.assert_allclose(loaded.colorize(lightness), ab, atol=1e-4)
+
+
+def test_encoding_is_the_mean_over_the_outputs_pixels(untrained, photos):
+    ab = ab_from_rgb(tf.constant(photos))
+    expected = color.rgb2lab(photos)[..., 1:].reshape(4, 24, 4, 32, 4, 2).mean(axis=(2, 4)) / 128
+    np.testing.assert_allclose(untrained.encode(ab), expected, atol=1e-4)
+    assert np.abs(untrained.decode(untrained.encode(ab)) - ab).mean() < 4
+
+
+def losses(loss, ab, output, weights):
+    """Each loss by its definition, in NumPy."""
+    target = ab.reshape(2, 8, 4, 8, 4, 2).mean(axis=(2, 4))
+    error = output[..., :2] - target / 128
+    if loss == "huber":
+        size = np.abs(error)
+        return np.mean(np.where(size < HUBER_DELTA, size**2, HUBER_DELTA * (2 * size - HUBER_DELTA)))
+    squared = np.mean(error**2)
+    if loss == "blurred":
+        blurred = [
+            [cv2.GaussianBlur(picture, (size, size), sigma, borderType=cv2.BORDER_CONSTANT) for picture in error]
+            for size, sigma in ((3, 0.8), (5, 1.1))
+        ]
+        return (squared + sum(np.mean(np.square(pictures)) for pictures in blurred)) / 3
+    if loss == "squared":
+        return squared
+    logits = output[..., -313:].astype(np.float64)
+    log_shares = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+    bins, soft = zhang.soft_encoding_table()
+    rows = (np.clip(np.round(target.astype(np.float32)).astype(int) + 128, 0, 255) @ [256, 1])[..., None]
+    rows = rows[..., 0]
+    likelihood = (soft[rows] * np.take_along_axis(log_shares, bins[rows], axis=-1)).sum(axis=-1)
+    cross_entropy = -np.mean(weights[bins[rows][..., 0]] * likelihood)
+    return cross_entropy if loss == "bins" else 80 * squared + cross_entropy
+
+
+@pytest.mark.parametrize("loss", ["squared", "huber", "blurred", "bins", "both"])
+def test_losses_agree_with_numpy(untrained, loss):
+    channels = {"bins": 313, "both": 315}.get(loss, 2)
+    random = np.random.default_rng(0)
+    ab = random.normal(0, 30, (2, 32, 32, 2)).astype(np.float32)
+    output = random.normal(0, 0.3, (2, 8, 8, channels)).astype(np.float32)
+    untrained.loss_name, untrained.class_weights = loss, random.uniform(0.5, 2, 313).astype(np.float32)
+    try:
+        value = untrained.color_loss(tf.constant(ab), tf.constant(output))
+    finally:
+        untrained.loss_name = "squared"
+    np.testing.assert_allclose(value, losses(loss, ab, output, untrained.class_weights), rtol=1e-4)
+
+
+class Tiny(keras.Model):
+    """The least that has an encoder."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder, self.decoder = keras.layers.Dense(3), keras.layers.Dense(1)
+
+    def call(self, values):
+        return self.decoder(self.encoder(values))
+
+
+def test_the_encoder_learns_only_after_its_share_of_the_steps():
+    keras.utils.set_random_seed(0)
+    model, values = Tiny(), np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32)
+    model(values)
+    model.compile("sgd", "mse")
+    model.optimizer.build(model.trainable_variables)
+    kernels = [[layer.get_weights()[0] for layer in (model.encoder, model.decoder)]]
+    step = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: kernels.append(
+            [part.get_weights()[0] for part in (model.encoder, model.decoder)]
+        )
+    )
+    model.fit(values, values.sum(axis=1), batch_size=2, verbose=0, callbacks=[FrozenEncoder(2), step])
+    moved = np.array([[np.abs(x - y).max() > 0 for x, y in zip(*pair, strict=True)] for pair in pairwise(kernels)])
+    np.testing.assert_array_equal(moved, [[False, True], [False, True], [True, True], [True, True]])
+
+
+def test_the_rate_falls_twice_and_is_a_tenth_the_second_time():
+    experiment = dataclasses.replace(EXPERIMENTS["natural"], frozen_share=0.4, warmup_steps=100)
+    rate = make_schedule(experiment, 1000)
+    rates = np.array([float(rate(step)) for step in (0, 100, 399, 400, 500, 999)])
+    np.testing.assert_allclose(rates / experiment.learning_rate, [0, 1, 0, 0, 0.1, 0], atol=1e-4)
+
+
+@pytest.mark.slow
+def test_natural_learns_on_bundled_photos(tmp_path):
+    experiment = dataclasses.replace(
+        EXPERIMENTS["natural"], dataset=(SAMPLES,), crop=(64, 64), epochs=3, batch_size=4, validation_fraction=0.1
+    )
+    history = train(experiment, tmp_path / "run")
+    assert history[2]["loss"] < history[0]["loss"]
+    assert models.load(tmp_path / "run").native_size == 64
+
+
+def test_the_perceptual_term_joins_the_loss_and_not_the_file(tmp_path, photos):
+    model = ResidualEncoder(perceptual_weight=0.5)
+    ab, lightness = ab_from_rgb(tf.constant(photos)), lightness_from_rgb(tf.constant(photos))
+    output = tf.zeros((4, 24, 32, 2))
+    plain = model.compute_loss(lightness, ab, output)
+    weights = len(model.weights)
+    model.prepare(None, tmp_path)
+    assert len(model.weights) == weights
+    # The same by hand: features of the photo at half its size, in gray and in its own colours.
+    critic = efficientnet.encoder()
+    pretrained.load_encoder(critic, "efficientnet-lite0")
+    lab = color.rgb2lab(photos).reshape(4, 48, 2, 64, 2, 3).mean(axis=(2, 4))
+    seen = [critic(255 * color.lab2rgb(lab * factor), training=False)[:3] for factor in ([1, 0, 0], [1, 1, 1])]
+    expected = sum(np.abs(ours - theirs).mean() for ours, theirs in zip(*seen, strict=True))
+    np.testing.assert_allclose(model.compute_loss(lightness, ab, output) - plain, 0.5 * expected, rtol=0.01)
+
+
+def test_the_published_residual_encoder_on_vgg16(tmp_path, monkeypatch, photos):
+    published = keras.applications.VGG16(include_top=False, weights=None)
+    asked = []
+
+    def vgg16(include_top, weights="imagenet"):
+        asked.append(weights)
+        return published
+
+    model = models.build(dataclasses.replace(EXPERIMENTS["residual-encoder"], crop=(64, 64)))
+    monkeypatch.setattr(keras.applications, "VGG16", vgg16)
+    model.prepare(None, tmp_path)
+    assert asked == ["imagenet"]
+    lightness = lightness_from_rgb(tf.constant(photos))
+    assert model(lightness).shape == (4, 96, 128, 2)  # The published network paints at the photo's own size.
+    gray = np.repeat(color.lab2rgb(np.pad(lightness, [(0, 0)] * 3 + [(0, 2)]))[..., :1] * 255, 3, axis=-1)
+    features = keras.applications.vgg16.preprocess_input(gray.astype(np.float32))
+    for layer in published.layers[1:4]:
+        features = layer(features)
+    shallowest = model.encoder(gray.astype(np.float32))[0]
+    expected = published.layers[2](published.layers[1](keras.applications.vgg16.preprocess_input(gray.copy())))
+    np.testing.assert_allclose(shallowest, expected, rtol=1e-3, atol=1e-2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", LOGITS)
+def test_conversion_agrees_with_pytorch(variant):
+    pytest.importorskip("torch", reason="pip install -r requirements-pretrained.txt")
+    state = pretrained.read_package(variant)
+    photos = pretrained.example_photos()
+    _, logits = pretrained.convert(state, variant)(photos, training=False)
+    np.testing.assert_allclose(logits, pretrained.torch_outputs(state, variant, photos), atol=1e-4)
+    assert (ROOT / "weights" / f"{variant}.weights.h5").is_file()
