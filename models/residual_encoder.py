@@ -83,6 +83,8 @@ class ResidualEncoder(Colorizer):
         class_weights: float32 [313], see `zhang.class_weights`; all 1 before `prepare`.
     """
 
+    experiment_fields = ("encoder", "scene", "edges", "loss", "perceptual_weight", "native_size")
+
     def __init__(
         self,
         encoder="efficientnet-lite0",
