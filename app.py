@@ -44,6 +44,8 @@ DEFAULT_MODEL = "scenes"
 PREVIEW_SIZE = 1600
 # Seconds after which files of visitors are removed, and between looks for them.
 KEPT_SECONDS, LOOK_SECONDS = 600, 60
+# Header of an answer that says what of the photo was left out or converted.
+NOTES = "Colorize-Notes"
 # The page may load what this server sends and nothing else.
 POLICY = (
     "default-src 'self' data: blob:; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
@@ -87,7 +89,8 @@ def make_page(service, folder):
         place = Path(tempfile.mkdtemp(dir=folder)) / f"{Path(name).stem}-colorized{result.suffix}"
         place.write_bytes(result.content)
         height, width = result.photo.pixels.shape[:2]
-        message = f"{width} x {height} pixels, {time.perf_counter() - started:.1f} seconds"
+        size = f"{width} x {height} pixels, {time.perf_counter() - started:.1f} seconds"
+        message = "  \n".join([size, *result.losses])
         pictures = tuple(preview(pixels) for pixels in (to_gray(result.photo.pixels), result.photo.pixels))
         return pictures, gradio.DownloadButton(value=place, interactive=True), message
 
@@ -154,7 +157,9 @@ def make_server(limits):
         except UserError as error:
             raise fastapi.HTTPException(status_of(error), str(error)) from error
         kind = images.MEDIA_TYPES[result.suffix]
-        return fastapi.Response(result.content, media_type=kind)
+        # Headers hold ASCII.
+        losses = "; ".join(result.losses).encode("ascii", "replace").decode()
+        return fastapi.Response(result.content, media_type=kind, headers={NOTES: losses} if losses else None)
 
     # Gradio keeps what visitors upload in here, which goes when the server ends.
     folder = tempfile.TemporaryDirectory(prefix="colorize-")

@@ -27,7 +27,7 @@ from colorizing.pixels import side_by_side, to_gray
 from colorizing.steadiness import STEADINESS
 from common import images
 from common.errors import UserError
-from common.files import PHOTO_SUFFIXES, is_film
+from common.files import PHOTO_SUFFIXES, REPLACED, is_film
 from configs import OUTPUTS, SAMPLES
 from models.precision import choose_policy
 
@@ -64,8 +64,8 @@ class Options:
 
 def check(options):
     """Raises UserError for values that no photo could be done with."""
-    if options.format and f".{options.format.lower()}" not in PHOTO_SUFFIXES - images.COLORLESS.keys():
-        known = ", ".join(sorted(suffix[1:] for suffix in PHOTO_SUFFIXES - images.COLORLESS.keys()))
+    if options.format and f".{options.format.lower()}" not in PHOTO_SUFFIXES - REPLACED.keys():
+        known = ", ".join(sorted(suffix[1:] for suffix in PHOTO_SUFFIXES - REPLACED.keys()))
         raise UserError(f"--format {options.format}: use one of {known}")
     if not 1 <= options.quality <= 100:
         raise UserError(f"--quality {options.quality}: use 1 to 100")
@@ -105,7 +105,8 @@ def main():
     films = [job for job in jobs if is_film(job[0])]
     photos = [job for job in jobs if not is_film(job[0])]
     todo = [[job for job in kind if not (options.skip_existing and job[1].exists())] for kind in (photos, films)]
-    photos_done = process_photos(todo[0], colorize, options.max_megapixels, options.quality)
+    columns = 2 if options.compare else 1
+    photos_done = process_photos(todo[0], colorize, options.max_megapixels, options.quality, columns)
     films_done = process_films(
         todo[1],
         pipeline,

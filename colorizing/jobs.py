@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from colorizing.batching import computing
 from common import images
-from common.files import FILM_SUFFIXES, PHOTO_SUFFIXES, REWRAPPED, is_film, is_photo
+from common.files import COLORLESS, FILM_SUFFIXES, PHOTO_SUFFIXES, REPLACED, REWRAPPED, is_film, is_photo
 from common.images import PhotoError
 
 # Photos worked on at a time: while some are in the network, others are read and written.
@@ -55,7 +55,7 @@ def plan_jobs(inputs, output, suffix=None, films=False):
         if films and is_film(photo):
             name = name.with_suffix(REWRAPPED.get(name.suffix.lower(), name.suffix))
         else:
-            name = name.with_suffix(suffix or images.COLORLESS.get(name.suffix.lower(), name.suffix))
+            name = name.with_suffix(suffix or REPLACED.get(name.suffix.lower(), name.suffix))
         result, copies = output / name, 1
         while result.resolve() in taken:
             copies += 1
@@ -74,7 +74,7 @@ class Outcome:
     losses: list = field(default_factory=list)
 
 
-def process_photos(jobs, work, max_megapixels=images.MAX_MEGAPIXELS, quality=images.QUALITY):
+def process_photos(jobs, work, max_megapixels=images.MAX_MEGAPIXELS, quality=images.QUALITY, columns=1):
     """Reads, works on and writes photos, several at a time, with a progress bar; a bad one does not stop the others.
 
     Args:
@@ -82,6 +82,7 @@ def process_photos(jobs, work, max_megapixels=images.MAX_MEGAPIXELS, quality=ima
         work: Function from a `Photo` to the result, a `Photo`; called from several threads.
         max_megapixels: Larger photos are refused.
         quality: See `images.write`.
+        columns: How many times as wide as its photo a result is.
 
     Returns:
         An `Outcome`.
@@ -90,9 +91,13 @@ def process_photos(jobs, work, max_megapixels=images.MAX_MEGAPIXELS, quality=ima
 
     def do(photo_path, result_path):
         with room.hold(min(images.megapixels(photo_path), max_megapixels)), computing:
-            losses = images.write(result_path, work(images.read(photo_path, max_megapixels)), quality)
-        if photo_path.suffix.lower() in images.COLORLESS:
-            losses.append(f"{result_path}: written in this format, since {photo_path.suffix} holds no colour")
+            photo = images.read(photo_path, max_megapixels)
+            height, width = photo.pixels.shape[:2]
+            images.check_size(result_path, columns * width, height)
+            losses = images.write(result_path, work(photo), quality)
+        if photo_path.suffix.lower() in REPLACED:
+            reason = "holds no colour" if photo_path.suffix.lower() in COLORLESS else "is read only"
+            losses.append(f"{result_path}: written in this format, since {photo_path.suffix} {reason}")
         return losses
 
     outcome = Outcome()

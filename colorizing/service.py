@@ -3,7 +3,6 @@
 import asyncio
 import ctypes
 import functools
-import io
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ from colorizing.jobs import MEGAPIXELS_AT_A_TIME, THREADS, Room
 from colorizing.photo import Pipeline
 from common import images
 from common.errors import UserError
+from common.files import REPLACED
 
 # Seconds without visitors before memory is given back.
 PAUSE = 0.5
@@ -42,11 +42,19 @@ class Limits:
 
 @dataclass(frozen=True)
 class Result:
-    """A colorized photo: its pixels as `images.Photo`, its file's content, and the suffix of its format."""
+    """A colorized photo.
+
+    Attributes:
+        photo: Its pixels, as images.Photo.
+        content: Its file's content, bytes.
+        suffix: Of its format.
+        losses: What was left out or converted, a sentence each.
+    """
 
     photo: images.Photo
     content: bytes
     suffix: str
+    losses: list
 
 
 class Service:
@@ -95,11 +103,13 @@ class Service:
     def _work(self, name, content, model, saturation):
         colorizer = self._model(model)
         suffix = images.suffix_of(content) or ".png"
-        suffix = images.COLORLESS.get(suffix, suffix)
-        with self._room.hold(min(images.megapixels(io.BytesIO(content)), self.limits.max_megapixels)), computing:
+        suffix = REPLACED.get(suffix, suffix)
+        with self._room.hold(min(images.megapixels(content), self.limits.max_megapixels)), computing:
             photo = images.load(name, content, self.limits.max_megapixels)
+            images.check_size(f"{name}{suffix}", *photo.pixels.shape[1::-1])
             photo = replace(photo, pixels=Pipeline(colorizer, saturation=saturation)(photo.pixels))
-            return Result(photo, bytes(images.dump(name, photo, suffix)[0]), suffix)
+            content, losses = images.dump(name, photo, suffix)
+            return Result(photo, content, suffix, losses)
 
     def _rest(self):
         """Gives memory back if still nobody is there when the last answer, which is part of it, has been sent."""

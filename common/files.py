@@ -5,10 +5,20 @@ import os
 import tempfile
 from pathlib import Path
 
-# What OpenCV reads.
-PHOTO_SUFFIXES = frozenset(
-    ".avif .bmp .dib .gif .jp2 .jpe .jpeg .jpg .pbm .pgm .png .pnm .ppm .ras .tif .tiff .webp".split()
+# Photos that are read; of camera RAW there are more kinds than these.
+RAW_SUFFIXES = frozenset(".arw .cr2 .cr3 .dng .nef .orf .pef .raf .rw2 .srw".split())
+PHOTO_SUFFIXES = RAW_SUFFIXES | frozenset(
+    ".avif .bmp .dib .gif .heic .heif .hif .j2k .jfif .jp2 .jpe .jpeg .jpg .jxl .pbm .pgm .png .pnm .ppm "
+    ".tif .tiff .webp".split()
 )
+# Formats that hold no colour, others that are read but not written, and what is written instead.
+COLORLESS = {".gif": ".png", ".pbm": ".ppm", ".pgm": ".ppm"}
+READ_ONLY = {
+    **{".j2k": ".jp2", ".jxl": ".png"},
+    **dict.fromkeys([".heic", ".heif", ".hif"], ".jpg"),
+    **dict.fromkeys(RAW_SUFFIXES | {".raw"}, ".tif"),
+}
+REPLACED = COLORLESS | READ_ONLY
 # What FFmpeg reads, and the containers that it cannot write so that players know times and colours, with the one that
 # is written instead.
 FILM_SUFFIXES = frozenset(".avi .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .webm .wmv".split())

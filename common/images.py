@@ -1,48 +1,20 @@
-"""A photo's file: pixels in 8 or 16 bits, gray or colour, transparency, EXIF and colour profile, read and written."""
+"""A photo's file, read and written: pixels of 8 or 16 bits, gray or colour, transparency, profile and metadata."""
 
-import io
-from dataclasses import dataclass, replace
+import threading
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
 import numpy as np
-import tifffile
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
+from common import decoding, encoding, profiles
+from common.codecs import CHANNELS, CannotDecode
+from common.encoding import CannotEncode
 from common.errors import UserError
 from common.files import describe_error, write_whole
+from common.metadata import Metadata, read_metadata, read_orientation
 
-# Formats that hold no colour, and what is written instead.
-COLORLESS = {".gif": ".png", ".pbm": ".ppm", ".pgm": ".ppm"}
-SIXTEEN_BITS = frozenset({".jp2", ".png", ".pnm", ".ppm", ".tif", ".tiff"})
-TRANSPARENT = frozenset({".avif", ".png", ".tif", ".tiff", ".webp"})
-TIFF = frozenset({".tif", ".tiff"})
-TIFF_HEADERS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-QUALITY_OPTIONS = {
-    ".avif": cv2.IMWRITE_AVIF_QUALITY,
-    ".jpe": cv2.IMWRITE_JPEG_QUALITY,
-    ".jpeg": cv2.IMWRITE_JPEG_QUALITY,
-    ".jpg": cv2.IMWRITE_JPEG_QUALITY,
-    ".webp": cv2.IMWRITE_WEBP_QUALITY,
-}
-ORIENTATION, ICC_PROFILE = 0x0112, 34675
-# TIFF tags that say something about the photo and not about its file: description, camera, resolution, date, author.
-DESCRIPTIVE_TAGS = (270, 271, 272, 282, 283, 296, 305, 306, 315, 33432)
 MAX_MEGAPIXELS = 500
 QUALITY = 95
-# Suffixes of Pillow's names of formats.
-FORMATS = {
-    "AVIF": ".avif",
-    "BMP": ".bmp",
-    "GIF": ".gif",
-    "JPEG": ".jpg",
-    "JPEG2000": ".jp2",
-    "MPO": ".jpg",
-    "PNG": ".png",
-    "PPM": ".ppm",
-    "TIFF": ".tif",
-    "WEBP": ".webp",
-}
 MEDIA_TYPES = {
     ".avif": "image/avif",
     ".bmp": "image/bmp",
@@ -53,8 +25,8 @@ MEDIA_TYPES = {
     ".tif": "image/tiff",
     ".webp": "image/webp",
 }
-# What Pillow raises for files whose header it cannot read.
-HEADER_ERRORS = (OSError, UnidentifiedImageError, ValueError, SyntaxError)
+
+_measuring = threading.Lock()
 
 
 class PhotoError(UserError):
@@ -75,88 +47,60 @@ class Photo:
 
     Attributes:
         pixels: sRGB, uint8 or uint16, [height, width] or [height, width, 3].
-        alpha: Of the same type, [height, width]; None for an opaque photo.
-        exif: EXIF data, bytes; None without.
-        icc: Colour profile, bytes; None without.
+        alpha: Straight, of the same type, [height, width]; None for an opaque photo.
+        icc: Profile of sRGB to write, bytes; None for none, which means sRGB as well.
+        metadata: What the file said about the photo.
+        notes: What of the file was left out or converted, as words.
     """
 
     pixels: np.ndarray
     alpha: np.ndarray | None = None
-    exif: bytes | None = None
     icc: bytes | None = None
-
-
-def read_photo(path, max_megapixels=MAX_MEGAPIXELS):
-    """Reads the pixels of a photo as sRGB, uint8 [height, width, 3], upright: all that training needs.
-
-    Gray and palette files are expanded, CMYK is converted, transparency is dropped, 16 bits are reduced to 8.
-
-    Raises:
-        PhotoError: The file is missing, unreadable, empty, damaged, too large, or not an image.
-    """
-    data = _checked(path, _read_bytes(path), max_megapixels)
-    return _decode(path, lambda: cv2.imdecode(data, cv2.IMREAD_COLOR_RGB))
-
-
-def reread_photo(path):
-    """Reads what `read_photo` has read before, without looking at its header again.
-
-    Returns:
-        uint8 [height, width, 3], or None if that fails; `read_photo` says why.
-    """
-    try:
-        return cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR_RGB)
-    except (cv2.error, OSError):
-        return None
+    metadata: Metadata = field(default_factory=Metadata)
+    notes: tuple[str, ...] = ()
 
 
 def read(path, max_megapixels=MAX_MEGAPIXELS):
-    """Reads all of a photo: a `Photo`. Palettes are expanded and CMYK is converted.
+    """Reads all of a photo: a `Photo`, in sRGB whatever the file's colour profile is, and upright.
 
     Raises:
-        PhotoError: See `read_photo`; also if the pixels are neither 8 nor 16 bits.
+        PhotoError: The file is missing, unreadable, empty, damaged, too large, not an image, or an image that is not
+            read; the cause says which.
     """
     return load(path, _read_bytes(path), max_megapixels)
 
 
 def load(name, content, max_megapixels=MAX_MEGAPIXELS):
-    """What `read` does for the content of a file, bytes; `name` is for the error's message."""
-    data = _checked(name, content, max_megapixels)
-    pixels, kinds, chunks = _decode(name, lambda: cv2.imdecodeWithMetadata(data, flags=cv2.IMREAD_UNCHANGED))
-    if pixels.dtype not in (np.uint8, np.uint16):
-        raise PhotoError(name, f"pixels of type {pixels.dtype}; convert it to 8 or 16 bits")
-    found = {kind: chunk.tobytes() for kind, chunk in zip(kinds, chunks, strict=True)}
-    exif, icc = found.get(cv2.IMAGE_METADATA_EXIF), found.get(cv2.IMAGE_METADATA_ICCP)
-    if data[:4].tobytes() in TIFF_HEADERS:
-        exif, icc = _tiff_metadata(data)
-        if pixels.dtype == np.uint8 and pixels.shape[2:] == (4,):
-            # OpenCV gives colours multiplied by their alpha here.
-            pixels = _decode(name, lambda: _read_with_pillow(data))[..., [2, 1, 0, 3]]
-    exif, orientation = _upright(exif)
-    pixels = _turn(pixels, orientation)
-    alpha = None
-    if pixels.ndim == 3:
-        alpha = pixels[..., 3] if pixels.shape[-1] == 4 else None
-        pixels = pixels[..., 2::-1]
-    return Photo(pixels, alpha, exif, icc)
+    """What `read` does for the content of a file, bytes; `name` is for messages, its suffix for camera RAW."""
+    pixels, alpha, icc, image, notes = _decode(name, content, max_megapixels)
+    metadata, damaged = read_metadata(content, decoding.sniff(content), image.resolution)
+    return Photo(pixels, alpha, icc, metadata, (*image.notes, *notes, *damaged))
 
 
-def megapixels(file):
-    """Size of a photo by the header of its file, a path or a binary file; 0 where it cannot be told."""
+def read_photo(path, max_megapixels=MAX_MEGAPIXELS):
+    """Reads the pixels of a photo as sRGB, uint8 [height, width, 3], upright: all that training needs.
+
+    Gray is expanded, transparency is dropped, 16 bits are reduced to 8. Raises PhotoError, as `read` does.
+    """
+    pixels = _decode(path, _read_bytes(path), max_megapixels)[0]
+    pixels = pixels if pixels.dtype == np.uint8 else profiles.reduce_bits(pixels, 8)
+    return np.repeat(pixels[..., None], 3, axis=-1) if pixels.ndim == 2 else pixels
+
+
+def megapixels(source):
+    """Size of a photo by the header of its file, a path or the content as bytes; 0 where it cannot be told."""
+    name, content = ("photo", source) if isinstance(source, bytes) else (source, None)
     try:
-        with _header(file) as image:
-            return image.width * image.height / 1e6
-    except HEADER_ERRORS:
+        with _measuring:  # Threads that wait for room do not hold a file each meanwhile.
+            image = _open(name, _read_bytes(name) if content is None else content)
+    except PhotoError:
         return 0.0
+    return image.width * image.height / 1e6
 
 
 def suffix_of(content):
     """The suffix, like ".png", of the format that a file's content has; None where it cannot be told."""
-    try:
-        with _header(io.BytesIO(content)) as image:
-            return FORMATS.get(image.format)
-    except HEADER_ERRORS:
-        return None
+    return decoding.sniff(content)
 
 
 def write_photo(path, pixels):
@@ -175,10 +119,10 @@ def write(path, photo, quality=QUALITY):
         quality: 1..100, for JPEG, WebP and AVIF.
 
     Returns:
-        What the format could not hold, as a sentence each.
+        What was left out when the photo was read, and what the format cannot hold: a sentence each.
 
     Raises:
-        PhotoError: The format is unknown, or the disk or its rights do not allow it.
+        PhotoError: The format is unknown or too small for the photo, or the disk or its rights do not allow it.
     """
     path = Path(path)
     content, losses = dump(path, photo, path.suffix.lower(), quality)
@@ -192,12 +136,19 @@ def write(path, photo, quality=QUALITY):
 
 def dump(name, photo, suffix, quality=QUALITY):
     """What `write` writes. Returns (content, losses): bytes, and a sentence for each loss."""
-    photo, losses = _reduce(photo, suffix)
     try:
-        content = _encode_tiff(photo) if suffix in TIFF else _encode(photo, suffix, quality)
-    except (cv2.error, ValueError) as error:
-        raise PhotoError(name, f"cannot be written as '{suffix}'; use .jpg, .png, .webp or .tif") from error
-    return content, [f"{name}: {loss}" for loss in losses]
+        content, losses = encoding.encode(photo, suffix, quality)
+    except CannotEncode as error:
+        raise PhotoError(name, str(error)) from error
+    return content, [f"{name}: {loss}" for loss in (*photo.notes, *losses)]
+
+
+def check_size(path, width, height):
+    """Raises PhotoError if the format that a name asks for cannot hold a photo of this size."""
+    try:
+        encoding.check_size(Path(path).suffix.lower(), width, height)
+    except CannotEncode as error:
+        raise PhotoError(path, str(error)) from error
 
 
 def _read_bytes(path):
@@ -207,138 +158,47 @@ def _read_bytes(path):
         raise PhotoError(path, describe_error(error)) from error
 
 
-def _checked(name, content, max_megapixels):
-    """A file's content as uint8 [size], unless it is empty or its header says that it is too large to decode."""
+def _open(name, content):
     if not content:
         raise PhotoError(name, "the file is empty")
-    size = megapixels(io.BytesIO(content))
+    try:
+        return decoding.open_image(content, Path(str(name)).suffix.lower())
+    except CannotDecode as error:
+        raise PhotoError(name, str(error)) from error
+
+
+def _decode(name, content, max_megapixels):
+    """(pixels, alpha, profile to write, codecs.Image, notes) of a file's content; see `Photo`."""
+    image = _open(name, content)
+    size = image.width * image.height / 1e6
     if size > max_megapixels:
         raise TooLarge(name, f"{size:.3g} megapixels; the limit is {max_megapixels:g} (--max-megapixels)")
-    return np.frombuffer(content, np.uint8)
-
-
-def _decode(name, function):
-    """What a decoder gives, or a `PhotoError` for what it cannot decode."""
     try:
-        decoded = function()
-    except (cv2.error, OSError) as error:
-        raise PhotoError(name, f"cannot be decoded ({getattr(error, 'err', '') or error})") from error
-    if decoded is None or decoded[0] is None:
-        raise PhotoError(name, "not an image in a format that can be read, or a damaged one")
-    return decoded
-
-
-def _header(file):
-    # The limits are ours, see `read_file`: Pillow only reads the header here.
-    Image.MAX_IMAGE_PIXELS = None
-    return Image.open(file)
-
-
-def _read_with_pillow(data):
-    with _header(io.BytesIO(data)) as image:
-        return np.asarray(ImageOps.exif_transpose(image).convert("RGBA"))
-
-
-def _tiff_metadata(data):
-    """(EXIF, colour profile) of a TIFF file, which OpenCV does not give; EXIF of its descriptive tags."""
+        values, space, icc = image.decode()
+    except CannotDecode as error:
+        raise PhotoError(name, str(error)) from error
+    orientation = read_orientation(content) if image.orientation is None else image.orientation
+    values = _turn(values, orientation)
+    count = CHANNELS[space]
+    alpha = values[..., count] if values.shape[2] > count else None
+    extra = values.shape[2] - count - 1
+    notes = (f"{extra} further channels left out",) if extra > 0 else ()
+    values = values[..., :count]
     try:
-        with _header(io.BytesIO(data)) as image:
-            tags, icc = image.getexif(), image.info.get("icc_profile")
-    except HEADER_ERRORS:
-        return None, None
-    exif = Image.Exif()
-    exif.update({tag: tags[tag] for tag in DESCRIPTIVE_TAGS if tag in tags})
-    return exif.tobytes() if len(exif) else None, icc
+        pixels = profiles.to_srgb(values, space, icc)
+        if icc is not None and not (space == "rgb" and profiles.is_srgb(icc, space)):
+            notes += () if profiles.is_srgb(icc, space) else ("converted from its colour profile to sRGB",)
+            icc = profiles.srgb()
+    except profiles.BrokenProfile as error:
+        pixels, icc = profiles.to_srgb(values, space, None), None
+        notes += (f"colour profile left out, since it cannot be used ({error})",)
+    return pixels[..., 0] if pixels.shape[2] == 1 else pixels, alpha, icc, image, notes
 
 
-def _load_exif(data):
-    """EXIF data as Pillow's mapping of tags; empty where it is damaged."""
-    exif = Image.Exif()
-    try:
-        exif.load(data)
-    except Exception:  # Pillow raises whatever damaged data leads it to; a photo is worth more than its EXIF.
-        return Image.Exif()
-    return exif
-
-
-def _upright(data):
-    """(EXIF for the upright photo, its orientation before: 1..8)."""
-    if data is None:
-        return None, 1
-    exif = _load_exif(data)
-    orientation = exif.get(ORIENTATION, 1)
-    if orientation == 1:
-        return data, 1
-    exif[ORIENTATION] = 1
-    return exif.tobytes(), orientation
-
-
-def _turn(pixels, orientation):
-    """Pixels turned upright from an EXIF orientation; unknown ones are left alone."""
+def _turn(values, orientation):
+    """Values, [height, width, ...], turned upright from an EXIF orientation; unknown ones are left alone."""
     if orientation in (5, 6, 7, 8):
-        pixels = np.swapaxes(pixels, 0, 1)
+        values = np.swapaxes(values, 0, 1)
     down = {3: -1, 4: -1, 7: -1, 8: -1}.get(orientation, 1)
     right = {2: -1, 3: -1, 6: -1, 7: -1}.get(orientation, 1)
-    return pixels[::down, ::right]
-
-
-def _reduce(photo, suffix):
-    """The part of a photo that a format holds, and what is lost, as words."""
-    losses = []
-    if photo.pixels.dtype == np.uint16 and suffix not in SIXTEEN_BITS:
-        eight = [None if values is None else _eight_bits(values) for values in (photo.pixels, photo.alpha)]
-        photo = replace(photo, pixels=eight[0], alpha=eight[1])
-        losses.append(f"16 bits reduced to 8, since {suffix} holds no more")
-    if photo.alpha is not None and suffix not in TRANSPARENT:
-        photo = replace(photo, alpha=None)
-        losses.append(f"transparency dropped, since {suffix} holds none")
-    if photo.icc is not None and photo.pixels.ndim == 3 and photo.icc[16:20] != b"RGB ":
-        # The profile of a gray or CMYK file says nothing about RGB values.
-        photo = replace(photo, icc=ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
-    return photo, losses
-
-
-def _eight_bits(values):
-    return ((values.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
-
-
-def _encode(photo, suffix, quality):
-    pixels = photo.pixels if photo.pixels.ndim == 2 else photo.pixels[..., ::-1]
-    if photo.alpha is not None:
-        pixels = _with_alpha(pixels, photo.alpha)
-    metadata = {cv2.IMAGE_METADATA_EXIF: photo.exif, cv2.IMAGE_METADATA_ICCP: photo.icc}
-    metadata = {kind: np.frombuffer(data, np.uint8) for kind, data in metadata.items() if data}
-    options = [QUALITY_OPTIONS[suffix], quality] if suffix in QUALITY_OPTIONS else []
-    return cv2.imencodeWithMetadata(
-        suffix, np.ascontiguousarray(pixels), list(metadata), list(metadata.values()), options
-    )[1].data
-
-
-def _with_alpha(pixels, alpha):
-    """[height, width, 4]: three equal channels for gray, since not all formats know gray with transparency."""
-    color = np.broadcast_to(np.atleast_3d(pixels), (*alpha.shape, 3))
-    return np.concatenate([color, alpha[..., None]], axis=-1)
-
-
-def _encode_tiff(photo):
-    exif = _load_exif(photo.exif) if photo.exif else {}
-    pixels = photo.pixels
-    if photo.alpha is not None:
-        pixels = _with_alpha(pixels, photo.alpha)
-    options = {"extrasamples": ["unassalpha"]} if photo.alpha is not None else {}
-    strings = [(tag, 2, None, str(exif[tag]), True) for tag in (270, 271, 272, 306, 315, 33432) if tag in exif]
-    profile = [(ICC_PROFILE, 7, len(photo.icc), photo.icc, True)] if photo.icc else []
-    if 282 in exif and 283 in exif:
-        options |= {"resolution": (float(exif[282]), float(exif[283])), "resolutionunit": exif.get(296, 2)}
-    file = io.BytesIO()
-    tifffile.imwrite(
-        file,
-        pixels,
-        photometric="rgb" if pixels.ndim == 3 else "minisblack",
-        compression="zlib",
-        metadata=None,
-        software="",
-        extratags=strings + profile,
-        **options,
-    )
-    return file.getbuffer()
+    return values[::down, ::right]

@@ -17,7 +17,7 @@ import numpy as np
 
 from common.errors import DatasetError
 from common.files import PHOTO_SUFFIXES, is_photo
-from common.images import PhotoError, read_photo, reread_photo
+from common.images import PhotoError, read_photo
 from configs import DATASETS, FETCHED
 from data.old_film import as_eye, as_old_film
 from data.packed import PackedPhoto, holds_shards, read_shards
@@ -144,7 +144,6 @@ class PhotoStore:
         self.min_chroma = min_chroma
         self.skipped = {}
         self._kept = {}
-        self._usable = np.zeros(len(paths), bool)
         self._room = cache_bytes
 
     def load(self, index):
@@ -153,12 +152,10 @@ class PhotoStore:
         if index in self._kept or path in self.skipped:
             return self._kept.get(index)
         try:
-            photo = reread_photo(path) if self._usable[index] else None
-            photo = scale_to_cover(self._decode(path) if photo is None else photo, self.crop, self.margin)
+            photo = scale_to_cover(self._decode(path), self.crop, self.margin)
         except PhotoError as error:
             self.skipped[path] = error.cause
             return None
-        self._usable[index] = True
         if photo.nbytes <= self._room:
             self._room -= photo.nbytes
             self._kept[index] = photo
@@ -208,7 +205,8 @@ class PhotoStore:
 
     def count_skipped(self):
         """How many photos were skipped so far for which cause: "3 the file is empty, 1 more than 8:1 long"."""
-        return ", ".join(f"{count} {cause}" for cause, count in Counter(self.skipped.values()).most_common())
+        causes = Counter(cause.split(" (")[0] for cause in self.skipped.values())
+        return ", ".join(f"{count} {cause}" for cause, count in causes.most_common())
 
     def _decode(self, path):
         photo = read_photo(path)

@@ -1,11 +1,13 @@
 """Damaged files of every format through the command line; pytest tests/test_fuzz.py --fuzz 2000 for more of them."""
 
+import imagecodecs
 import numpy as np
 from test_scripts import run
 
-from common.images import Photo, read, write
+from common.files import REPLACED
+from common.images import Photo, dump, read
 
-SUFFIXES = (".jpg", ".png", ".webp", ".tif", ".bmp", ".ppm", ".jp2", ".avif", ".gif", ".ras")
+SUFFIXES = (".jpg", ".png", ".webp", ".tif", ".bmp", ".ppm", ".jp2", ".avif", ".gif", ".jxl")
 
 
 def mutate(data, random):
@@ -32,15 +34,23 @@ def mutate(data, random):
     return bytes(data)
 
 
+def encode(photo, suffix):
+    """A whole file's content."""
+    if suffix in REPLACED:
+        return imagecodecs.gif_encode(photo.pixels) if suffix == ".gif" else imagecodecs.jpegxl_encode(photo.pixels)
+    return dump("photo", photo, suffix)[0]
+
+
 def test_damaged_files_stop_nothing(tmp_path, photos, model_file, pytestconfig):
     random = np.random.default_rng(0)
     folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
     whole = {}
     for number, suffix in enumerate(SUFFIXES):
         # Small enough to be quick, large enough for JPEG 2000.
         photo = Photo(photos[number % 4][:64, :64], alpha=None if number % 2 else photos[0][:64, :64, 0])
-        write(folder / f"good{suffix}", photo)
-        whole[suffix] = (folder / f"good{suffix}").read_bytes()
+        whole[suffix] = encode(photo, suffix)
+        (folder / f"good{suffix}").write_bytes(whole[suffix])
     for number in range(pytestconfig.getoption("--fuzz")):
         suffix = SUFFIXES[number % len(SUFFIXES)]
         (folder / f"{number}{suffix}").write_bytes(mutate(whole[suffix], random))
@@ -48,7 +58,7 @@ def test_damaged_files_stop_nothing(tmp_path, photos, model_file, pytestconfig):
 
     results = {path.name for path in out.iterdir()}
     for path in sorted(folder.iterdir()):
-        result = path.with_suffix(".png").name if path.suffix == ".gif" else path.name
+        result = path.with_suffix(REPLACED.get(path.suffix, path.suffix)).name
         failed = any(line.startswith(f"{path}: ") for line in errors)
         assert failed != (result in results), (path.name, failed)
         assert not (failed and path.stem == "good"), errors

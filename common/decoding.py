@@ -1,0 +1,161 @@
+"""Decoding: which format a file has, and which page of it is the photo."""
+
+import functools
+import io
+import logging
+
+import numpy as np
+import tifffile
+
+from common.codecs import (
+    LOADERS,
+    CannotDecode,
+    Image,
+    Pixels,
+    describe,
+    open_bmp,
+    open_heic,
+    open_oiio,
+    open_raw,
+    open_vips,
+    read_oiio,
+)
+from common.files import RAW_SUFFIXES
+from common.metadata import sensible
+
+# How files begin, and the suffix of their format. Of ISO media files (AVIF, HEIC, films) the brands decide.
+SIGNATURES = {
+    b"\xff\xd8": ".jpg",
+    b"\x89PNG\r\n\x1a\n": ".png",
+    b"GIF87a": ".gif",
+    b"GIF89a": ".gif",
+    b"BM": ".bmp",
+    b"II*\0": ".tif",
+    b"MM\0*": ".tif",
+    b"II+\0": ".tif",
+    b"MM\0+": ".tif",
+    b"\0\0\0\x0cjP  \r\n\x87\n": ".jp2",
+    b"\xff\x4f\xff\x51": ".j2k",
+    b"\0\0\0\x0cJXL \r\n\x87\n": ".jxl",
+    b"\xff\x0a": ".jxl",
+    **{b"P%d" % number: suffix for number, suffix in enumerate([".pbm", ".pgm", ".ppm"] * 2, start=1)},
+    **dict.fromkeys([b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FUJIFILMCCD-RAW"], ".raw"),
+}
+# In the order in which they are looked for: files of both kinds may have "mif1" as well.
+BRANDS = {b"avif": ".avif", b"avis": ".avif", b"crx ": ".raw"} | dict.fromkeys(
+    [b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"], ".heic"
+)
+# TIFF: bits of NewSubfileType, tags, and compressions that libtiff has a decoder for in both libraries.
+REDUCED, MASK = 1, 4
+ORIENTATION, SUB_IFDS, INK_SET, DNG_VERSION = 274, 330, 332, 50706
+COMPRESSIONS = frozenset({1, 2, 3, 4, 5, 6, 7, 8, 32773, 32946, 50001})
+PHOTOMETRICS = frozenset(range(4)) | {5, 6, 8, 9}
+DEPTHS = frozenset({1, 2, 4, 6, 8, 10, 12, 14, 16})
+
+
+def sniff(content):
+    """The suffix, like ".png", of the format that a file's content has: ".raw" for camera RAW; None if unknown."""
+    if content[4:8] == b"ftyp":
+        size = int.from_bytes(content[:4], "big")
+        brands = [content[8:12], *(content[at : at + 4] for at in range(16, min(size, 256), 4))]
+        return next((suffix for brand, suffix in BRANDS.items() if brand in brands), None)
+    if content[8:10] == b"CR" and content[:2] == b"II":
+        return ".raw"
+    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
+        return ".webp"
+    return next((suffix for start, suffix in SIGNATURES.items() if content.startswith(start)), None)
+
+
+def open_image(content, suffix=""):
+    """Reads the header of a file's content, bytes; `suffix` is that of its name. Raises CannotDecode."""
+    found = sniff(content)
+    if found == ".raw" or (suffix in RAW_SUFFIXES and found == ".tif"):
+        return open_raw(content)
+    if found == ".tif":
+        return _open_tiff(content)
+    if found == ".heic":
+        return open_heic(content)
+    if found in LOADERS:
+        return open_vips(content, found)
+    if found == ".bmp":
+        return open_bmp(content)
+    if found:
+        return open_oiio(content, found)
+    raise CannotDecode("not an image in a format that can be read")
+
+
+def _open_tiff(content):
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # What matters of a damaged file is raised as well.
+    try:
+        with tifffile.TiffFile(io.BytesIO(content)) as file:
+            pages = [page for page in file.pages if isinstance(page, tifffile.TiffPage)] or [file.pages.first]
+            image = _open_page(content, pages)
+    except CannotDecode:
+        raise
+    except Exception as error:  # tifffile raises whatever damaged data leads it to.
+        raise CannotDecode(describe(error)) from error
+    return image
+
+
+def _open_page(content, pages):
+    """The page that is the photo: the first that is neither a reduced copy nor a mask."""
+    photos = [number for number, page in enumerate(pages) if not int(page.subfiletype) & (REDUCED | MASK)]
+    if DNG_VERSION in pages[0].tags or (not photos and SUB_IFDS in pages[0].tags):
+        return open_raw(content)
+    number = photos[0] if photos else max(range(len(pages)), key=lambda n: pages[n].imagewidth * pages[n].imagelength)
+    page = pages[number]
+    depths = set(np.atleast_1d(page.bitspersample).tolist())
+    if page.sampleformat != tifffile.SAMPLEFORMAT.UINT or not depths <= DEPTHS or len(depths) > 1:
+        kind = f"{page.dtype}" if page.dtype else f"{'/'.join(map(str, sorted(depths)))} bits"
+        raise CannotDecode(f"pixels of type {kind}; convert it to 8 or 16 bits")
+    if page.compression not in COMPRESSIONS:
+        raise CannotDecode(
+            f"a TIFF file with {_name(page.compression)} compression, which is not read; save it with LZW or ZIP"
+        )
+    if page.photometric not in PHOTOMETRICS or (page.photometric == 5 and page.tags.valueof(INK_SET, 1) != 1):
+        raise CannotDecode(f"a TIFF file with {_name(page.photometric)} pixels, which are not read; convert it to RGB")
+    count = len(photos) or len(pages)
+    return Image(
+        page.imagewidth,
+        page.imagelength,
+        functools.partial(_decode_page, content, number, page),
+        orientation=_whole(page.tags.valueof(ORIENTATION, 1)),
+        resolution=sensible(*page.get_resolution("inch")),
+        notes=(f"{count - 1} of {count} pages left out: only the first is used",) if count > 1 else (),
+    )
+
+
+def _decode_page(content, number, page):
+    """The pixels of a page by libvips or, where it does not know the depth or the layout, by OpenImageIO."""
+    try:
+        if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE:
+            raise CannotDecode("libvips mixes up two planes")
+        return open_vips(content, ".tif", page=number).decode()
+    except CannotDecode:
+        values, icc = read_oiio(content, ".tif", number, page.photometric == tifffile.PHOTOMETRIC.SEPARATED)
+    if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and values.dtype == np.uint16:
+        values[..., 0] = 65535 - values[..., 0]  # OpenImageIO does that for at most 8 bits only.
+    space = {5: "cmyk", 0: "gray", 1: "gray"}.get(int(page.photometric), "rgb")
+    if page.extrasamples and page.extrasamples[0] == tifffile.EXTRASAMPLE.ASSOCALPHA:
+        values = unpremultiply(values)
+    return Pixels(values, space, page.iccprofile or icc)
+
+
+def unpremultiply(values):
+    """Divides colours by alpha, the last channel: uint8 or uint16, [height, width, channels]."""
+    top = np.iinfo(values.dtype).max
+    alpha = np.maximum(values[..., -1:], 1).astype(np.float32)
+    colors = np.minimum(np.round(values[..., :-1] * (top / alpha)), top).astype(values.dtype)
+    return np.concatenate([colors, values[..., -1:]], axis=-1)
+
+
+def _name(value):
+    return getattr(value, "name", None) or f"unknown ({int(value)})"
+
+
+def _whole(value):
+    """A tag's value as a whole number, whatever its type; 1 where it is none."""
+    try:
+        return int(value if isinstance(value, (int, str)) else value[0])
+    except (TypeError, ValueError, IndexError):
+        return 1
