@@ -17,6 +17,7 @@ COLOR_SAMPLES = ("mountain-lake.jpg", "castle-forest.jpg", "great-wall-hills.jpg
 
 def pytest_addoption(parser):
     parser.addoption("--fuzz", type=int, default=80, help="damaged image files that test_fuzz.py sends through test.py")
+    parser.addoption("--exif", type=int, default=60, help="photos with changed EXIF that test_metadata.py reads")
     parser.addoption("--damaged-photos", type=int, default=0, help="photos that test_damaged.py measures speed with")
 
 

@@ -7,10 +7,14 @@ import time
 from pathlib import Path
 
 import cv2
+import imagecodecs
 import numpy as np
 import pytest
+from PIL import Image
 from skimage import color
-from test_fuzz import SUFFIXES, mutate
+from test_fuzz import SUFFIXES, encode, mutate
+from test_metadata import encode as by_pillow
+from test_metadata import mutate as mutate_exif
 
 from colorizing import service
 from common import images
@@ -91,7 +95,7 @@ def test_the_page_may_load_nothing_from_elsewhere(client):
 
 def test_hostile_uploads_never_stop_the_server(client, photos):
     random = np.random.default_rng(1)
-    whole = [content_of(photos[number % 4][:64, :64], suffix) for number, suffix in enumerate(SUFFIXES)]
+    whole = [encode(Photo(photos[number % 4][:64, :64]), suffix) for number, suffix in enumerate(SUFFIXES)]
     answers = []
     for number in range(200):
         response = post(client, mutate(whole[number % len(whole)], random))
@@ -102,6 +106,28 @@ def test_hostile_uploads_never_stop_the_server(client, photos):
             assert 400 <= response.status_code < 500 and response.json()["detail"]
     assert set(answers) == {200, 400} or set(answers) == {200, 400, 413}
     assert post(client, whole[0]).status_code == 200
+
+
+def test_what_is_left_out_or_damaged_beside_the_pixels_is_told_in_a_header(client, photos):
+    small = photos[0][:64, :64]
+    assert "Colorize-Notes" not in post(client, content_of(small, ".png")).headers
+    random = np.random.default_rng(0)
+    exif = Image.Exif()
+    exif.update({271: "Maker", 282: 300.0, 33432: "\u00a9 somebody"})
+    gamma = imagecodecs.cms_profile("gray", gamma=1.8)
+    kinds = {
+        "profile": by_pillow(small[..., 0], "JPEG", icc_profile=gamma),
+        "damaged profile": by_pillow(small, "PNG", icc_profile=gamma[:200]),
+        "large profile": by_pillow(small, "JPEG", icc_profile=imagecodecs.cms_profile("srgb") + bytes(200_000)),
+        "pictures": by_pillow(small, "GIF", save_all=True, append_images=[Image.fromarray(small[::-1])]),
+    }
+    for name, content in kinds.items():
+        response = post(client, content)
+        assert response.status_code == 200, name
+        assert name == "large profile" or response.headers["Colorize-Notes"], name
+    for _ in range(30):
+        response = post(client, by_pillow(small, "JPEG", exif=mutate_exif(b"Exif\0\0" + exif.tobytes(), random)))
+        assert response.status_code == 200 and sorted(load("result", response.content).pixels.shape) == [3, 64, 64]
 
 
 class Slow:

@@ -1,0 +1,221 @@
+"""What files say about their photos: carried over, or left out with a word, and never a reason to lose the photo."""
+
+import io
+import struct
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image, ImageCms, IptcImagePlugin, PngImagePlugin
+
+from common.images import Photo, dump, load, read, write
+
+XMP = (
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    b'<rdf:Description xmlns:dc="http://purl.org/dc/elements/1.1/" dc:source="Archive 7"/></rdf:RDF></x:xmpmeta>'
+)
+FORMATS = {".jpg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".tif": "TIFF", ".avif": "AVIF"}
+
+
+def encode(photo, format_, **options):
+    file = io.BytesIO()
+    Image.fromarray(photo).save(file, format_, **options)
+    return file.getvalue()
+
+
+def exif_of(tags):
+    exif = Image.Exif()
+    exif.update(tags)
+    return exif
+
+
+def convert(content, suffix):
+    """(Pillow's image, sentences) of what becomes of a file's content in a format."""
+    result, losses = dump("photo", load("photo", content), suffix)
+    return Image.open(io.BytesIO(result)), losses
+
+
+@pytest.mark.parametrize("target", FORMATS)
+@pytest.mark.parametrize("source", FORMATS)
+def test_exif_and_xmp_are_carried_over(photos, source, target):
+    exif = exif_of({271: "Maker", 306: "2001:02:03 04:05:06", 274: 6, 282: 300.0, 283: 300.0, 296: 2})
+    exif.get_ifd(0x8769)[0x9286] = b"ASCII\0\0\0at the lake"
+    if source == ".tif":
+        exif[700] = XMP
+    text = PngImagePlugin.PngInfo()
+    text.add_itxt("XML:com.adobe.xmp", XMP.decode())
+    options = {".tif": {}, ".png": {"pnginfo": text}}.get(source, {"xmp": XMP})
+    image, losses = convert(encode(photos[0], FORMATS[source], exif=exif, **options), target)
+    found = image.getexif()
+    assert losses == [] and found.get(274, 1) == 1
+    assert found[271] == "Maker" and found[306] == "2001:02:03 04:05:06" and found[282] == 300
+    if source != ".tif":  # Pillow does not write it there.
+        assert b"at the lake" in found.get_ifd(0x8769)[0x9286]
+    packet = image.info.get("xmp") or found[700]
+    assert b"Archive 7" in (packet if isinstance(packet, bytes) else packet.encode())
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-8"])
+def test_iptc_and_comments_are_carried_over_or_said_to_be_left_out(photos, encoding):
+    caption = b"\x1c\x02\x78\0\x05a b c"
+    block = b"8BIM\x04\x04\0\0" + struct.pack(">I", len(caption)) + caption + bytes(len(caption) % 2)
+    segment = b"Photoshop 3.0\0" + block
+    comment = "scanned in München".encode(encoding)
+    content = encode(photos[0], "JPEG", comment=comment)
+    content = content[:2] + b"\xff\xed" + struct.pack(">H", len(segment) + 2) + segment + content[2:]
+    image, losses = convert(content, ".jpg")
+    assert losses == [] and IptcImagePlugin.getiptcinfo(image)[2, 120] == b"a b c"
+    assert image.info["comment"].decode() == "scanned in München"
+    _, losses = convert(content, ".tif")
+    assert len(losses) == 1 and "comment" in losses[0]
+    _, losses = convert(content, ".webp")
+    assert len(losses) == 2 and "IPTC" in losses[0] and ".webp" in losses[0]
+    _, losses = convert(content, ".bmp")
+    assert len(losses) == 2
+
+
+@pytest.mark.parametrize("target", [".jpg", ".png", ".tif"])
+@pytest.mark.parametrize("source", ["JPEG", "PNG", "TIFF"])
+def test_resolution_is_kept(photos, source, target):
+    image, _ = convert(encode(photos[0], source, dpi=(600, 300)), target)
+    assert image.info["dpi"] == pytest.approx((600, 300), abs=0.1)
+
+
+@pytest.mark.parametrize("target", [".jpg", ".png", ".tif"])
+def test_no_resolution_is_invented(photos, target):
+    for source in ("PNG", "JPEG", "WEBP"):
+        image, _ = convert(encode(photos[0], source), target)
+        assert image.info.get("dpi", (1, 1)) == (1, 1)
+
+
+def test_a_packet_without_a_property_is_kept_in_jpeg(photos):
+    packet = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>'
+    image, losses = convert(encode(photos[0], "JPEG", xmp=packet, comment=b"scanned 1998"), ".jpg")
+    assert losses == [] and image.info["xmp"] == packet and image.info["comment"] == b"scanned 1998"
+
+
+def test_the_gray_thumbnail_goes(photos):
+    small = encode(photos[0][::4, ::4], "JPEG")
+    exif = b"Exif\0\0II*\0" + struct.pack("<IHHHIII", 8, 1, 274, 3, 1, 1, 26)
+    exif += struct.pack("<HHHIIHHIII", 2, 513, 4, 1, 56, 514, 4, 1, len(small), 0) + small
+    image, losses = convert(encode(photos[0], "JPEG", exif=exif), ".jpg")
+    assert losses == [] and small not in image.info.get("exif", b"")
+    assert not image.getexif().get_ifd(1)
+
+
+def test_layout_tags_of_a_tiff_file_do_not_describe_the_result(photos):
+    content = io.BytesIO()
+    tifffile.imwrite(content, photos[0][..., 0], compression="lzw", tile=(32, 32), description="A lake", metadata=None)
+    image, losses = convert(content.getvalue(), ".jpg")
+    assert losses == [] and set(image.getexif()) <= {270, 282, 283, 296, 305}
+    assert image.getexif()[270] == "A lake"
+
+
+def test_captions_in_latin_1_are_kept_byte_by_byte(photos):
+    caption = "\u00a9 1932 Stadtarchiv M\u00fcnchen".encode("latin-1")
+    content = io.BytesIO()
+    tifffile.imwrite(content, photos[0][..., 0], metadata=None, extratags=[(33432, 2, None, caption, True)])
+    for suffix in (".tif", ".jpg", ".png", ".webp"):
+        result, losses = dump("photo", load("photo", content.getvalue()), suffix)
+        assert losses == []
+        if suffix != ".png":  # Compressed there.
+            assert caption in result
+    tag = (
+        tifffile.TiffFile(io.BytesIO(dump("photo", load("photo", content.getvalue()), ".tif")[0])).pages[0].tags[33432]
+    )
+    assert tag.value == caption or tag.value == caption.decode("latin-1")
+
+
+def test_what_is_too_large_for_jpeg_is_said(photos):
+    exif = exif_of({271: "Maker", 37510: b"ASCII\0\0\0" + b"x" * 100_000})
+    image, losses = convert(encode(photos[0], "PNG", exif=exif), ".jpg")
+    assert image.size == (128, 96) and len(losses) == 1 and "EXIF" in losses[0]
+    packet = XMP.replace(b"Archive 7", b"y" * 100_000)
+    text = PngImagePlugin.PngInfo()
+    text.add_itxt("XML:com.adobe.xmp", packet.decode())
+    image, losses = convert(encode(photos[0], "PNG", pnginfo=text), ".jpg")
+    assert image.size == (128, 96) and len(losses) == 1 and "XMP" in losses[0]
+
+
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+@pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
+def test_profiles_of_srgb_are_kept_and_broken_ones_left_out_with_a_word(photos, format_):
+    suffix = {value: key for key, value in FORMATS.items()}[format_]
+    image, losses = convert(encode(photos[0], format_, icc_profile=SRGB), suffix)
+    assert losses == [] and image.info["icc_profile"] == SRGB
+    gray = SRGB[:16] + b"GRAY" + SRGB[20:]
+    for broken in (b"no profile at all" * 20, SRGB[:200], gray, SRGB[:128] + bytes(len(SRGB) - 128), b"\0" * 70_000):
+        image, losses = convert(encode(photos[0], format_, icc_profile=broken), suffix)
+        assert image.size == (128, 96) and "icc_profile" not in image.info
+        # Some decoders do not even pass it on; where they do, exiv2 may refuse the metadata of such a file.
+        assert all("profile" in loss.lower() for loss in losses)
+
+
+def mutate(exif, random):
+    exif = bytearray(exif)
+    for _ in range(random.integers(1, 12)):
+        place = random.integers(6, max(7, len(exif) - 4))
+        kind = random.integers(0, 4)
+        if kind == 0:
+            exif[place] = random.integers(0, 256)
+        elif kind == 1:
+            exif[place : place + 4] = random.choice([b"\xff\xff\xff\xff", bytes(4), b"\x7f\xff\xff\xff"])
+        elif kind == 2:
+            exif[place : place + 2] = struct.pack("<H", random.integers(0, 14))
+        else:
+            del exif[place : place + random.integers(1, 30)]
+    return bytes(exif[:60_000])
+
+
+def test_no_photo_is_lost_to_its_exif(photos, pytestconfig):
+    """pytest tests/test_metadata.py --exif 2000 for more of them."""
+    random = np.random.default_rng(0)
+    exif = exif_of({270: "A lake", 271: "Maker", 274: 1, 282: 72.0, 283: 72.0, 315: "Somebody", 33432: "nobody"})
+    exif.get_ifd(0x8769).update(
+        {33434: 0.01, 36867: "2001:02:03 04:05:06", 37500: b"notes" * 30, 37510: b"ASCII\0\0\0x"}
+    )
+    exif.get_ifd(0x8825).update({1: "N", 2: (48.0, 8.0, 0.0)})
+    whole = b"Exif\0\0" + exif.tobytes()
+    small = photos[0][::4, ::4]
+    for number in range(pytestconfig.getoption("--exif")):
+        damaged = mutate(whole, random)
+        format_ = ("JPEG", "PNG", "WEBP")[number % 3]
+        target = (
+            (".jpg", ".png", ".tif", ".webp", ".avif")[number % 5] if number % 50 == 0 or number % 5 < 4 else ".jpg"
+        )
+        photo = load("photo", encode(small, format_, exif=damaged, **({"lossless": True} if format_ == "WEBP" else {})))
+        assert sorted(photo.pixels.shape) == sorted(small.shape), number
+        content, _ = dump("photo", photo, target)
+        decoded = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+        assert sorted(decoded.shape) == sorted(small.shape), number
+
+
+def test_resolutions_of_zero_and_odd_types_are_no_reason_to_refuse_a_photo(tmp_path, photos):
+    for number, (kind, count, value) in enumerate(
+        [
+            (5, 1, bytes(8)),
+            (5, 1, struct.pack("<II", 72, 0)),
+            (3, 1, b"\1\0"),
+            (2, 3, b"72\0"),
+            (11, 1, b"\xff" * 4),
+            (5, 0, b""),
+        ]
+    ):
+        content = io.BytesIO()
+        tags = [(282, kind, count, value, True), (283, kind, count, value, True)]
+        try:
+            tifffile.imwrite(content, photos[0], metadata=None, extratags=tags)
+        except (ValueError, struct.error):
+            continue
+        (tmp_path / f"{number}.tif").write_bytes(content.getvalue())
+        for suffix in (".tif", ".jpg", ".png"):
+            write(tmp_path / f"result{suffix}", read(tmp_path / f"{number}.tif"))
+            assert read(tmp_path / f"result{suffix}").pixels.shape == photos[0].shape
+
+
+def test_metadata_of_a_photo_without_any_stay_away(photos):
+    content, losses = dump("photo", Photo(photos[0]), ".jpg")
+    assert losses == [] and b"Exif" not in content and b"xmp" not in content
