@@ -145,8 +145,13 @@ def encode_rgb(lab, dtype):
     return to_whole_numbers(lab_to_rgb(fit_chroma(lab)), dtype)
 
 
+def lightness_from_gray(gray):
+    """L in 0..100, float32 of the same shape, of gray sRGB values: uint8, uint16, or floats in 0..1."""
+    return 116 * _lab_curve(linear_rgb(gray)) - 16
+
+
 def neutral_from_lightness(lightness):
-    """The gray of equal L: sRGB value in 0..1, same shape as `lightness` (0..100). The inverse of L of a gray pixel."""
+    """The gray of equal L: sRGB value in 0..1, same shape as `lightness` (0..100). Inverse of `lightness_from_gray`."""
     return tf.clip_by_value(_encode_srgb(_lab_curve_inverse((lightness + 16) / 116)), 0, 1)
 
 

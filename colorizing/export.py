@@ -15,7 +15,7 @@ from colorizing.photo import reduced_size
 from common.errors import UserError
 from common.files import write_whole
 from models.layers import resize_with
-from utils import encode_rgb, lightness_from_rgb, neutral_from_lightness
+from utils import encode_rgb, lightness_from_gray, lightness_from_rgb, neutral_from_lightness
 
 SUFFIXES = {"onnx": ".onnx", "savedmodel": "-savedmodel", "litert": ".tflite"}
 DIMENSIONS = ("batch", "height", "width", "channels")
@@ -63,7 +63,7 @@ def colorize_photo(model, photo):
     # In steps of 1/255, as colorizing/photo.py reduces the gray photo.
     gray = tf.round(neutral_from_lightness(lightness) * 255)
     gray = tf.round(resize_with(area_matrix(height, rows), area_matrix(width, columns), gray)) / 255
-    small_lightness = lightness_from_rgb(tf.repeat(gray, 3, axis=-1))
+    small_lightness = lightness_from_gray(gray)
     ab = model.infer(small_lightness)
 
     def mean_of_nine(values):

@@ -6,7 +6,7 @@ import threading
 import numpy as np
 import tensorflow as tf
 
-from utils import lightness_from_rgb, neutral_from_lightness, to_whole_numbers
+from utils import lightness_from_gray, lightness_from_rgb, neutral_from_lightness, to_whole_numbers
 
 # Pixels a call of a compiled function, for small to large inputs; each size is compiled once.
 CHUNKS = (1 << 13, 1 << 15, 1 << 18)
@@ -88,7 +88,7 @@ def _neutral(rgb):
 def gray_lightness(dtype):
     """Returns L of every gray value of a type, np.uint8 or np.uint16: float32 [256] or [65536]."""
     values = np.arange(np.iinfo(dtype).max + 1, dtype=dtype)
-    return lightness_from_rgb(tf.constant(np.repeat(values[:, None], 3, axis=1))).numpy()[:, 0]
+    return lightness_from_gray(tf.constant(values)).numpy()
 
 
 def lightness_of(pixels):

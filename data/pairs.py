@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from utils import ab_from_rgb, lightness_from_rgb, rgb_to_gray, saturate
+from utils import ab_from_rgb, lightness_from_gray, lightness_from_rgb, rgb_to_gray, saturate
 
 # Shards whose photos are shuffled together: enough of them to mix, few enough to be read more or less in a row.
 SHARDS_AT_A_TIME = 8
@@ -30,7 +30,7 @@ def lab_pair(rgb, saturation_factor, luma=False):
         (L in 0..100, ab in Lab units), float32 [..., 1] and [..., 2].
     """
     floats = tf.cast(rgb, tf.float32) / 255
-    lightness = lightness_from_rgb(tf.repeat(rgb_to_gray(floats), 3, axis=-1) if luma else rgb)
+    lightness = lightness_from_gray(rgb_to_gray(floats)) if luma else lightness_from_rgb(rgb)
     return lightness, ab_from_rgb(rgb if saturation_factor == 1 else saturate(floats, saturation_factor))
 
 

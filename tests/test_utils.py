@@ -107,3 +107,13 @@ def test_photos_and_lists_of_colours_are_joined_alike():
     for shape in ((2, 3, 4), (6, 4), (24,)):
         painted = join(lightness.reshape(*shape, 1), ab.reshape(*shape, 2)).numpy()
         np.testing.assert_array_equal(painted, np.broadcast_to(expected, (*shape, 3)))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_lightness_of_gray_is_that_of_three_equal_channels(dtype):
+    largest = 1 if dtype == np.float32 else np.iinfo(dtype).max
+    gray = (np.linspace(0, 1, 200) * largest).astype(dtype)
+    expected = color.rgb2lab(np.repeat(gray[:, None].astype(np.float64) / largest, 3, axis=1))[:, 0]
+    lightness = utils.lightness_from_gray(tf.constant(gray)).numpy()
+    np.testing.assert_allclose(lightness, expected, atol=1e-3)
+    np.testing.assert_allclose(utils.neutral_from_lightness(lightness), gray / largest, atol=1e-5)
