@@ -55,7 +55,7 @@ class Pairs:
         """
         lightness, ab = lab_pair(pixels[..., :3], self.saturation_factor, self.luma)
         if pixels.shape[-1] == 4:
-            lightness = lightness_from_rgb(tf.repeat(pixels[..., 3:], 3, axis=-1))
+            lightness = lightness_from_gray(pixels[..., 3:])
         return lightness, ab if self.labels is None else (ab, tf.gather(self.labels, indices))
 
     def of(self, crops):
