@@ -1,7 +1,6 @@
-"""Colour.
+"""Colour as batched TensorFlow functions, which training, colorizing and export share.
 
-Colour is sRGB (IEC 61966-2-1) and CIELAB under D65 (2 degrees), with the numbers that scikit-image uses, as batched
-TensorFlow functions: the same ones serve training, colorizing and export. Channels are always last.
+RGB is sRGB (IEC 61966-2-1), Lab is CIELAB under D65 (2 degrees), with scikit-image's constants. Channels come last.
 """
 
 import numpy as np
@@ -22,7 +21,7 @@ _SMALLEST = np.finfo(np.float32).tiny
 
 
 def _power(base, exponent):
-    """base ** exponent for base >= 0. Compiled, exp and log are several times faster than pow."""
+    """Returns base ** exponent for base >= 0. Compiled, exp and log are several times faster than pow."""
     return tf.exp(exponent * tf.math.log(tf.maximum(base, _SMALLEST)))
 
 
@@ -35,7 +34,7 @@ def _encode_srgb(linear):
 
 
 def linear_rgb(rgb):
-    """Linear light in 0..1 (float32) of sRGB values: uint8, uint16, or floats in 0..1. Any shape."""
+    """Decodes sRGB values of any shape, uint8, uint16 or floats in 0..1, to linear light: float32 in 0..1."""
     if rgb.dtype == tf.uint8:
         table = _decode_srgb(tf.range(256, dtype=tf.float32) / 255)
         return tf.gather(table, tf.cast(rgb, tf.int32))
@@ -51,12 +50,12 @@ def _lab_curve_inverse(value):
 
 
 def _planes(colors):
-    """The channels of colours [..., 3], each a vector [pixels]: compiled, maths on these is twice as fast."""
+    """Splits colours [..., 3] into a vector [pixels] a channel, on which compiled maths is twice as fast."""
     return tf.unstack(tf.transpose(tf.reshape(colors, (-1, 3))))
 
 
 def _join(planes, like):
-    """The colours [..., channels] of vectors [pixels], as many as `like` has."""
+    """Joins vectors [pixels] to colours [..., channels] in the shape of the pixels of `like`."""
     return tf.reshape(tf.transpose(tf.stack(planes)), tf.concat([tf.shape(like)[:-1], [len(planes)]], 0))
 
 
@@ -65,56 +64,56 @@ def _mix(planes, weights):
 
 
 def lightness_from_rgb(rgb):
-    """L in 0..100, float32 [..., 1], of sRGB [..., 3]: uint8, uint16, or floats in 0..1."""
+    """Returns L in 0..100, float32 [..., 1], of sRGB [..., 3]: uint8, uint16, or floats in 0..1."""
     luminance = _mix(map(linear_rgb, _planes(rgb)), XYZ_FROM_RGB[1])
     return _join([116 * _lab_curve(luminance) - 16], rgb)
 
 
 def ab_from_rgb(rgb):
-    """ab in Lab units, float32 [..., 2], of sRGB [..., 3]: uint8, uint16, or floats in 0..1."""
+    """Returns ab in Lab units, float32 [..., 2], of sRGB [..., 3]: uint8, uint16, or floats in 0..1."""
     linear = [linear_rgb(plane) for plane in _planes(rgb)]
     x, y, z = (_lab_curve(_mix(linear, weights)) for weights in XYZ_FROM_RGB / WHITE[:, None])
     return _join([500 * (x - y), 200 * (y - z)], rgb)
 
 
 def rgb_to_lab(rgb):
-    """CIELAB, float32 [..., 3] (L in 0..100, then ab), of sRGB [..., 3]: uint8, or floats in 0..1."""
+    """Returns CIELAB, float32 [..., 3] (L in 0..100, a, b), of sRGB [..., 3]: uint8, uint16, or floats in 0..1."""
     rgb = tf.convert_to_tensor(rgb)
     return tf.concat([lightness_from_rgb(rgb), ab_from_rgb(rgb)], axis=-1)
 
 
 def lab_to_linear_rgb(lab):
-    """Linear sRGB, float32 [..., 3], of CIELAB [..., 3]. Colours outside sRGB give values outside 0..1."""
+    """Returns linear sRGB, float32 [..., 3], of CIELAB [..., 3]; outside 0..1 for colours outside sRGB."""
     lab = tf.convert_to_tensor(lab)
     return _join(_linear_planes(*_planes(lab)), lab)
 
 
 def _linear_planes(lightness, a, b):
     y = (lightness + 16) / 116
-    # Like scikit-image, no negative Z: blue so far outside sRGB has no counterpart.
+    # Z is not negative, as in scikit-image: such colours lie far outside sRGB.
     xyz = [_lab_curve_inverse(value) for value in (y + a / 500, y, tf.maximum(y - b / 200, 0))]
     return [_mix(xyz, weights) for weights in np.linalg.inv(XYZ_FROM_RGB) * WHITE]
 
 
 def lab_to_rgb(lab):
-    """sRGB in 0..1, float32 [..., 3], of CIELAB [..., 3]. Colours outside sRGB are clipped."""
+    """Returns sRGB in 0..1, float32 [..., 3], of CIELAB [..., 3]. Colours outside sRGB are clipped."""
     return tf.clip_by_value(_encode_srgb(lab_to_linear_rgb(lab)), 0, 1)
 
 
 def to_whole_numbers(rgb, dtype):
-    """sRGB as whole numbers of a type, tf.uint8 or tf.uint16, of floats in 0..1."""
+    """Rounds sRGB floats in 0..1 to whole numbers of a type, tf.uint8 or tf.uint16."""
     return tf.cast(tf.round(rgb * dtype.max), dtype)
 
 
 def outside_srgb(lab):
-    """Which colours of CIELAB, float32 [..., 3], lie outside sRGB: bool [..., 1]."""
+    """Returns which colours of CIELAB, float32 [..., 3], lie outside sRGB: bool [..., 1]."""
     lab = tf.convert_to_tensor(lab)
     return _join([_outside(*_planes(lab))], lab)
 
 
 def _outside(lightness, a, b):
     red, green, blue = (tf.abs(plane - 0.5) for plane in _linear_planes(lightness, a, b))
-    # Not reduce_max, which not all runtimes that models are exported to have for these.
+    # Not reduce_max, which some of the runtimes that models are exported to lack for these.
     return tf.maximum(tf.maximum(red, green), blue) > 0.5 + TOLERANCE
 
 
@@ -123,10 +122,11 @@ def fit_chroma(lab, halvings=10):
 
     Args:
         lab: CIELAB, float32 [..., 3], with L in 0..100.
-        halvings: Steps of the bisection: a chroma found is at most 2^-halvings of the given one too small.
+        halvings: Steps of the bisection. The resulting chroma is less than the largest that fits by at most 2^-halvings
+            of the given chroma.
 
     Returns:
-        CIELAB, float32 [..., 3]: L untouched, ab as it was where it fitted, else scaled down.
+        CIELAB, float32 [..., 3]: the same L; ab unchanged inside sRGB, else scaled down.
     """
     lab = tf.convert_to_tensor(lab)
     lightness, a, b = _planes(lab)
@@ -141,24 +141,24 @@ def fit_chroma(lab, halvings=10):
 
 
 def encode_rgb(lab, dtype):
-    """sRGB as whole numbers, tf.uint8 or tf.uint16 [..., 3], of CIELAB [..., 3], whose chroma shrinks until it fits."""
+    """Returns sRGB of a type, tf.uint8 or tf.uint16 [..., 3], of CIELAB [..., 3]; see `fit_chroma`."""
     return to_whole_numbers(lab_to_rgb(fit_chroma(lab)), dtype)
 
 
 def lightness_from_gray(gray):
-    """L in 0..100, float32 of the same shape, of gray sRGB values: uint8, uint16, or floats in 0..1."""
+    """Returns L in 0..100, float32, of gray sRGB values of the same shape: uint8, uint16, or floats in 0..1."""
     return 116 * _lab_curve(linear_rgb(gray)) - 16
 
 
 def neutral_from_lightness(lightness):
-    """The gray of equal L: sRGB value in 0..1, same shape as `lightness` (0..100). Inverse of `lightness_from_gray`."""
+    """Returns the gray of equal L, an sRGB value in 0..1, of L in 0..100. Inverse of `lightness_from_gray`."""
     return tf.clip_by_value(_encode_srgb(_lab_curve_inverse((lightness + 16) / 116)), 0, 1)
 
 
 def rgb_to_gray(rgb):
-    """skimage.color.rgb2gray: gray in 0..1, float32 [..., 1], of sRGB [..., 3] floats in 0..1.
+    """Returns gray in 0..1, float32 [..., 1], of sRGB floats in 0..1, [..., 3], as skimage.color.rgb2gray does.
 
-    Its lightness is not that of the photo; it serves the gray flow of ColorNet only.
+    Its lightness differs from the photo's. Only the gray flow of ColorNet uses it.
     """
     return _join([_mix(_planes(rgb), GRAY_WEIGHTS)], rgb)
 
@@ -166,8 +166,8 @@ def rgb_to_gray(rgb):
 def saturate(rgb, factor):
     """Raises HSV saturation to S' = min(factor * S, 1) at constant hue and value (paper, section 3.5, its T).
 
-    With V = max(R, G, B) and m = min(R, G, B), S = (V - m) / V, and scaling S moves every channel c to
-    V - k (V - c) with k = min(factor, V / (V - m)): exact, without a detour through HSV.
+    With V = max(R, G, B), m = min(R, G, B) and S = (V - m) / V, scaling S maps each channel c to V - k (V - c), where
+    k = min(factor, V / (V - m)). This is exact and needs no conversion to HSV.
 
     Args:
         rgb: sRGB floats in 0..1, [..., 3].
