@@ -96,14 +96,14 @@ class Experiment:
     """residual-encoder: share of the training steps in which the encoder stays as it is. After these all weights learn,
     at a tenth of the rate."""
     initializer: str = "glorot_uniform"
-    """paper: Keras initializer of the kernels."""
+    """paper, colornet: Keras initializer of the kernels; colornet also knows "he_fan_out", that of its code."""
     classification_weight: float = 0.0
     """paper, iizuka: weight of the cross-entropy of the scene, whose labels are the names of the class folders. With 0,
     or without class folders, the network does not classify."""
     batch_norm: bool = True
     """iizuka: batch normalisation after every layer."""
     flow: Literal["gray", "lightness"] = "lightness"
-    """colornet: what the network sees, the gray values that rgb2gray gives, or L."""
+    """colornet: what the network sees, the gray value (0..1) of the neutral of equal L, or L."""
     downsampling: Literal["pool", "stride"] = "pool"
     """colornet: max pooling, or strided convolutions."""
     upsampling: Literal["transposed", "resize"] = "transposed"
@@ -145,11 +145,6 @@ class Experiment:
         """Side in pixels of the photos that the network is made for."""
         return min(self.crop)
 
-    @property
-    def luma(self):
-        """Whether the pairs' L is that of rgb2gray; see `data.pairs.lab_pair`."""
-        return self.model == "colornet" and self.flow == "gray"
-
 
 _SCENES = Experiment(
     dataset=(Path("datasets/intel-scenes/train"),),
@@ -172,6 +167,7 @@ _COLORNET = Experiment(
     crop=(128, 256),
     saturation_factor=1.0,
     model="colornet",
+    initializer="he_fan_out",
     epochs=40,
     batch_size=16,
     optimizer="adam",
@@ -215,7 +211,12 @@ EXPERIMENTS = {
     "colornet-l": _COLORNET,
     # ColorNet with its author's list of defects mended.
     "colornet-plus": replace(
-        _COLORNET, downsampling="stride", upsampling="resize", encoding="centred", chroma_weight=2.0
+        _COLORNET,
+        downsampling="stride",
+        upsampling="resize",
+        encoding="centred",
+        chroma_weight=2.0,
+        initializer="glorot_uniform",
     ),
     # Iizuka et al.: Places with 205 classes, 11 epochs of batches of 128.
     "iizuka": Experiment(

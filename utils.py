@@ -11,8 +11,6 @@ XYZ_FROM_RGB = np.array(
     [[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]]
 )
 WHITE = np.array([0.95047, 1.0, 1.08883])
-# Weights of skimage.color.rgb2gray (Rec. 709 luma).
-GRAY_WEIGHTS = np.array([0.2125, 0.7154, 0.0721])
 
 # How far linear RGB may lie outside 0..1.
 TOLERANCE = 1e-5
@@ -153,14 +151,6 @@ def lightness_from_gray(gray):
 def neutral_from_lightness(lightness):
     """Returns the gray of equal L, an sRGB value in 0..1, of L in 0..100. Inverse of `lightness_from_gray`."""
     return tf.clip_by_value(_encode_srgb(_lab_curve_inverse((lightness + 16) / 116)), 0, 1)
-
-
-def rgb_to_gray(rgb):
-    """Returns gray in 0..1, float32 [..., 1], of sRGB floats in 0..1, [..., 3], as skimage.color.rgb2gray does.
-
-    Its lightness differs from the photo's. Only the gray flow of ColorNet uses it.
-    """
-    return _join([_mix(_planes(rgb), GRAY_WEIGHTS)], rgb)
 
 
 def saturate(rgb, factor):

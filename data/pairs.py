@@ -12,26 +12,24 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from utils import ab_from_rgb, lightness_from_gray, lightness_from_rgb, rgb_to_gray, saturate
+from utils import ab_from_rgb, lightness_from_gray, lightness_from_rgb, saturate
 
 # Shards whose photos are shuffled together: enough of them to mix, few enough to be read more or less in a row.
 SHARDS_AT_A_TIME = 8
 
 
-def lab_pair(rgb, saturation_factor, luma=False):
+def lab_pair(rgb, saturation_factor):
     """L of the photo and K, the ab of the photo with its saturation raised (paper, section 3.5).
 
     Args:
         rgb: uint8 [..., 3].
         saturation_factor: The paper's T. With 1, K is the photo's own ab.
-        luma: Give the L of the neutral whose value is rgb2gray of the photo instead, for ColorNet's gray flow.
 
     Returns:
         (L in 0..100, ab in Lab units), float32 [..., 1] and [..., 2].
     """
-    floats = tf.cast(rgb, tf.float32) / 255
-    lightness = lightness_from_gray(rgb_to_gray(floats)) if luma else lightness_from_rgb(rgb)
-    return lightness, ab_from_rgb(rgb if saturation_factor == 1 else saturate(floats, saturation_factor))
+    saturated = rgb if saturation_factor == 1 else saturate(tf.cast(rgb, tf.float32) / 255, saturation_factor)
+    return lightness_from_rgb(rgb), ab_from_rgb(saturated)
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,6 @@ class Pairs:
     """
 
     saturation_factor: float
-    luma: bool = False
     labels: np.ndarray | None = None
 
     def __call__(self, pixels, indices):
@@ -53,7 +50,7 @@ class Pairs:
             pixels: uint8 [batch, height, width, 3], or four channels of which the last is the gray picture.
             indices: int64 [batch].
         """
-        lightness, ab = lab_pair(pixels[..., :3], self.saturation_factor, self.luma)
+        lightness, ab = lab_pair(pixels[..., :3], self.saturation_factor)
         if pixels.shape[-1] == 4:
             lightness = lightness_from_gray(pixels[..., 3:])
         return lightness, ab if self.labels is None else (ab, tf.gather(self.labels, indices))

@@ -130,6 +130,46 @@ def test_doubled_convolution_is_one_after_up_sampling():
     assert Conv2D.from_config(doubled.get_config()).doubled
 
 
+def test_colornet_starts_as_published():
+    keras.utils.set_random_seed(0)
+    model = models.build(EXPERIMENTS["colornet-l"])
+    kernels = {name: model.get_layer(name).kernel.numpy() for name in ("down_3_1_conv", "up_4_2_conv", "output")}
+    # PyTorch's kaiming_normal_(mode="fan_out"): a variance of 2 over height x width x output channels.
+    for name, fan_out in (("down_3_1_conv", 9 * 256), ("up_4_2_conv", 9 * 64), ("output", 2)):
+        np.testing.assert_allclose(kernels[name].std(), np.sqrt(2 / fan_out), rtol=0.1)
+        assert np.abs(kernels[name]).max() > 2.2 * np.sqrt(2 / fan_out)  # Normal, not truncated at two deviations.
+    # What PyTorch gives a transposed convolution: uniform up to 1 / sqrt(height x width x output channels).
+    for number, channels in enumerate((512, 256, 128, 64), start=1):
+        largest = np.abs(model.get_layer(f"double_{number}").kernel).max()
+        np.testing.assert_allclose(largest, 1 / np.sqrt(4 * channels), rtol=1e-3)
+
+
+def test_published_start_has_a_large_first_loss(photos):
+    lightness, ab = (function(tf.constant(photos)) for function in (lightness_from_rgb, ab_from_rgb))
+    losses = {}
+    for initializer in ("he_fan_out", "glorot_uniform"):
+        keras.utils.set_random_seed(0)
+        model = ColorNet(initializer=initializer)
+        losses[initializer] = float(model.color_loss(ab, model(lightness, training=True)))
+    # 64 features of mean square 1/2 through a layer of standard deviation 1 come to 32 on average.
+    assert losses["glorot_uniform"] < 3 and 10 < losses["he_fan_out"] < 100
+
+
+@pytest.mark.slow
+def test_pytorch_starts_the_same_way():
+    torch = pytest.importorskip("torch", reason="pip install 'torch>=2.13,<2.14'")
+    torch.manual_seed(0)
+    for channels, filters, size in ((128, 256, 3), (64, 2, 1)):
+        weight = torch.nn.Conv2d(channels, filters, size).weight
+        torch.nn.init.kaiming_normal_(weight, mode="fan_out", nonlinearity="relu")
+        ours = colornet.kernels("he_fan_out")((size, size, channels, filters))
+        np.testing.assert_allclose(np.std(ours), weight.detach().std(), rtol=0.15)
+    weight = torch.nn.ConvTranspose2d(256, 128, 2, 2).weight.detach()
+    ours = colornet.kernels("he_fan_out", transposed=True)((2, 2, 128, 256))
+    for statistic in (np.std, np.max, np.min):
+        np.testing.assert_allclose(statistic(np.asarray(ours)), statistic(weight.numpy()), rtol=0.01)
+
+
 def test_gray_flow_sees_gray_values():
     gray = np.linspace(0, 1, 11, dtype=np.float32)
     lightness = color.rgb2lab(np.repeat(gray[:, None], 3, axis=1))[:, 0].astype(np.float32)

@@ -75,12 +75,6 @@ def test_labels_come_with_their_photos(store):
     np.testing.assert_array_equal(found, labels[order.plan(0)[0]])
 
 
-def test_luma_gives_the_lightness_of_rgb2gray(store):
-    lightness, _ = collect(validation_pairs(store, np.array([2]), 1, saturation_factor=1.0, luma=True))
-    gray = color.gray2rgb(color.rgb2gray(store.load(2)[8:88, 16:112]))
-    np.testing.assert_allclose(lightness[0], color.rgb2lab(gray)[..., :1], atol=2e-3)
-
-
 def test_shares_make_up_the_whole_and_epochs_go_on(store):
     def crops(batch_size, **options):
         order = TrainingOrder(np.arange(12), seed=3, flip=True)

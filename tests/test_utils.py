@@ -33,11 +33,6 @@ def test_colours_outside_srgb_are_clipped_as_in_scikit_image():
     np.testing.assert_allclose(utils.lab_to_rgb(lab.astype(np.float32)), expected, atol=2e-3)
 
 
-def test_rgb_to_gray_agrees_with_scikit_image():
-    rgb = (CUBE / 255).astype(np.float32)
-    np.testing.assert_allclose(utils.rgb_to_gray(rgb)[..., 0], color.rgb2gray(rgb), atol=1e-3)
-
-
 @pytest.mark.parametrize("factor", [0.0, 0.5, 1.0, 1.8, 100.0])
 def test_saturate_scales_hsv_saturation(factor):
     rgb = (CUBE / 255).astype(np.float32)
