@@ -7,8 +7,7 @@ Each photo is turned gray, colorized, and compared with what it was; in GRAY:COL
 the same photos in colour, the gray ones are colorized. Beside the models stand the photos themselves, gray output
 (ab = 0), and the mean colour of the training set everywhere. With --boundaries, colours are also compared with human
 boundary maps. With --output, results.json holds the means, the differences from the first model and what made them, and
-photos.csv the scores of each photo. What the figures are is said in evaluation/: metrics.py, semantics.py and
-boundaries.py.
+photos.csv the scores of each photo. What the figures are is said in docs/evaluation.md.
 """
 
 from dataclasses import asdict, dataclass
@@ -190,6 +189,7 @@ def score(ab, truth, saturated_ab, weights):
         "ciede2000": metrics.ciede2000(*(np.concatenate([truth.lightness, x], axis=-1) for x in (ab, truth.ab))),
         "colorfulness": colorfulness,
         "colorfulness_gap": colorfulness - metrics.colorfulness(truth.photos),
+        "colorfulness_ddcolor": metrics.colorfulness_ddcolor(results),
         "nyquist": metrics.nyquist_energy(ab),
     }, results
 

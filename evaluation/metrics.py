@@ -21,11 +21,16 @@ def colorfulness(photos):
     Returns:
         float64 [...]: 0 for gray, about 15 for "slightly", 33 "moderately", 59 "quite" and 109 "extremely" colourful.
     """
-    red, green, blue = np.moveaxis(np.asarray(photos, np.float64), -1, 0)
-    opponents = np.stack([red - green, (red + green) / 2 - blue])
-    spread = np.sqrt(np.sum(opponents.var(axis=(-2, -1)), axis=0))
-    offset = np.sqrt(np.sum(opponents.mean(axis=(-2, -1)) ** 2, axis=0))
-    return spread + 0.3 * offset
+    return _spread_and_offset(_opponents(photos))
+
+
+def colorfulness_ddcolor(photos):
+    """Colorfulness as the code of DDColor (ICCV 2023) computes it: that of the absolute values of the opponents.
+
+    The two differ where a picture has opponents of both signs, red beside green or yellow beside blue. Tables of
+    DDColor and of those that compare with it have this one. Arguments and result as for `colorfulness`.
+    """
+    return _spread_and_offset(np.abs(_opponents(photos)))
 
 
 def squared_error(ab, target, scale=128.0):
@@ -113,6 +118,18 @@ def ciede2000(lab, reference):
         lab, reference: float [pictures, height, width, 3].
     """
     return np.mean(deltaE_ciede2000(np.asarray(lab), np.asarray(reference)), axis=(1, 2))
+
+
+def _opponents(photos):
+    """Red-green and yellow-blue: float64 [2, ..., height, width]."""
+    red, green, blue = np.moveaxis(np.asarray(photos, np.float64), -1, 0)
+    return np.stack([red - green, (red + green) / 2 - blue])
+
+
+def _spread_and_offset(opponents):
+    spread = np.sqrt(np.sum(opponents.var(axis=(-2, -1)), axis=0))
+    offset = np.sqrt(np.sum(opponents.mean(axis=(-2, -1)) ** 2, axis=0))
+    return spread + 0.3 * offset
 
 
 def _ab_distance(ab, target):

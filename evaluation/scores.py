@@ -44,10 +44,12 @@ class Scores:
 
     @classmethod
     def load(cls, *tables):
-        """Reads one or more photos.csv of the same photos; of a model in several of them, the last one counts.
+        """Reads one or more photos.csv of the same photos, and of them the figures that all of them have.
+
+        Of a model in several of them, the last one counts.
 
         Raises:
-            UserError: A file is not such a table, or is about other photos or figures than the first.
+            UserError: A file is not such a table, or is about other photos than the first.
         """
         photos, values = None, {}
         for table in tables:
@@ -59,11 +61,13 @@ class Scores:
                 columns = {model: np.array([row[2:] for row in mine], float).T for model, mine in own.items()}
             except (ValueError, IndexError, StopIteration) as error:
                 raise UserError(f"{table}: not a photos.csv that evaluate.py wrote ({error})") from error
-            if photos not in (None, (names, header)):
-                raise UserError(f"{table}: scores of other photos or in other figures than {tables[0]}")
-            photos = names, header
+            if photos not in (None, names):
+                raise UserError(f"{table}: scores of other photos than {tables[0]}")
+            photos = names
             values |= {model: dict(zip(header[2:], column, strict=True)) for model, column in columns.items()}
-        return cls(photos[0], values)
+        first, *others = values.values()
+        shared = [figure for figure in first if all(figure in other for other in others)]
+        return cls(photos, {model: {figure: own[figure] for figure in shared} for model, own in values.items()})
 
     def means(self):
         """{model: {figure: mean}}, over the photos that count; nan where a model has no value."""

@@ -56,6 +56,19 @@ def test_colorfulness(photos):
     assert metrics.colorfulness(np.full((4, 4, 3), 90, np.uint8)) == 0
 
 
+def test_colorfulness_of_ddcolor(photos):
+    for photo, value in zip(photos, metrics.colorfulness_ddcolor(photos), strict=True):
+        r, g, b = (photo[..., channel].astype(float) for channel in range(3))
+        rg, yb = abs(r - g), abs(0.5 * (r + g) - b)
+        expected = (rg.std() ** 2 + yb.std() ** 2) ** 0.5 + 0.3 * (rg.mean() ** 2 + yb.mean() ** 2) ** 0.5
+        assert abs(value - expected) < 1e-4
+    # Red beside as strong a green: |R - G| is 100 everywhere, (R + G) / 2 - B is 50.
+    halves = np.zeros((4, 4, 3), np.uint8)
+    halves[:, :2, 0] = halves[:, 2:, 1] = 100
+    np.testing.assert_allclose(metrics.colorfulness_ddcolor(halves), 0.3 * np.hypot(100, 50))
+    np.testing.assert_allclose(metrics.colorfulness(halves), 100 + 0.3 * 50)
+
+
 def test_balanced_accuracy_weighs_by_how_rare_a_colour_is(photos):
     target = color.rgb2lab(photos)[..., 1:]
     ab = target / 2  # Strong colours are rare, and the most wrong.

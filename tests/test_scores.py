@@ -69,6 +69,17 @@ def test_tables_come_together_again(scores, tmp_path):
     assert status == 0 and format_means(joined.means()) in output and output.count("*") == 1
 
 
+def test_tables_share_the_figures_that_all_have(scores, tmp_path):
+    older = {name: {"psnr": figures["psnr"]} for name, figures in scores.values.items()}
+    newer = {"newer": {"ssim": older["base"]["psnr"], "psnr": older["same"]["psnr"]}}
+    for name, values in (("older", older), ("newer", newer)):
+        Scores(scores.photos, values).save(tmp_path / name, {}, next(iter(values)))
+    tables = [tmp_path / name / "photos.csv" for name in ("newer", "older")]
+    for joined in (Scores.load(*tables), Scores.load(*tables[::-1])):
+        assert len(joined.values) == 4 and all(list(figures) == ["psnr"] for figures in joined.values.values())
+        np.testing.assert_allclose(joined.values["newer"]["psnr"], scores.values["same"]["psnr"], rtol=1e-5)
+
+
 def test_tables_that_do_not_belong_together_are_named(scores, tmp_path):
     scores.save(tmp_path, {}, "base")
     other = tmp_path / "other.csv"
