@@ -28,6 +28,18 @@ def test_soft_encoding_agrees_with_nearest_neighbours(photos):
     np.testing.assert_allclose(weights, expected / expected.sum(axis=1, keepdims=True), atol=1e-5)
 
 
+def test_rounding_ab_moves_no_weight_far():
+    ab = np.random.default_rng(0).uniform(-80, 80, (1600, 2))
+    dense, searches = [], [cKDTree(zhang.ab_bins()).query(points, k=10) for points in (ab, ab.round())]
+    for distances, bins in searches:
+        weights = np.zeros((len(ab), 313))
+        np.put_along_axis(weights, bins, np.exp((distances[:, :1] ** 2 - distances**2) / 50), axis=1)
+        dense.append(weights / weights.sum(axis=1, keepdims=True))
+    # Colours that no bin is near, outside sRGB, are left out.
+    inside = searches[0][0][:, 0] < 7.1
+    assert inside.sum() > 800 and np.abs(dense[0] - dense[1])[inside].max() < 0.08
+
+
 def test_neighbours_are_the_same_on_every_processor():
     ab = np.stack(np.meshgrid(np.arange(-128, 128), np.arange(-128, 128), indexing="ij"), axis=-1).reshape(-1, 1, 2)
     distances = ((ab - zhang.ab_bins().astype(int)) ** 2).sum(axis=-1)
