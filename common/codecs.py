@@ -117,6 +117,8 @@ def open_vips(content, suffix, **options):
             return Pixels(values, "gray" if values.shape[2] < 3 else "rgb", icc)
         else:
             values = _from_vips(image)
+            bits = get("bits-per-sample", 16) if suffix == ".avif" else 16
+            values = _stretch(values >> (16 - bits), bits) if 8 < bits < 16 else values
         return Pixels(values.reshape(image.height, image.width, -1), space, icc)
 
     header = content[: {".avif": 64, ".png": content.find(b"IDAT")}.get(suffix, 1 << 18)]

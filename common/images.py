@@ -84,7 +84,7 @@ def read_photo(path, max_megapixels=MAX_MEGAPIXELS):
     """
     pixels = _decode(path, _read_bytes(path), max_megapixels)[0]
     pixels = pixels if pixels.dtype == np.uint8 else profiles.reduce_bits(pixels, 8)
-    return np.repeat(pixels[..., None], 3, axis=-1) if pixels.ndim == 2 else pixels
+    return np.repeat(pixels[..., None], 3, axis=-1) if pixels.ndim == 2 else np.ascontiguousarray(pixels)
 
 
 def megapixels(source):

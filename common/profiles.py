@@ -17,8 +17,9 @@ class BrokenProfile(Exception):
 
 @functools.cache
 def srgb():
-    """The profile of sRGB, bytes."""
-    return imagecodecs.cms_profile("srgb")
+    """The profile of sRGB, bytes, without the time when it was made."""
+    profile = imagecodecs.cms_profile("srgb")
+    return profile[:24] + bytes(12) + profile[36:]
 
 
 def profile_of_gamma(space, gamma):
