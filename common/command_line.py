@@ -27,7 +27,7 @@ def tame_native_libraries():
     os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")
     if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
         return
-    warnings.filterwarnings("ignore", module="PIL")
+    warnings.filterwarnings("ignore", module="PIL|tifffile")
     sys.stderr.flush()
     sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
     nowhere = os.open(os.devnull, os.O_WRONLY)

@@ -116,8 +116,8 @@ def _open_page(content, pages):
         raise CannotDecode(f"a TIFF file with {_name(page.photometric)} pixels, which are not read; convert it to RGB")
     count = len(photos) or len(pages)
     return Image(
-        page.imagewidth,
-        page.imagelength,
+        int(page.imagewidth),
+        int(page.imagelength),
         functools.partial(_decode_page, content, number, page),
         orientation=_whole(page.tags.valueof(ORIENTATION, 1)),
         resolution=sensible(*page.get_resolution("inch")),
