@@ -31,8 +31,7 @@ CLASSES = 1000
 class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
     """Keras's depthwise convolution with a gradient in float32, whatever the policy.
 
-    TensorFlow computes that gradient on CPUs without vector instructions for bfloat16. On a processor with AVX512-BF16
-    a training step of the encoder is four times as fast this way.
+    TensorFlow computes that gradient on CPUs without vector instructions for bfloat16, which is several times slower.
     """
 
     def call(self, inputs):
