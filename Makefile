@@ -8,7 +8,7 @@ PYTHON ?= python3
 .PHONY: app colorize test test-without-avx512 lint
 
 colorize: .venv/installed
-	.venv/bin/python test.py data/samples --output outputs --model weights/scenes.keras
+	.venv/bin/python test.py data/samples --output outputs
 
 test: .venv/installed-all
 	.venv/bin/python -m pytest

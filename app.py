@@ -27,7 +27,7 @@ from colorizing.service import Busy, Limits, Service, share_one_heap
 from common import images
 from common.errors import UserError
 from common.files import PHOTO_SUFFIXES, is_photo
-from configs import SAMPLES
+from configs import MODEL, SAMPLES
 from models.precision import choose_policy
 
 try:
@@ -39,7 +39,6 @@ except ImportError as error:
         f"app.py needs {error.name}, which is not installed: pip install -r requirements-app.txt"
     ) from None
 
-DEFAULT_MODEL = "scenes"
 # Longer side in pixels of what the page shows; the download has the photo's own size.
 PREVIEW_SIZE = 1600
 # Seconds after which files of visitors are removed, and between looks for them.
@@ -108,7 +107,7 @@ def make_page(service, folder):
                 message = gradio.Markdown()
                 download = gradio.DownloadButton("Download at full size", interactive=False)
         with gradio.Row():
-            model = gradio.Dropdown(models.names(), value=DEFAULT_MODEL, label="Model")
+            model = gradio.Dropdown(models.names(), value=MODEL, label="Model")
             saturation = gradio.Slider(0, 2, value=1, step=0.05, label="Saturation")
         examples = [[str(path)] for path in sorted(SAMPLES.iterdir()) if is_photo(path)]
         gradio.Examples(examples, photo, examples_per_page=len(examples))
@@ -144,7 +143,7 @@ def make_server(limits):
     @server.post("/api/colorize")
     async def colorize(
         request: fastapi.Request,
-        model: str = DEFAULT_MODEL,
+        model: str = MODEL,
         saturation: float = fastapi.Query(1.0, ge=0, le=10, allow_inf_nan=False),
     ):
         content = bytearray()

@@ -14,6 +14,8 @@ DATASET = Path("datasets/places2")
 FETCHED = Path("datasets")
 # Each training run gets a folder of its own in here.
 RUNS = Path("runs")
+# The trained model that the scripts use unless told otherwise.
+MODEL = "natural"
 # Where colorized photos go.
 OUTPUTS = Path("outputs")
 # Photos and trained weights that ship with the project.
@@ -113,6 +115,10 @@ class Experiment:
     chroma_weight: float = 0.0
     """colornet: how much more strong colours weigh in the loss."""
 
+    # --- colorizing
+    render_size: int | None = None
+    """Shorter side in pixels of the copy of a photo that the network is shown. None for that of the crop."""
+
     # --- training
     epochs: int = 40
     """Passes over the training photos."""
@@ -142,8 +148,8 @@ class Experiment:
 
     @property
     def native_size(self):
-        """Side in pixels of the photos that the network is made for."""
-        return min(self.crop)
+        """Shorter side in pixels of the photos that the network is shown when it colorizes."""
+        return self.render_size or min(self.crop)
 
 
 _SCENES = Experiment(
@@ -176,7 +182,8 @@ _COLORNET = Experiment(
 )
 
 _NATURAL = Experiment(
-    dataset=tuple(Path("datasets") / name for name in ("natural", "historic", "intel-scenes/train", "more")),
+    dataset=tuple(Path("datasets") / name for name in ("natural", "historic", "intel-scenes/train", "more", "caltech")),
+    dataset_weights=(1.0, 1.5, 0.5, 1.0, 0.3),
     crop=(160, 160),
     flip=True,
     validation_fraction=0.02,
@@ -188,7 +195,8 @@ _NATURAL = Experiment(
     model="residual-encoder",
     edges=False,
     frozen_share=0.35,
-    epochs=8,
+    render_size=224,
+    epochs=4,
     batch_size=32,
     optimizer="adamw",
     learning_rate=1e-3,
@@ -254,6 +262,7 @@ EXPERIMENTS = {
     "residual-encoder": replace(
         _NATURAL,
         dataset=(DATASET,),
+        dataset_weights=(),
         crop=(224, 224),
         balance=False,
         old_film=0.0,

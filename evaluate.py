@@ -27,6 +27,7 @@ from tqdm import tqdm
 import models
 from colorizing.photo import Pipeline, join
 from common.images import PhotoError, read_photo
+from configs import MODEL
 from data.pairs import lab_pair
 from data.photos import DatasetError, cut, find_photos, scale_to_cover
 from evaluation import boundaries, metrics, semantics
@@ -45,7 +46,7 @@ class Options:
 
     photos: tyro.conf.Positional[tuple[str, ...]]
     """Folders of colour photos, searched recursively, or GRAY:COLOUR for two folders. Each is a set of its own."""
-    models: tuple[str, ...] = ("scenes",)
+    models: tuple[str, ...] = (MODEL,)
     """Trained models: names (runs of yours or weights that ship), runs' folders, or .keras files."""
     crop: tuple[int, int] | None = None
     """Height and width in pixels of central crops to score. Default: each photo at its own size."""

@@ -18,14 +18,14 @@ import tyro
 
 import models
 from colorizing.export import INTERFACES, SUFFIXES, WRITERS, check_output, make_graph
-from configs import OUTPUTS
+from configs import MODEL, OUTPUTS
 
 
 @dataclass(frozen=True)
 class Options:
     """Writes a trained colorizer for other runtimes, for L or photos of any height and width."""
 
-    model: tyro.conf.Positional[str] = "scenes"
+    model: tyro.conf.Positional[str] = MODEL
     """A trained model: a name (a run of yours or weights that ship), a run's folder, or a .keras file."""
     format: Literal["onnx", "savedmodel", "litert"] = "onnx"
     """ONNX file, TensorFlow SavedModel folder, or LiteRT file."""

@@ -28,7 +28,7 @@ from colorizing.steadiness import STEADINESS
 from common import images
 from common.errors import UserError
 from common.files import PHOTO_SUFFIXES, REPLACED, is_film
-from configs import OUTPUTS, SAMPLES
+from configs import MODEL, OUTPUTS, SAMPLES
 from models.precision import choose_policy
 
 
@@ -40,7 +40,7 @@ class Options:
     """Photos and films, and folders to search for them."""
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = OUTPUTS
     """Folder for the results."""
-    model: str = "scenes"
+    model: str = MODEL
     """A trained model: a name (a run of yours or weights that ship), a run's folder, or a .keras file."""
     saturation: float = 1.0
     """Factor on the strength of the colours."""

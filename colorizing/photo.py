@@ -37,7 +37,7 @@ class Pipeline:
         saturation: Factor on the chroma that the network predicts.
 
     Example:
-        >>> pipeline = Pipeline(models.load("scenes"))
+        >>> pipeline = Pipeline(models.load("natural"))
         >>> pipeline(np.full((480, 640), 128, np.uint8)).shape
         (480, 640, 3)
     """

@@ -32,7 +32,7 @@ from colorizing.pixels import to_gray
 from common.errors import UserError
 from common.files import is_photo
 from common.images import read_photo
-from configs import DOCS, SAMPLES
+from configs import DOCS, MODEL, SAMPLES
 from data.photos import cut, find_photos
 from models.precision import choose_policy
 
@@ -50,7 +50,7 @@ JPEG = {"quality": 80, "optimize": True, "progressive": True}
 class Docs:
     """Draws the pictures of the README."""
 
-    model: str = "scenes"
+    model: str = MODEL
     """A trained model: a name (a run of yours or weights that ship), a run's folder, or a .keras file."""
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = DOCS
     """Folder for the pictures."""
@@ -64,7 +64,7 @@ class Compare:
     """Photos, and folders to search for photos."""
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """The picture: a .jpg, .webp or .png file."""
-    models: tuple[str, ...] = ("scenes",)
+    models: tuple[str, ...] = (MODEL,)
     """Trained models: names, runs' folders, or .keras files."""
     zoom: tuple[float, float, float] | None = None
     """Show a square detail below each picture: where its centre is, down and right, and its side, as shares of the

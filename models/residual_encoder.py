@@ -60,7 +60,7 @@ class ToNeutral(keras.layers.Layer):
         super().__init__(**{**kwargs, "dtype": "float32"})
 
     def call(self, lightness):
-        return tf.repeat(255 * neutral_from_lightness(lightness), 3, axis=-1)
+        return tf.concat([255 * neutral_from_lightness(lightness)] * 3, axis=-1)  # LiteRT cannot run tf.repeat here.
 
 
 @keras.saving.register_keras_serializable("colorization")
@@ -216,7 +216,8 @@ def _conv(features, filters, name, kernel_size=3):
 def _deepest(features, filters, scene):
     """The deepest features with, on request, what they say of the whole photo."""
     features = BatchNorm(name="skip_0_norm")(features)
-    local = keras.layers.Conv2D(filters, 3, padding="same", name="decoder_0")(features)
+    # With a bias of its own, too, tf2onnx would write a convolution with two.
+    local = keras.layers.Conv2D(filters, 3, padding="same", use_bias=not scene, name="decoder_0")(features)
     if scene:
         vector = keras.layers.GlobalAveragePooling2D(keepdims=True, name="scene_mean")(features)
         vector = _conv(vector, filters, "scene_1", kernel_size=1)

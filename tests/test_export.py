@@ -99,6 +99,7 @@ def make_small(name, monkeypatch):
     [
         "colornet-gray",
         "colornet-plus",
+        "natural",
         pytest.param("iizuka", marks=pytest.mark.slow),
         pytest.param("zhang", marks=pytest.mark.slow),
     ],
