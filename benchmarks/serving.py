@@ -19,8 +19,9 @@ import cv2
 import numpy as np
 
 from benchmarks.timing import show
+from common import images
 from common.command_line import parse, run
-from common.images import Photo, dump, read_photo
+from common.images import Photo, read_photo
 from configs import SAMPLES
 
 
@@ -118,7 +119,7 @@ def measure_memory(content, requests):
 def main():
     options = parse(Options, "-m benchmarks.serving", "[options]")
     photo = cv2.resize(read_photo(SAMPLES / "castle-forest.jpg"), (1224, 816), interpolation=cv2.INTER_AREA)
-    content = bytes(dump("photo", Photo(photo), ".jpg")[0])
+    content = bytes(images.encode("photo", Photo(photo), ".jpg")[0])
     measure_load(content, options)
     megabytes = np.transpose([measure_memory(content, options.memory_requests) for _ in range(options.servers)])
     for requests, values in zip(options.memory_requests, megabytes, strict=True):

@@ -105,10 +105,10 @@ class Service:
         suffix = images.suffix_of(content) or ".png"
         suffix = REPLACED.get(suffix, suffix)
         with self._room.hold(min(images.megapixels(content), self.limits.max_megapixels)), computing:
-            photo = images.load(name, content, self.limits.max_megapixels)
+            photo = images.decode(name, content, self.limits.max_megapixels)
             images.check_size(f"{name}{suffix}", *photo.pixels.shape[1::-1])
             photo = replace(photo, pixels=Pipeline(colorizer, saturation=saturation)(photo.pixels))
-            content, losses = images.dump(name, photo, suffix)
+            content, losses = images.encode(name, photo, suffix)
             return Result(photo, content, suffix, losses)
 
     def _rest(self):

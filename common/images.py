@@ -67,11 +67,11 @@ def read(path, max_megapixels=MAX_MEGAPIXELS):
         PhotoError: The file is missing, unreadable, empty, damaged, too large, not an image, or an image that is not
             read; the cause says which.
     """
-    return load(path, _read_bytes(path), max_megapixels)
+    return decode(path, _read_bytes(path), max_megapixels)
 
 
-def load(name, content, max_megapixels=MAX_MEGAPIXELS):
-    """What `read` does for the content of a file, bytes; `name` is for messages, its suffix for camera RAW."""
+def decode(name, content, max_megapixels=MAX_MEGAPIXELS):
+    """Decodes the content of a file, bytes, as `read` does; `name` is for messages, its suffix for camera RAW."""
     pixels, alpha, icc, image, notes = _decode(name, content, max_megapixels)
     metadata, damaged = read_metadata(content, decoding.sniff(content), image.resolution)
     return Photo(pixels, alpha, icc, metadata, (*image.notes, *notes, *damaged))
@@ -125,7 +125,7 @@ def write(path, photo, quality=QUALITY):
         PhotoError: The format is unknown or too small for the photo, or the disk or its rights do not allow it.
     """
     path = Path(path)
-    content, losses = dump(path, photo, path.suffix.lower(), quality)
+    content, losses = encode(path, photo, path.suffix.lower(), quality)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, content)
@@ -134,8 +134,8 @@ def write(path, photo, quality=QUALITY):
     return losses
 
 
-def dump(name, photo, suffix, quality=QUALITY):
-    """What `write` writes. Returns (content, losses): bytes, and a sentence for each loss."""
+def encode(name, photo, suffix, quality=QUALITY):
+    """Encodes what `write` writes. Returns (content, losses): bytes, and a sentence for each loss."""
     try:
         content, losses = encoding.encode(photo, suffix, quality)
     except CannotEncode as error:

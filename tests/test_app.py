@@ -18,7 +18,7 @@ from test_metadata import mutate as mutate_exif
 
 from colorizing import service
 from common import images
-from common.images import Photo, dump, load
+from common.images import Photo
 
 pytest.importorskip("gradio", reason="the server needs requirements-app.txt")
 from fastapi.testclient import TestClient
@@ -34,7 +34,7 @@ def client():
 
 
 def content_of(pixels, suffix):
-    return bytes(dump("photo", Photo(pixels), suffix)[0])
+    return bytes(images.encode("photo", Photo(pixels), suffix)[0])
 
 
 def post(client, content, **query):
@@ -53,7 +53,7 @@ def test_a_photo_comes_back_in_its_format_and_size(client, photos, suffix, kind)
     response = post(client, content_of(photos[0][:61, :97, 1], suffix))
     assert response.status_code == 200 and response.headers["content-type"] == kind
     assert images.suffix_of(response.content) == suffix
-    result = load("result", response.content).pixels
+    result = images.decode("result", response.content).pixels
     assert result.shape == (61, 97, 3) and np.ptp(result.astype(int), axis=-1).mean() > 5
 
 
@@ -61,7 +61,7 @@ def test_saturation_scales_the_colours_and_lightness_stays(client, photos):
     gray = photos[0][..., 1]
     chroma = {}
     for saturation in (0, 1):
-        result = load("result", post(client, content_of(gray, ".png"), saturation=saturation).content).pixels
+        result = images.decode("result", post(client, content_of(gray, ".png"), saturation=saturation).content).pixels
         lab = color.rgb2lab(result)
         chroma[saturation] = np.linalg.norm(lab[..., 1:], axis=-1).mean()
         expected = color.rgb2lab(np.repeat(gray[..., None], 3, axis=-1))[..., 0]
@@ -101,7 +101,7 @@ def test_hostile_uploads_never_stop_the_server(client, photos):
         response = post(client, mutate(whole[number % len(whole)], random))
         answers.append(response.status_code)
         if response.status_code == 200:
-            assert load("result", response.content).pixels.shape[2:] == (3,)
+            assert images.decode("result", response.content).pixels.shape[2:] == (3,)
         else:
             assert 400 <= response.status_code < 500 and response.json()["detail"]
     assert set(answers) == {200, 400} or set(answers) == {200, 400, 413}
@@ -127,7 +127,11 @@ def test_what_is_left_out_or_damaged_beside_the_pixels_is_told_in_a_header(clien
         assert name == "large profile" or response.headers["Colorize-Notes"], name
     for _ in range(30):
         response = post(client, by_pillow(small, "JPEG", exif=mutate_exif(b"Exif\0\0" + exif.tobytes(), random)))
-        assert response.status_code == 200 and sorted(load("result", response.content).pixels.shape) == [3, 64, 64]
+        assert response.status_code == 200 and sorted(images.decode("result", response.content).pixels.shape) == [
+            3,
+            64,
+            64,
+        ]
 
 
 class Slow:

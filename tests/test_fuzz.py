@@ -4,8 +4,9 @@ import imagecodecs
 import numpy as np
 from test_scripts import run
 
+from common import images
 from common.files import REPLACED
-from common.images import Photo, dump, read
+from common.images import Photo, read
 
 SUFFIXES = (".jpg", ".png", ".webp", ".tif", ".bmp", ".ppm", ".jp2", ".avif", ".gif", ".jxl")
 
@@ -38,7 +39,7 @@ def encode(photo, suffix):
     """A whole file's content."""
     if suffix in REPLACED:
         return imagecodecs.gif_encode(photo.pixels) if suffix == ".gif" else imagecodecs.jpegxl_encode(photo.pixels)
-    return dump("photo", photo, suffix)[0]
+    return images.encode("photo", photo, suffix)[0]
 
 
 def test_damaged_files_stop_nothing(tmp_path, photos, model_file, pytestconfig):

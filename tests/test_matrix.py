@@ -19,7 +19,8 @@ from skimage.color import lab2rgb, rgb2lab
 
 from colorizing.jobs import process_photos
 from colorizing.photo import Pipeline
-from common.images import PhotoError, load
+from common import images
+from common.images import PhotoError
 
 HEIGHT, WIDTH = 72, 96
 DOWN, RIGHT = np.mgrid[:HEIGHT, :WIDTH]
@@ -374,7 +375,7 @@ REFUSED = {
 def test_what_is_not_promised_is_refused_for_what_it_is(name):
     content, words = REFUSED[name]
     with pytest.raises(PhotoError, match=words) as refusal:
-        load(name, content)
+        images.decode(name, content)
     assert "damaged" not in str(refusal.value) and "\n" not in str(refusal.value)
 
 
@@ -383,7 +384,7 @@ def test_further_pictures_are_said_to_be_left_out():
     for format_ in ("GIF", "PNG", "WEBP", "TIFF", "MPO", "AVIF"):
         file = io.BytesIO()
         pictures[0].save(file, format_, save_all=True, append_images=pictures[1:])
-        (note,) = load("photo", file.getvalue()).notes
+        (note,) = images.decode("photo", file.getvalue()).notes
         assert "left out: only the first is used" in note
 
 
@@ -392,12 +393,12 @@ def test_heic_is_read_where_its_library_is_installed(monkeypatch):
     for bits, mode in ((8, "RGB"), (16, "RGB;16")):
         file = io.BytesIO()
         pillow_heif.from_bytes(mode, (WIDTH, HEIGHT), rgb(bits).tobytes()).save(file, quality=-1)
-        pixels = load("photo.heic", file.getvalue()).pixels
+        pixels = images.decode("photo.heic", file.getvalue()).pixels
         assert pixels.dtype == np.dtype(f"uint{bits}")
         assert np.abs(pixels[..., 0] / np.iinfo(pixels.dtype).max - PICTURE).max() < 0.6 / 255
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     with pytest.raises(PhotoError, match=r"HEIC needs pillow-heif, .*pip install -r requirements-formats\.txt"):
-        load("photo.heic", file.getvalue())
+        images.decode("photo.heic", file.getvalue())
 
 
 def test_camera_raw_is_read_where_its_library_is_installed(monkeypatch):
@@ -417,9 +418,9 @@ def test_camera_raw_is_read_where_its_library_is_installed(monkeypatch):
         (50778, 3, 1, 21, True),
     ]
     content = by_tifffile(whole(light, 16), photometric=32803, extratags=tags)
-    found = load("photo.dng", content)
+    found = images.decode("photo.dng", content)
     assert found.pixels.dtype == np.uint16 and found.pixels.shape == (240, 320, 3)
     assert np.abs(neutral(found.pixels / 65535)[20:-20, 20:-20] - encoded(light)[20:-20, 20:-20]).max() < 1.5 / 255
     monkeypatch.setitem(sys.modules, "rawpy", None)
     with pytest.raises(PhotoError, match=r"camera RAW needs rawpy, .*pip install -r requirements-formats\.txt"):
-        load("photo.dng", content)
+        images.decode("photo.dng", content)

@@ -9,7 +9,8 @@ import pytest
 import tifffile
 from PIL import Image, ImageCms, IptcImagePlugin, PngImagePlugin
 
-from common.images import Photo, dump, load, read, write
+from common import images
+from common.images import Photo, read, write
 
 XMP = (
     b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
@@ -32,7 +33,7 @@ def exif_of(tags):
 
 def convert(content, suffix):
     """(Pillow's image, sentences) of what becomes of a file's content in a format."""
-    result, losses = dump("photo", load("photo", content), suffix)
+    result, losses = images.encode("photo", images.decode("photo", content), suffix)
     return Image.open(io.BytesIO(result)), losses
 
 
@@ -117,12 +118,14 @@ def test_captions_in_latin_1_are_kept_byte_by_byte(photos):
     content = io.BytesIO()
     tifffile.imwrite(content, photos[0][..., 0], metadata=None, extratags=[(33432, 2, None, caption, True)])
     for suffix in (".tif", ".jpg", ".png", ".webp"):
-        result, losses = dump("photo", load("photo", content.getvalue()), suffix)
+        result, losses = images.encode("photo", images.decode("photo", content.getvalue()), suffix)
         assert losses == []
         if suffix != ".png":  # Compressed there.
             assert caption in result
     tag = (
-        tifffile.TiffFile(io.BytesIO(dump("photo", load("photo", content.getvalue()), ".tif")[0])).pages[0].tags[33432]
+        tifffile.TiffFile(io.BytesIO(images.encode("photo", images.decode("photo", content.getvalue()), ".tif")[0]))
+        .pages[0]
+        .tags[33432]
     )
     assert tag.value == caption or tag.value == caption.decode("latin-1")
 
@@ -186,9 +189,11 @@ def test_no_photo_is_lost_to_its_exif(photos, pytestconfig):
         target = (
             (".jpg", ".png", ".tif", ".webp", ".avif")[number % 5] if number % 50 == 0 or number % 5 < 4 else ".jpg"
         )
-        photo = load("photo", encode(small, format_, exif=damaged, **({"lossless": True} if format_ == "WEBP" else {})))
+        photo = images.decode(
+            "photo", encode(small, format_, exif=damaged, **({"lossless": True} if format_ == "WEBP" else {}))
+        )
         assert sorted(photo.pixels.shape) == sorted(small.shape), number
-        content, _ = dump("photo", photo, target)
+        content, _ = images.encode("photo", photo, target)
         decoded = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
         assert sorted(decoded.shape) == sorted(small.shape), number
 
@@ -217,5 +222,5 @@ def test_resolutions_of_zero_and_odd_types_are_no_reason_to_refuse_a_photo(tmp_p
 
 
 def test_metadata_of_a_photo_without_any_stay_away(photos):
-    content, losses = dump("photo", Photo(photos[0]), ".jpg")
+    content, losses = images.encode("photo", Photo(photos[0]), ".jpg")
     assert losses == [] and b"Exif" not in content and b"xmp" not in content
