@@ -27,6 +27,8 @@ from common.metadata import sensible
 from common.profiles import profile_of_gamma
 
 SPACES = {"b-w": "gray", "grey16": "gray", "srgb": "rgb", "rgb": "rgb", "rgb16": "rgb", "cmyk": "cmyk"}
+# Transfer characteristics of H.273: PQ and HLG.
+HIGH_DYNAMIC_RANGE = (16, 18)
 CHANNELS = {"gray": 1, "rgb": 3, "cmyk": 4}
 # The header of PGM and PPM, which ends with the largest value.
 NETPBM = re.compile(rb"P[2356]" + rb"(?:\s|#.*\n)+(\d+)" * 3)
@@ -94,6 +96,9 @@ def open_vips(content, suffix, **options):
     except pyvips.Error as error:
         raise CannotDecode(describe(error)) from error
     space = SPACES.get(image.interpretation)
+    header = content[: {".avif": content.find(b"mdat"), ".png": content.find(b"IDAT")}.get(suffix, 1 << 18)]
+    if _transfer(header) in HIGH_DYNAMIC_RANGE:
+        raise CannotDecode("an image of high dynamic range (PQ or HLG), which is not read; convert it to sRGB")
     if image.format not in ("uchar", "ushort"):
         raise CannotDecode(f"pixels of type {image.format}; convert it to 8 or 16 bits")
     if space is None:
@@ -121,16 +126,23 @@ def open_vips(content, suffix, **options):
             values = _stretch(values >> (16 - bits), bits) if 8 < bits < 16 else values
         return Pixels(values.reshape(image.height, image.width, -1), space, icc)
 
-    header = content[: {".avif": 64, ".png": content.find(b"IDAT")}.get(suffix, 1 << 18)]
     known = b"pHYs" in header if suffix == ".png" else header[6:11] == b"JFIF\0" and header[13] in (1, 2)
     resolution = sensible(image.xres * 25.4, image.yres * 25.4) if known else None
     pages = get("n-pages", 1)
     notes = (f"{pages - 1} of {pages} pictures left out: only the first is used",) if pages > 1 else ()
     further = {".avif": b"avis", ".jpg": b"MPF\0", ".png": b"acTL"}.get(suffix)
-    if further and further in header:
+    if further and further in (header[:64] if suffix == ".avif" else header):
         notes = ("further pictures in the file left out: only the first is used",)
     orientation = 1 if suffix == ".avif" or (suffix == ".jpg" and get("exif-data") is None) else None
     return Image(image.width, image.height, decode, orientation, resolution, notes)
+
+
+def _transfer(header):
+    """The transfer characteristics, as H.273 numbers them, of AVIF, HEIC or PNG; None where they are not said."""
+    colors, chunk = header.find(b"colrnclx"), header.find(b"cICP")
+    if colors >= 0:
+        return int.from_bytes(header[colors + 10 : colors + 12], "big")
+    return header[chunk + 5] if 0 <= chunk < len(header) - 5 else None
 
 
 @functools.cache

@@ -11,7 +11,7 @@ from common.codecs import CHANNELS, CannotDecode
 from common.encoding import CannotEncode
 from common.errors import UserError
 from common.files import describe_error, write_whole
-from common.metadata import Metadata, read_metadata, read_orientation
+from common.metadata import COLORS, Metadata, orientation_of, read_exif, read_metadata
 
 MAX_MEGAPIXELS = 500
 QUALITY = 95
@@ -177,8 +177,10 @@ def _decode(name, content, max_megapixels):
         values, space, icc = image.decode()
     except CannotDecode as error:
         raise PhotoError(name, str(error)) from error
-    orientation = read_orientation(content) if image.orientation is None else image.orientation
-    values = _turn(values, orientation)
+    exif = read_exif(content) if image.orientation is None else {}
+    values = _turn(values, image.orientation or orientation_of(exif))
+    if icc is None and exif.get(COLORS) == "R03":
+        icc = profiles.adobe_rgb()
     count = CHANNELS[space]
     alpha = values[..., count] if values.shape[2] > count else None
     extra = values.shape[2] - count - 1

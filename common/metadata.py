@@ -30,6 +30,8 @@ DEVELOPING = range(50706, 52600)
 GROUPS = frozenset({"GPSInfo", "Image", "Iop", "Photo"})
 # In XMP, what is said of the pixels as they were.
 OUTDATED = re.compile(r"Xmp\.(tiff\.Orientation|xmp\.Thumbnails|photoshop\.(ColorMode|ICCProfile))")
+# Which says "R03" for Adobe RGB, and "R98" for sRGB.
+COLORS = "Exif.Iop.InteroperabilityIndex"
 KINDS = {"exif": "EXIF", "iptc": "IPTC", "xmp": "XMP", "comment": "the comment"}
 
 # exiv2's XMP parser is one for the whole process.
@@ -56,14 +58,18 @@ def sensible(x, y):
     return (float(x), float(y)) if 1 < x < 65536 and 1 < y < 65536 else None
 
 
-def read_orientation(content):
-    """The orientation, 1..8, that the EXIF data of a file's content say, in whatever type; 1 without."""
+def read_exif(content):
+    """The EXIF data of a file's content as {exiv2's name: text}; empty where they cannot be read."""
     with _using_exiv2:
         try:
-            value = _open(content).read_exif("latin-1").get("Exif.Image.Orientation", "1")
+            return _open(content).read_exif("latin-1")
         except (RuntimeError, ValueError):
-            return 1
-    number = re.match(r"\s*([1-8])(?!\d)", value)
+            return {}
+
+
+def orientation_of(exif):
+    """The orientation, 1..8, that EXIF data say, in whatever type; 1 without."""
+    number = re.match(r"\s*([1-8])(?!\d)", exif.get("Exif.Image.Orientation", "1"))
     return int(number[1]) if number else 1
 
 
@@ -114,7 +120,7 @@ def embed(content, suffix, metadata, width, height):
             target = _open(content)
             failed = _copy(carrier, target)
             content, found = _without_nul(target), _names(target)
-        except RuntimeError:  # A format that exiv2 does not know.
+        except (RuntimeError, ValueError):  # A format that exiv2 does not know, or more than 2 GB.
             failed, found = set(), {kind: set() for kind in KINDS}
     lost = [words for kind, words in KINDS.items() if kind in failed or wanted[kind] - found[kind]]
     content = _with_empty_xmp(content, suffix, metadata.empty_xmp)
@@ -221,6 +227,8 @@ def _complete(metadata, width, height):
     for name, size in (("Exif.Photo.PixelXDimension", width), ("Exif.Photo.PixelYDimension", height)):
         if name in exif and exif[name] != str(size):
             changes[name] = size
+    # Results are sRGB.
+    changes |= {name: value for name, value in (("Exif.Photo.ColorSpace", 1), (COLORS, "R98")) if name in exif}
     if metadata.resolution and "Exif.Image.XResolution" not in exif:
         x, y = (Fraction(value).limit_denominator(1000) for value in metadata.resolution)
         changes |= {"Exif.Image.XResolution": f"{x.numerator}/{x.denominator}"}

@@ -22,6 +22,12 @@ def srgb():
     return profile[:24] + bytes(12) + profile[36:]
 
 
+@functools.cache
+def adobe_rgb():
+    """The profile of Adobe RGB (1998), bytes, for cameras that name it in EXIF data alone."""
+    return imagecodecs.cms_profile("adobergb")
+
+
 def profile_of_gamma(space, gamma):
     """A profile of the primaries of sRGB for pixels that are light to the power of `gamma`, as PNG's gAMA has it.
 

@@ -301,6 +301,11 @@ def profile_cases():
             content = by_pillow(values, "PNG")
             shown = encoded((gray() / 255) ** (1 / exponent))
             case(f"gamma-chunk-{exponent}-{mode}.png", content[:33] + chunk + content[33:], shown)
+    # Cameras may name Adobe RGB in EXIF data alone.
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0xA005] = {1: "R03"}
+    content = by_pillow(rgb(), "JPEG", exif=exif)
+    case("adobe-rgb-by-exif.jpg", content, encoded(as_pillow_reads(content) ** (563 / 256)))
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     case("srgb.png", by_pillow(rgb(), "PNG", icc_profile=srgb))
 
@@ -357,7 +362,10 @@ def test_what_is_read_is_what_the_file_means(results, name):
         assert np.abs(result[..., 3] / top - alpha).max() <= 0.6 / 255
 
 
+HIGH_RANGE = by_pillow(rgb(), "AVIF")
+HIGH_RANGE = HIGH_RANGE.replace(b"colrnclx\0\1\0\x0d", b"colrnclx\0\x09\0\x10")
 REFUSED = {
+    "pq.avif": (HIGH_RANGE, "high dynamic range"),
     "floats.tif": (by_tifffile(PICTURE.astype(np.float32)), "float32"),
     "signed.tif": (by_tifffile((1000 * PICTURE).astype(np.int16)), "int16"),
     "32-bits.tif": (by_tifffile(gray(16).astype(np.uint32)), "uint32"),
