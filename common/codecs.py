@@ -66,6 +66,7 @@ class Image:
         orientation: How to turn the pixels upright, 1..8 as in EXIF; None leaves that to the EXIF data.
         resolution: Pixels per inch, (horizontal, vertical); None where the file does not say.
         notes: What of the file is left out, as words.
+        bits: Of a channel, where they are more than 8.
     """
 
     width: int
@@ -74,6 +75,7 @@ class Image:
     orientation: int | None = 1
     resolution: tuple[float, float] | None = None
     notes: tuple[str, ...] = ()
+    bits: int = 16
 
 
 # JPEG goes through OpenCV, which gives the same pixels as libvips in a third of the time where photos are small.
@@ -122,7 +124,6 @@ def open_vips(content, suffix, **options):
             return Pixels(values, "gray" if values.shape[2] < 3 else "rgb", icc)
         else:
             values = _from_vips(image)
-            bits = get("bits-per-sample", 16) if suffix == ".avif" else 16
             values = _stretch(values >> (16 - bits), bits) if 8 < bits < 16 else values
         return Pixels(values.reshape(image.height, image.width, -1), space, icc)
 
@@ -134,7 +135,8 @@ def open_vips(content, suffix, **options):
     if further and further in (header[:64] if suffix == ".avif" else header):
         notes = ("further pictures in the file left out: only the first is used",)
     orientation = 1 if suffix == ".avif" or (suffix == ".jpg" and get("exif-data") is None) else None
-    return Image(image.width, image.height, decode, orientation, resolution, notes)
+    bits = get("bits-per-sample", 16) if suffix == ".avif" else 16
+    return Image(image.width, image.height, decode, orientation, resolution, notes, bits)
 
 
 def _transfer(header):

@@ -121,6 +121,7 @@ def _open_page(content, pages):
         functools.partial(_decode_page, content, number, page),
         orientation=_whole(page.tags.valueof(ORIENTATION, 1)),
         resolution=sensible(*page.get_resolution("inch")),
+        bits=max(depths),
         notes=(f"{count - 1} of {count} pages left out: only the first is used",) if count > 1 else (),
     )
 

@@ -94,7 +94,8 @@ def _reduce(photo, format_, suffix):
             None if values is None else reduce_bits(values, bits) for values in (photo.pixels, photo.alpha)
         )
         photo = replace(photo, pixels=pixels, alpha=alpha)
-        losses.append(f"16 bits reduced to {bits}, since {suffix} holds no more")
+        if photo.bits > bits:
+            losses.append(f"{photo.bits} bits reduced to {bits}, since {suffix} holds no more")
     if photo.alpha is not None and format_ not in TRANSPARENT:
         photo = replace(photo, alpha=None)
         losses.append(f"transparency dropped, since {suffix} holds none")

@@ -51,6 +51,7 @@ class Photo:
         icc: Profile of sRGB to write, bytes; None for none, which means sRGB as well.
         metadata: What the file said about the photo.
         notes: What of the file was left out or converted, as words.
+        bits: Of a channel in the file that uint16 pixels come from.
     """
 
     pixels: np.ndarray
@@ -58,6 +59,7 @@ class Photo:
     icc: bytes | None = None
     metadata: Metadata = field(default_factory=Metadata)
     notes: tuple[str, ...] = ()
+    bits: int = 16
 
 
 def read(path, max_megapixels=MAX_MEGAPIXELS):
@@ -74,7 +76,7 @@ def decode(name, content, max_megapixels=MAX_MEGAPIXELS):
     """Decodes the content of a file, bytes, as `read` does; `name` is for messages, its suffix for camera RAW."""
     pixels, alpha, icc, image, notes = _decode(name, content, max_megapixels)
     metadata, damaged = read_metadata(content, decoding.sniff(content), image.resolution)
-    return Photo(pixels, alpha, icc, metadata, (*image.notes, *notes, *damaged))
+    return Photo(pixels, alpha, icc, metadata, (*image.notes, *notes, *damaged), image.bits)
 
 
 def read_photo(path, max_megapixels=MAX_MEGAPIXELS):

@@ -387,6 +387,18 @@ def test_what_is_not_promised_is_refused_for_what_it_is(name):
     assert "damaged" not in str(refusal.value) and "\n" not in str(refusal.value)
 
 
+def test_bits_are_said_to_be_reduced_where_they_are():
+    for name, target, words in (
+        ("deep10.avif", ".avif", None),
+        ("deep10.avif", ".jpg", "10 bits reduced to 8"),
+        ("gray12.tif", ".webp", "12 bits reduced to 8"),
+        ("gray16.png", ".avif", "16 bits reduced to 12"),
+        ("gray8.png", ".jpg", None),
+    ):
+        losses = images.encode("photo", images.decode(name, CASES[name][0]), target)[1]
+        assert [words in loss for loss in losses] == ([True] if words else []), name
+
+
 def test_further_pictures_are_said_to_be_left_out():
     pictures = [Image.fromarray(rgb()), Image.fromarray(255 - rgb())]
     for format_ in ("GIF", "PNG", "WEBP", "TIFF", "MPO", "AVIF"):
