@@ -16,6 +16,7 @@ import pytest
 import tifffile
 from PIL import Image, ImageCms, ImageOps
 from skimage.color import lab2rgb, rgb2lab
+from test_scripts import run
 
 from colorizing.jobs import process_photos
 from colorizing.photo import Pipeline
@@ -444,3 +445,39 @@ def test_camera_raw_is_read_where_its_library_is_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "rawpy", None)
     with pytest.raises(PhotoError, match=r"camera RAW needs rawpy, .*pip install -r requirements-formats\.txt"):
         images.decode("photo.dng", content)
+
+
+def test_the_command_line_does_the_same(tmp_path, model_file):
+    names = [
+        "miniswhite16.tif",
+        "planar12.tif",
+        "gray-unassalpha16.tif",
+        "reduced-copy-first.tif",
+        "rgb12.jp2",
+        "gray16.jxl",
+    ]
+    names += [
+        "limited-400.avif",
+        "orientation6.avif",
+        "maxval4095.pgm",
+        "cmyk.jpg",
+        "gray.jfif",
+        "dot-gain.jpg",
+        "565.bmp",
+    ]
+    for name in names:
+        path = tmp_path / "in" / name.replace(".", "-") / name
+        path.parent.mkdir(parents=True)
+        path.write_bytes(CASES[name][0])
+    status, output, errors = run(
+        "test.py", tmp_path / "in", "--output", tmp_path / "out", "--format", "png", "--model", model_file
+    )
+    assert status == 0 and f"{len(names)} of {len(names)} photos" in output, errors
+    for name in names:
+        (path,) = (tmp_path / "out" / name.replace(".", "-")).iterdir()
+        result, (_, picture, alpha, tolerance) = imagecodecs.imread(path), CASES[name]
+        found = result[..., :3] / np.iinfo(result.dtype).max
+        # Strong colours are rounded to 8 bits channel by channel.
+        limit = 1.5 if result.dtype == np.uint8 else 0.3
+        assert np.abs(neutral(found) - neutral(picture)).max() <= limit * tolerance / 255, name
+        assert (alpha is None) == (result.shape[2] == 3), name
