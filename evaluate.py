@@ -25,7 +25,7 @@ import tyro
 from tqdm import tqdm
 
 import models
-from colorizing.photo import Pipeline, join
+from colorizing.photo import Pipeline
 from common.images import PhotoError, read_photo
 from configs import MODEL
 from data.pairs import lab_pair
@@ -34,7 +34,7 @@ from evaluation import boundaries, metrics, semantics
 from evaluation.scores import Scores, format_differences, format_means
 from models.precision import choose_policy
 from models.zhang import ab_bins, nearest_bins
-from utils import rgb_to_lab
+from utils import encode_rgb, rgb_to_lab
 
 # Crops that are scored at a time.
 BATCH = 32
@@ -99,6 +99,12 @@ class Truth:
         self.pixels = self.photos if pixels is None else np.asarray(pixels)
         self.ab = rgb_to_lab(tf.constant(self.photos)).numpy()[..., 1:]
         self.lightness = rgb_to_lab(tf.constant(self.pixels)).numpy()[..., :1]
+
+
+@tf.function(reduce_retracing=True)  # Not compiled: photos at their own sizes would each be compiled anew.
+def join(lightness, ab):
+    """sRGB, uint8 [batch, height, width, 3], of L in 0..100 and ab in Lab units."""
+    return encode_rgb(tf.concat([lightness, ab], axis=-1), tf.uint8)
 
 
 def make_painters(colorizers, mean_colors, colorize):
@@ -178,7 +184,7 @@ def score(ab, truth, saturated_ab, weights):
     Returns:
         ({figure: float [batch]}, the colorized photos, uint8 [batch, height, width, 3]).
     """
-    results = join(truth.lightness, ab).numpy()
+    results = join(tf.constant(truth.lightness), tf.constant(ab, tf.float32)).numpy()
     colorfulness = metrics.colorfulness(results)
     return {
         "mse": metrics.squared_error(ab, saturated_ab),

@@ -57,7 +57,7 @@ class Batcher:
     """
 
     def __init__(self, model):
-        self.native_size = model.native_size
+        self.native_size, self.grid = model.native_size, model.grid
         self._model = model
         self._waiting = queue.SimpleQueue()
         threading.Thread(target=self._work, daemon=True).start()

@@ -59,7 +59,7 @@ def colorize_photo(model, photo):
     height, width = tf.unstack(tf.shape(photo)[1:3])
     rgb = tf.ensure_shape(tf.broadcast_to(photo, tf.stack([1, height, width, 3])), [1, None, None, 3])
     lightness = lightness_from_rgb(rgb)
-    rows, columns = reduced_size(height, width, model.native_size, tf.minimum, tf.maximum)
+    rows, columns = reduced_size(height, width, model.native_size, model.grid, tf.minimum, tf.maximum)
     # In steps of 1/255, as colorizing/photo.py reduces the gray photo.
     gray = tf.round(neutral_from_lightness(lightness) * 255)
     gray = tf.round(resize_with(area_matrix(height, rows), area_matrix(width, columns), gray)) / 255

@@ -17,8 +17,6 @@ from colorizing.pixels import gray_lightness, in_chunks, lightness_of, planes, s
 from models.colorizer import Colorizer
 from utils import encode_rgb, lab_to_rgb, outside_srgb, to_whole_numbers
 
-# The network's grid in pixels: sides of the reduced copy are multiples of this.
-GRID = 8
 # The longer side of the reduced copy is at most this many times the render size, so that a strip costs no more.
 MAX_ELONGATION = 8
 # Photos of at most this many pixels are small.
@@ -60,7 +58,8 @@ class Pipeline:
 
     def reduce(self, pixels):
         """The lightness that the network sees of a photo: L in 0..100, float32 [rows, columns, 1]."""
-        rows, columns = reduced_size(*pixels.shape[:2], self.render_size or self.model.native_size)
+        size = self.render_size or self.model.native_size
+        rows, columns = reduced_size(*pixels.shape[:2], size, self.model.grid)
         gray = cv2.resize(to_gray(pixels), (columns, rows), interpolation=cv2.INTER_AREA)
         return gray_lightness(gray.dtype.type)[gray][..., None]
 
@@ -105,8 +104,8 @@ class Pipeline:
         return self.enlarge(pixels, lightness, self.predict(lightness[None])[0]).ab(lightness_of(pixels))
 
 
-def reduced_size(height, width, size, minimum=min, maximum=max):
-    """Height and width of the copy that a network sees: multiples of `GRID` near the photo's shape.
+def reduced_size(height, width, size, grid=8, minimum=min, maximum=max):
+    """Height and width of the copy that a network sees: multiples of `grid` near the photo's shape.
 
     The shorter side becomes `size`, or less where the longer one would become more than MAX_ELONGATION * size; both are
     rounded to the grid, halves up. All numbers are whole and, for sides below 2^20, fit int32, so that the exported
@@ -115,11 +114,12 @@ def reduced_size(height, width, size, minimum=min, maximum=max):
     Args:
         height, width: Of the photo, in pixels.
         size: In pixels.
+        grid: In pixels. A network that halves the photo five times has a grid of 32 and pads other sizes to it.
         minimum, maximum: Of two whole numbers; others than Python's for tensors.
     """
-    divisor = maximum(GRID * minimum(height, width), GRID * maximum(height, width) // MAX_ELONGATION)
+    divisor = maximum(grid * minimum(height, width), grid * maximum(height, width) // MAX_ELONGATION)
     cells = [maximum((2 * side * size + divisor) // (2 * divisor), 1) for side in (height, width)]
-    return tuple(number * GRID for number in cells)
+    return tuple(number * grid for number in cells)
 
 
 @functools.cache

@@ -6,6 +6,7 @@ programs, so the figures do not compare with their FID or with the semantic inte
 
 import cv2
 import numpy as np
+import tensorflow as tf
 
 from models.pretrained import load_classifier
 
@@ -18,7 +19,7 @@ class Classifier:
     """EfficientNet-Lite2 on photos of any size."""
 
     def __init__(self):
-        self._network = load_classifier(VARIANT)
+        self._look = tf.function(load_classifier(VARIANT), reduce_retracing=True)
 
     def __call__(self, photos):
         """Looks at the central squares of photos.
@@ -30,7 +31,7 @@ class Classifier:
             (features float32 [photos, 1280], the most likely class of ImageNet, int64 [photos]).
         """
         squares = np.stack([_square(photo) for photo in photos]).astype(np.float32)
-        features, logits = self._network(squares, training=False)
+        features, logits = self._look(squares, training=False)
         return features.numpy().astype(np.float32), np.argmax(logits, axis=-1)
 
 

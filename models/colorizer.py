@@ -14,6 +14,7 @@ class Colorizer(keras.Model):
 
     Attributes:
         native_size: Side in pixels of the photos that the network is made for: a good size to show it.
+        grid: In pixels; the network pads photos whose sides are no multiples of it.
         experiment_fields: Names of the fields of an `Experiment` that the constructor takes, for `models.build`.
 
     The base class encodes ab as ab / 128, the paper's choice for a tanh output, and learns by mean squared error.
@@ -24,6 +25,7 @@ class Colorizer(keras.Model):
     # files of earlier revisions are refused.
     revision = 1
     native_size = 256
+    grid = 8
 
     @classmethod
     def from_config(cls, config):

@@ -126,7 +126,7 @@ class ResidualEncoder(Colorizer):
         self.perceptual_weight = perceptual_weight
         self.native_size = native_size
         self.stride = stride
-        self.multiple = deepest_stride
+        self.grid = deepest_stride
         self.temperature = zhang.TEMPERATURE
         self.class_weights = np.ones(zhang.BINS, np.float32)
         self._see = None
@@ -156,7 +156,7 @@ class ResidualEncoder(Colorizer):
         return loss + self.perceptual_weight * self._perceptual_loss(x, y, y_pred) / replicas
 
     def _perceptual_loss(self, lightness, ab, output):
-        lightness, ab = (_reduced(pad_to_multiple(image, self.multiple), 2) for image in (lightness, ab))
+        lightness, ab = (_reduced(pad_to_multiple(image, self.grid), 2) for image in (lightness, ab))
         predicted = tf.image.resize(self.decode(output), tf.shape(ab)[1:3])
         seen = [self._see(255 * lab_to_rgb(tf.concat([lightness, colors], axis=-1))) for colors in (predicted, ab)]
         return tf.add_n(
@@ -165,7 +165,7 @@ class ResidualEncoder(Colorizer):
 
     def encode(self, ab):
         """The mean ab / 128 of each of the output's pixels, float32 [batch, height/stride, width/stride, 2]."""
-        return _reduced(pad_to_multiple(ab, self.multiple), self.stride) / self.AB_SCALE
+        return _reduced(pad_to_multiple(ab, self.grid), self.stride) / self.AB_SCALE
 
     def decode(self, output):
         """ab in Lab units at the size of the padded photo."""

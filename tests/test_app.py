@@ -136,6 +136,7 @@ def test_what_is_left_out_or_damaged_beside_the_pixels_is_told_in_a_header(clien
 
 class Slow:
     native_size = 32
+    grid = 8
 
     def colorize(self, lightness):
         time.sleep(0.3)

@@ -20,6 +20,7 @@ class Painter:
     """Stands for a network: colours by lightness, strongly, and smoothly over the picture."""
 
     native_size = 32
+    grid = 8
 
     def colorize(self, lightness):
         across = np.linspace(-60, 60, lightness.shape[2], dtype=np.float32)[None, None, :, None]
@@ -91,10 +92,10 @@ def test_reduced_sizes_are_the_nearest_on_the_grid():
     """Against exact fractions, halves rounded up."""
     sides = np.random.default_rng(0).integers(1, 5000, (500, 2)).tolist()
     for height, width in [(1, 1), (10, 10000), (10000, 10), (683, 1024), (16, 17), (16, 31), *sides]:
-        for size in (8, 100, 128, 176, 224, 256):
+        for size, grid in ((8, 8), (100, 8), (128, 8), (176, 8), (224, 8), (256, 8), (224, 32), (160, 32)):
             scale = min(Fraction(size, min(height, width)), Fraction(8 * size, max(height, width)))
-            expected = [max(1, math.floor(side * scale / 8 + Fraction(1, 2))) * 8 for side in (height, width)]
-            assert list(reduced_size(height, width, size)) == expected
+            expected = [max(1, math.floor(side * scale / grid + Fraction(1, 2))) * grid for side in (height, width)]
+            assert list(reduced_size(height, width, size, grid)) == expected
     assert reduced_size(10, 10000, 128) == (8, 1024)
 
 

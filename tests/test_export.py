@@ -141,7 +141,7 @@ def test_graphs_reduce_photos_to_the_sizes_of_the_pipeline():
     sides = np.random.default_rng(0).integers(1, 5000, (1000, 2))
     sides = np.concatenate([sides, [(1, 1), (1, 5000), (683, 1024), (2**20, 3), (65535, 65535)]]).astype(np.int32)
     for size in (128, 176, 224, 256):
-        sizes = np.transpose(reduced_size(*tf.constant(sides.T), size, tf.minimum, tf.maximum))
+        sizes = np.transpose(reduced_size(*tf.constant(sides.T), size, 8, tf.minimum, tf.maximum))
         np.testing.assert_array_equal(sizes, [reduced_size(*shape, size) for shape in sides.tolist()])
 
 

@@ -25,6 +25,7 @@ class Painter:
     """Stands for a network: mild colours, smooth over the picture."""
 
     native_size = 32
+    grid = 8
 
     def colorize(self, lightness):
         across = np.linspace(-20, 20, lightness.shape[2], dtype=np.float32)[None, None, :, None]

@@ -144,6 +144,7 @@ class Doubling:
     """Stands for a network: doubles, notes the batches it sees, and refuses odd heights."""
 
     native_size = 8
+    grid = 8
 
     def __init__(self):
         self.batches = []

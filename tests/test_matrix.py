@@ -36,6 +36,7 @@ class Tint:
     """The cheapest network: one faint ab everywhere."""
 
     native_size = 64
+    grid = 8
 
     def colorize(self, lightness):
         return np.full((*lightness.shape[:-1], 2), (3, -2), np.float32)
