@@ -11,6 +11,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from common.command_line import parse, run, tame_native_libraries
 
@@ -20,6 +21,7 @@ if __name__ == "__main__":
 import cv2
 import keras
 import numpy as np
+from annotated_types import Interval
 
 import models
 from colorizing.pixels import as_color, to_gray
@@ -28,7 +30,7 @@ from common import images
 from common.errors import UserError
 from common.files import PHOTO_SUFFIXES, is_photo
 from configs import MODEL, SAMPLES
-from models.precision import choose_policy
+from models.precision import choose_policy, describe_devices
 
 try:
     import fastapi
@@ -60,7 +62,7 @@ class Options(Limits):
 
     host: str = "127.0.0.1"
     """Address to listen on. Behind a reverse proxy leave it as it is."""
-    port: int = 7860
+    port: Annotated[int, Interval(ge=1, le=65535)] = 7860
     """Port to listen on."""
 
 
@@ -188,7 +190,7 @@ def main():
     keras.config.set_dtype_policy(choose_policy())
     share_one_heap()
     server = make_server(options)
-    print(f"http://{options.host}:{options.port}", flush=True)
+    print(f"http://{options.host}:{options.port}, colorizes on {describe_devices()}", flush=True)
     uvicorn.run(server, host=options.host, port=options.port, log_level="warning", limit_concurrency=200)
 
 

@@ -6,7 +6,11 @@ An experiment is everything that decides what a training run ends with. `python 
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from annotated_types import Interval
+
+from common.options import Count, NotNegative, OnlyWith, Positive, Seed, Share, Side
 
 # The photos to train on: any tree of folders, or of shards. To swap the data set, change this line or pass --dataset.
 DATASET = Path("datasets/places2")
@@ -53,35 +57,35 @@ class Experiment:
     # --- data
     dataset: tuple[Path, ...] = (DATASET,)
     """Folders of colour photos, searched recursively."""
-    dataset_weights: tuple[float, ...] = ()
-    """How often photos of each folder are seen, as factors; none for 1 each. Has effect with `balance`."""
+    dataset_weights: Annotated[tuple[Positive, ...], OnlyWith("balance", (True,))] = ()
+    """How often photos of each folder are seen, as factors; none for 1 each."""
     balance: bool = False
     """See photos by kind, which is their class folder: as often as the square root of the kind's number of photos."""
-    min_chroma: float = 0.0
+    min_chroma: NotNegative = 0.0
     """Leave out photos with less colour: root mean square of ab around its mean, Lab units. 3 finds toned ones."""
-    old_film: float = 0.0
+    old_film: Share = 0.0
     """Share of the training crops whose gray picture is made as old film saw, in random ways; see data/old_film.py."""
-    crop: tuple[int, int] = (256, 256)
+    crop: tuple[Side, Side] = (256, 256)
     """Height and width in pixels of the crops that the network learns from."""
-    crop_margin: float = 1.25
+    crop_margin: Annotated[float, Interval(ge=1)] = 1.25
     """Larger photos are first reduced to so many times the size that the crop needs."""
     flip: bool = False
     """Mirror half of the training crops."""
-    validation_fraction: float = 0.1
+    validation_fraction: Annotated[float, Interval(ge=0, lt=1)] = 0.1
     """Share of the photos kept for validation, chosen by the seed. The paper splits 90/10."""
-    cache_gigabytes: float = 4.0
+    cache_gigabytes: NotNegative = 4.0
     """Decoded photos kept in memory, at most; the rest is decoded anew each epoch."""
 
     # --- target
-    saturation_factor: float = 1.8
+    saturation_factor: NotNegative = 1.8
     """The paper's T: HSV saturation of the target is S' = min(T * S, 1). 1 leaves the photo as it is."""
 
-    # --- network; a field that the chosen network does not know has no effect
+    # --- network; a field that only other networks know has no effect, and is refused on the command line
     model: Literal["paper", "colornet", "iizuka", "zhang", "residual-encoder"] = "paper"
     """Which network to build; see models/."""
-    classification_size: int = 256
+    classification_size: Side = 256
     """paper: height and width of the copy that the classification network sees."""
-    lightness_scale: float = 1.0
+    lightness_scale: Positive = 1.0
     """paper: the network sees L (0..100) divided by this."""
     edges: bool = True
     """paper, residual-encoder: with the edge detection network."""
@@ -92,14 +96,14 @@ class Experiment:
     loss: Literal["squared", "huber", "blurred", "bins", "both"] = "squared"
     """residual-encoder: error on ab / 128, squared, Huber's, or squared and of blurred copies too; cross-entropy over
     Zhang's bins; or both heads together."""
-    perceptual_weight: float = 0.0
+    perceptual_weight: NotNegative = 0.0
     """residual-encoder: weight of the difference in the pretrained encoder's features of the colorized photo."""
-    frozen_share: float = 0.0
+    frozen_share: Share = 0.0
     """residual-encoder: share of the training steps in which the encoder stays as it is. After these all weights learn,
     at a tenth of the rate."""
     initializer: str = "glorot_uniform"
     """paper, colornet: Keras initializer of the kernels; colornet also knows "he_fan_out", that of its code."""
-    classification_weight: float = 0.0
+    classification_weight: NotNegative = 0.0
     """paper, iizuka: weight of the cross-entropy of the scene, whose labels are the names of the class folders. With 0,
     or without class folders, the network does not classify."""
     batch_norm: bool = True
@@ -112,36 +116,36 @@ class Experiment:
     """colornet: transposed convolutions, or resizing followed by a convolution."""
     encoding: Literal["shifted", "centred"] = "shifted"
     """colornet: learns (ab + 128) / 255, or ab / 128 bounded by tanh."""
-    chroma_weight: float = 0.0
+    chroma_weight: NotNegative = 0.0
     """colornet: how much more strong colours weigh in the loss."""
 
     # --- colorizing
-    render_size: int | None = None
+    render_size: Annotated[int, Interval(ge=8, le=2048)] | None = None
     """Shorter side in pixels of the copy of a photo that the network is shown. None for that of the crop."""
 
     # --- training
-    epochs: int = 40
+    epochs: Count = 40
     """Passes over the training photos."""
-    batch_size: int = 16
+    batch_size: Count = 16
     """Photos a training step."""
     optimizer: Literal["sgd", "adam", "adamw", "adadelta"] = "sgd"
     """SGD without momentum, Adam or AdamW (0.9, beta_2), or AdaDelta (0.9, epsilon 1e-6)."""
-    beta_2: float = 0.999
-    """adam, adamw: decay rate of the second moment."""
-    learning_rate: float = 0.01
+    beta_2: Annotated[float, Interval(ge=0, lt=1), OnlyWith("optimizer", ("adam", "adamw"))] = 0.999
+    """Decay rate of the second moment."""
+    learning_rate: Positive = 0.01
     """Learning rate of the first step, or the peak of the cosine schedule."""
-    weight_decay: float = 0.0
+    weight_decay: Annotated[NotNegative, OnlyWith("optimizer", ("adam", "adamw"))] = 0.0
     """adam: L2 penalty, whose gradient Adam adapts too, as in Caffe and PyTorch. adamw: decoupled."""
     schedule: Literal["constant", "plateau", "steps", "cosine"] = "plateau"
     """`plateau`: a tenth of the rate after 10 epochs without a val_loss lower by 1e-4. `steps`: the rate times
     decay_factor every decay_steps. `cosine`: warm-up and decay."""
-    decay_steps: int = 215_000
-    """steps: training steps between two falls of the rate. The default is that of Zhang et al."""
-    decay_factor: float = 0.316
-    """steps: what the rate is multiplied by. The default is that of Zhang et al."""
-    warmup_steps: int = 0
+    decay_steps: Annotated[Count, OnlyWith("schedule", ("steps",))] = 215_000
+    """Training steps between two falls of the rate. The default is that of Zhang et al."""
+    decay_factor: Annotated[Positive, OnlyWith("schedule", ("steps",))] = 0.316
+    """What the rate is multiplied by. The default is that of Zhang et al."""
+    warmup_steps: Annotated[int, Interval(ge=0), OnlyWith("schedule", ("cosine",))] = 0
     """Steps over which the cosine schedule rises from zero to the learning rate."""
-    seed: int = 0
+    seed: Seed = 0
     """Decides the split, the initial weights, the order of the photos, crops and flips."""
     policy: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"
     """Numeric policy; `auto` chooses from the hardware."""

@@ -27,12 +27,13 @@ from tqdm import tqdm
 import models
 from colorizing.photo import Pipeline
 from common.images import PhotoError, read_photo
+from common.options import Folder, NotNegative, OutputFolder, Side
 from configs import MODEL
 from data.pairs import lab_pair
 from data.photos import DatasetError, cut, find_photos, scale_to_cover
 from evaluation import boundaries, metrics, semantics
 from evaluation.scores import Scores, format_differences, format_means
-from models.precision import choose_policy
+from models.precision import choose_policy, describe_devices
 from models.zhang import ab_bins, nearest_bins
 from utils import encode_rgb, rgb_to_lab
 
@@ -48,13 +49,13 @@ class Options:
     """Folders of colour photos, searched recursively, or GRAY:COLOUR for two folders. Each is a set of its own."""
     models: tuple[str, ...] = (MODEL,)
     """Trained models: names (runs of yours or weights that ship), runs' folders, or .keras files."""
-    crop: tuple[int, int] | None = None
+    crop: tuple[Side, Side] | None = None
     """Height and width in pixels of central crops to score. Default: each photo at its own size."""
-    saturation_factor: float = 1.8
+    saturation_factor: NotNegative = 1.8
     """The paper's T, for the target of mse alone; all else is compared with the photo itself."""
-    boundaries: Path | None = None
+    boundaries: Folder | None = None
     """Folder of human boundary maps of the one set, PNG files named like the photos, as BSDS500 has them."""
-    output: Path | None = None
+    output: OutputFolder | None = None
     """Folder for results.json and photos.csv; with several sets, for a folder each."""
 
 
@@ -65,23 +66,25 @@ class PhotoSet:
     Attributes:
         name: As given on the command line.
         photos: Paths of (what is colorized, what it should look like).
+        passed_over: See `data.photos.Photos`.
     """
 
     name: str
     photos: tuple[tuple[Path, Path], ...]
+    passed_over: str = ""
 
 
 def find_set(given):
     """The `PhotoSet` of a folder, or of GRAY:COLOUR. Raises DatasetError where a folder or a photo is missing."""
     gray, _, colour = given.partition(":")
-    paths = find_photos(colour or gray).paths
+    found = find_photos(colour or gray)
     if not colour:
-        return PhotoSet(given, tuple((path, path) for path in paths))
-    pairs = tuple((Path(gray) / path.relative_to(colour), path) for path in paths)
+        return PhotoSet(given, tuple((path, path) for path in found.paths), found.passed_over)
+    pairs = tuple((Path(gray) / path.relative_to(colour), path) for path in found.paths)
     for path, photo in pairs:
         if not path.is_file():
             raise DatasetError(f"{path} does not exist; for GRAY:COLOUR both need the same files, as {photo}")
-    return PhotoSet(given, pairs)
+    return PhotoSet(given, pairs, found.passed_over)
 
 
 class Truth:
@@ -307,6 +310,7 @@ def main():
         raise DatasetError("--boundaries belongs to one set of photos; give one folder")
     keras.config.set_dtype_policy(choose_policy())
     sets = [find_set(given) for given in options.photos]
+    print(f"scores on {describe_devices()}", flush=True)
     names = models.short_names(options.models)
     colorizers = {short: models.load(name) for short, name in names.items()}
     mean_colors, first = find_mean_colors(options.models), next(iter(names))
@@ -325,7 +329,7 @@ def main():
         if options.output:
             folder = options.output if len(sets) == 1 else options.output / photo_set.name.replace(":", "-for-")
             scores.save(folder, asdict(options), first)
-    finish("\n".join(summary), failures)
+    finish("\n".join(summary), failures, [photo_set.passed_over for photo_set in sets if photo_set.passed_over])
 
 
 if __name__ == "__main__":

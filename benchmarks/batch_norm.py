@@ -7,9 +7,11 @@ ranges over the rounds, and ratios within a round.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 from unittest import mock
 
 from common.command_line import parse, run, tame_native_libraries
+from common.options import Count, Side
 
 if __name__ == "__main__":
     tame_native_libraries()
@@ -31,15 +33,15 @@ KINDS = {"keras": keras.layers.BatchNormalization, "fused": BatchNorm}
 class Options:
     """Compares training speed with Keras's batch normalisation and with TensorFlow's fused kernel."""
 
-    experiments: tuple[str, ...] = ("colornet-l", "colornet-plus", "iizuka", "zhang")
+    experiments: tuple[Literal[*EXPERIMENTS], ...] = ("colornet-l", "colornet-plus", "iizuka", "zhang")
     """Experiments in configs.py."""
-    size: int = 128
+    size: Side = 128
     """Height and width of the photos."""
-    batch_size: int = 8
+    batch_size: Count = 8
     """Photos a step."""
-    steps: int = 4
+    steps: Count = 4
     """Steps a measurement."""
-    rounds: int = 5
+    rounds: Count = 5
     """Rounds of measurements."""
 
 

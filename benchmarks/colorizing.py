@@ -31,6 +31,7 @@ from colorizing.photo import Pipeline
 from colorizing.pixels import to_gray
 from common import images
 from common.images import read_photo
+from common.options import Count, Positive
 from configs import SAMPLES, WEIGHTS
 from models.precision import choose_policy
 
@@ -42,11 +43,11 @@ MODEL = WEIGHTS / "scenes.keras"
 class Options:
     """Measures what colorizing large and many photos costs."""
 
-    megapixels: tuple[float, ...] = (1, 10, 100)
+    megapixels: tuple[Positive, ...] = (1, 10, 100)
     """Sizes of the large photos, each as an 8-bit JPEG and as a 16-bit TIFF."""
-    small_photos: int = 1000
+    small_photos: Count = 1000
     """How many small photos, JPEGs of 150x150."""
-    rounds: int = 5
+    rounds: Count = 5
     """Rounds of measurements of the small photos."""
 
 
@@ -82,7 +83,8 @@ def measure_small(folder, count, rounds):
     photo = cv2.resize(to_gray(read_photo(PHOTO)), (150, 150), interpolation=cv2.INTER_AREA)
     for number in range(count):
         images.write_photo(folder / "small" / f"{number}.jpg", np.roll(photo, number, axis=1))
-    jobs, _ = plan_jobs([folder / "small"], folder / "out")
+    plan = plan_jobs([folder / "small"], folder / "out")
+    jobs = plan.jobs
     pipeline = Pipeline(Batcher(model))
     colored = replace(images.read(jobs[0][0]), pixels=pipeline(photo))
     batch = np.repeat(pipeline.reduce(photo)[None], LARGEST, axis=0)
@@ -92,7 +94,9 @@ def measure_small(folder, count, rounds):
             list(pool.map(function, jobs))
 
     stages = {
-        "everything": lambda: process_photos(jobs, lambda photo: replace(photo, pixels=pipeline(photo.pixels))),
+        "everything": lambda: process_photos(
+            jobs, lambda photo: replace(photo, pixels=pipeline(photo.pixels)), plan.record
+        ),
         "decoding": lambda: in_threads(lambda job: images.read(job[0])),
         "network": lambda: [model.colorize(batch).numpy() for _ in range(-(-count // LARGEST))],
         "encoding": lambda: in_threads(lambda job: images.write(job[1], colored)),

@@ -10,6 +10,7 @@ opencv-contrib-python-headless in place of opencv-python-headless, a row for its
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from common.command_line import parse, run, tame_native_libraries
 
@@ -19,9 +20,11 @@ if __name__ == "__main__":
 import cv2
 import numpy as np
 import tyro
+from annotated_types import Interval
 
 from colorizing.enlarge import Enlargement
 from common.images import read_photo
+from common.options import Folder
 from data.photos import find_photos
 from evaluation.boundaries import errors_at_boundaries, read_map
 from utils import rgb_to_lab
@@ -33,9 +36,9 @@ class Options:
 
     photos: tyro.conf.Positional[Path]
     """Folder of colour photos; gray ones are left out."""
-    boundaries: Path | None = None
+    boundaries: Folder | None = None
     """Folder of human boundary maps, PNG files named like the photos."""
-    factors: tuple[float, ...] = (2.5, 6, 10)
+    factors: tuple[Annotated[float, Interval(ge=1)], ...] = (2.5, 6, 10)
     """How many times the photos are reduced."""
 
 

@@ -29,6 +29,7 @@ from benchmarks.timing import show, time_rounds
 from colorizing.export import SUFFIXES, WRITERS, make_graph
 from colorizing.photo import Pipeline
 from common.images import read_photo
+from common.options import Count
 from configs import SAMPLES
 from data.photos import find_photos
 
@@ -41,9 +42,9 @@ class Options:
     """A trained model: a name, a run's folder, or a .keras file."""
     photo: bool = False
     """Export the form that takes and gives photos."""
-    photos: int = 10
+    photos: Count = 10
     """Sample photos, the first by name."""
-    rounds: int = 7
+    rounds: Count = 7
     """Rounds of measurements."""
 
 

@@ -15,6 +15,7 @@ import time
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Annotated
 
 from common.command_line import parse, run, tame_native_libraries
 
@@ -25,12 +26,15 @@ import av
 import cv2
 import keras
 import numpy as np
+from annotated_types import Interval
 
 import models
-from colorizing.film import Reader, colorize_film
+from colorizing.film import colorize_film
+from colorizing.film_reader import Reader
 from colorizing.photo import Pipeline
 from colorizing.pixels import to_gray
 from common.images import read_photo
+from common.options import NotNegative, Share, Side
 from configs import SAMPLES
 from models.precision import choose_policy
 from utils import rgb_to_lab
@@ -47,13 +51,13 @@ class Options:
     """A trained model."""
     photos: tuple[str, str] = ("castle-forest.jpg", "mountain-lake.jpg")
     """Sample photos before and after the cut."""
-    size: tuple[int, int] = (128, 192)
+    size: tuple[Side, Side] = (128, 192)
     """Height and width of the film."""
-    noise: float = 3.0
+    noise: NotNegative = 3.0
     """Standard deviation of the noise, in gray levels."""
-    step: int = 4
+    step: Annotated[int, Interval(ge=0)] = 4
     """Pixels a frame that the pan moves."""
-    steadiness: tuple[float, ...] = (0.0, 0.5, 0.8, 0.9, 0.95, 1.0)
+    steadiness: tuple[Share, ...] = (0.0, 0.5, 0.8, 0.9, 0.95, 1.0)
     """What to compare; 0 is frame by frame."""
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from common.command_line import parse, run, tame_native_libraries
+from common.options import Count
 
 if __name__ == "__main__":
     tame_native_libraries()
@@ -61,7 +62,7 @@ class Options:
         "memory",
     )
     """What to measure."""
-    rounds: int = 5
+    rounds: Count = 5
     """Rounds of measurements."""
 
 

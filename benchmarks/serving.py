@@ -22,6 +22,7 @@ from benchmarks.timing import show
 from common import images
 from common.command_line import parse, run
 from common.images import Photo, read_photo
+from common.options import Count
 from configs import SAMPLES
 
 
@@ -29,13 +30,13 @@ from configs import SAMPLES
 class Options:
     """Measures what the server bears."""
 
-    visitors: tuple[int, ...] = (1, 4, 16)
+    visitors: tuple[Count, ...] = (1, 4, 16)
     """Visitors at a time."""
-    requests: int = 96
+    requests: Count = 96
     """Requests for each number of visitors."""
-    memory_requests: tuple[int, ...] = (50, 500)
+    memory_requests: tuple[Count, ...] = (50, 500)
     """Requests after which the server's memory is compared."""
-    servers: int = 4
+    servers: Count = 4
     """Servers, one after the other, whose memory is measured: it differs by chance."""
 
 

@@ -9,6 +9,7 @@ a round.
 from dataclasses import dataclass
 
 from common.command_line import parse, run, tame_native_libraries
+from common.options import Count, Side
 
 if __name__ == "__main__":
     tame_native_libraries()
@@ -28,11 +29,11 @@ from training.optimizers import make_optimizer
 class Options:
     """Measures the cost of the soft encoding against that of a training step."""
 
-    size: int = 128
+    size: Side = 128
     """Height and width of the photos."""
-    batch_size: int = 16
+    batch_size: Count = 16
     """Photos a step."""
-    rounds: int = 7
+    rounds: Count = 7
     """Rounds of measurements."""
 
 

@@ -14,8 +14,10 @@ and four weights at each place of a doubled grid instead of nine.
 """
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from common.command_line import parse, run, tame_native_libraries
+from common.options import Count
 
 if __name__ == "__main__":
     tame_native_libraries()
@@ -90,9 +92,9 @@ GROUPS = {
 class Options:
     """Measures training steps under several settings against the machine's ceiling."""
 
-    groups: tuple[str, ...] = tuple(GROUPS)
+    groups: tuple[Literal[*GROUPS], ...] = tuple(GROUPS)
     """What to measure."""
-    rounds: int = 5
+    rounds: Count = 5
     """Rounds of measurements."""
 
 

@@ -13,8 +13,10 @@ import functools
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from common.command_line import parse, run, tame_native_libraries
+from common.options import Count
 
 if __name__ == "__main__":
     tame_native_libraries()
@@ -41,11 +43,11 @@ class Options:
 
     dataset: Path
     """Folder of colour photos."""
-    experiment: str = "scenes"
+    experiment: Literal[*EXPERIMENTS] = "scenes"
     """An experiment in configs.py."""
-    steps: int = 25
+    steps: Count = 25
     """Steps a measurement."""
-    rounds: int = 5
+    rounds: Count = 5
     """Rounds of measurements."""
 
 

@@ -15,6 +15,7 @@ from colorizing.photo import Pipeline
 from common import images
 from common.errors import UserError
 from common.files import REPLACED
+from common.options import Count, Positive
 
 # Seconds without visitors before memory is given back.
 PAUSE = 0.5
@@ -30,13 +31,13 @@ class Busy(UserError):
 class Limits:
     """What a visitor may ask for."""
 
-    max_megabytes: float = 50
+    max_megabytes: Positive = 50
     """Size of an upload."""
-    max_megapixels: float = 100
+    max_megapixels: Positive = 100
     """Size of a photo."""
-    max_waiting: int = 32
+    max_waiting: Count = 32
     """Photos that wait or are worked on; further visitors are turned away."""
-    max_seconds: float = 60
+    max_seconds: Positive = 60
     """Time for a photo, waiting included."""
 
 

@@ -1,65 +1,98 @@
 """What the scripts share: quiet libraries, the command line, and the end."""
 
+import atexit
+import contextlib
 import importlib
 import os
 import shlex
+import subprocess
 import sys
 import warnings
 from pathlib import Path
 
 import tyro
 
-from common.errors import UserError
+from common import native_log
+from common.errors import OptionError, UserError
+from common.options import find_problem
 
 
 def tame_native_libraries():
     """Keeps libraries written in C and C++ quiet and out of each other's way. Comes before they are imported.
 
-    What they write to stderr goes nowhere, while Python's own stderr stays what it was: TensorFlow reports on the
-    machine while it loads, and libjpeg, libpng and Pillow on every damaged file; the scripts say what matters of it
-    themselves. Where the environment variable TF_CPP_MIN_LOG_LEVEL is set all of it is shown, so
-    TF_CPP_MIN_LOG_LEVEL=0 tells, for example, why a GPU is not used.
+    What they write to stderr goes to a process that shows it only if they end this one, see native_log.py; Python's own
+    stderr stays what it was. TensorFlow reports on the machine while it loads, and libjpeg, libpng and Pillow on every
+    damaged file; the scripts say what matters of it themselves. Where the environment variable TF_CPP_MIN_LOG_LEVEL is
+    set all of it is shown at once, so TF_CPP_MIN_LOG_LEVEL=0 tells, for example, why a GPU is not used.
 
     NumPy's BLAS and OpenCV get one thread each: TensorFlow has one a core, photos are worked on by several threads, and
     more that wait by spinning take the cores away from these.
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")
+    # Names of files may hold bytes that no encoding of the terminal knows.
+    sys.stdout.reconfigure(errors="backslashreplace")
     if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
         return
     warnings.filterwarnings("ignore", module="PIL|tifffile")
     sys.stderr.flush()
-    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    os.close(nowhere)
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
+    log = subprocess.Popen(
+        [sys.executable, "-I", "-S", native_log.__file__],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C is for this process alone.
+    )
+    os.dup2(log.stdin.fileno(), 2)
+    log.stdin.close()
+    atexit.register(end_native_log)
+
+
+def end_native_log():
+    """Says that this process ends by itself, so that nothing of what libraries wrote has to be shown."""
+    with contextlib.suppress(OSError):
+        os.write(2, native_log.DONE)
 
 
 def parse(options, script, usage, **arguments):
     """Reads the command line into a dataclass of options, whose docstring is the script's description.
 
-    A wrong command line ends the script with what is wrong, the usage, and status 2.
+    A wrong command line ends the script with what is wrong, the usage, and status 2. So does a value out of bounds,
+    with one line, where the script's main function is started by `run`.
 
     Args:
         options: The dataclass.
         script: What follows `python` on the command line to start the script.
         usage: What follows the script, for the message on a wrong command line.
         arguments: More for tyro.cli.
+
+    Raises:
+        OptionError: A value is out of the bounds that the dataclass declares; see options.py.
     """
     try:
-        return tyro.cli(options, prog=script, **{"description": options.__doc__, **arguments})
+        parsed = tyro.cli(options, prog=script, **{"description": options.__doc__, **arguments})
     except SystemExit as end:
         if end.code:
             print(f"usage: python {script} {usage}", file=sys.stderr)
         raise
+    if problem := find_problem(parsed):
+        raise OptionError(problem)
+    return parsed
 
 
 def run(main, interrupted="interrupted"):
-    """Runs a script's main function; an error that a person can mend ends it with one line and status 1."""
+    """Runs a script's main function; an error that a person can mend ends it with one line and status 1, or 2 where a
+    value on the command line is wrong."""
     try:
         main()
+    except OptionError as error:
+        print(printable(str(error)), file=sys.stderr)
+        sys.exit(2)
     except (UserError, OSError) as error:
-        sys.exit(str(error))
+        sys.exit(printable(str(error)))
+    except UnicodeEncodeError as error:
+        text = error.object[max(0, error.start - 40) : error.end + 40]
+        sys.exit(f"{printable(text)}: a name that is not UTF-8, which a library cannot use here; rename it")
     except KeyboardInterrupt:
         sys.exit(interrupted)
 
@@ -78,5 +111,11 @@ def finish(summary, failures, notes=()):
     """
     print(summary)
     for line in [*notes, *failures]:
-        print(line, file=sys.stderr)
+        print(printable(line), file=sys.stderr)
     sys.exit(1 if failures else 0)
+
+
+def printable(text):
+    """A text as one line for terminals and lists: line breaks, control characters and bytes of names that are no UTF-8
+    become escapes like \\n."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

@@ -8,5 +8,9 @@ class UserError(Exception):
     """
 
 
+class OptionError(UserError):
+    """A value on the command line that cannot be used; the message names the option and what it takes."""
+
+
 class DatasetError(UserError):
     """A data set that cannot be used; the message says why and what to do."""

@@ -19,10 +19,10 @@ import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from common.command_line import parse, run, tame_native_libraries
+from common.command_line import end_native_log, parse, run, tame_native_libraries
 
 if __name__ == "__main__":
     tame_native_libraries()
@@ -34,6 +34,7 @@ from tqdm import tqdm
 from common.errors import DatasetError
 from common.files import describe_error, write_whole
 from common.images import suffix_of
+from common.options import Count, OutputFolder
 from configs import DATASETS, FETCHED
 from data.categories import SCENES
 
@@ -54,12 +55,8 @@ def fetch(name, folder, limit=None, data_dir=None):
         (photos, builder): how many photos of the data set the folder holds, and the builder that they came from.
 
     Raises:
-        DatasetError: There is no such data set, a package is missing, or something cannot be downloaded or written.
+        DatasetError: A package is missing, or something cannot be downloaded or written.
     """
-    if name not in DATASETS:
-        raise DatasetError(f"no data set is named {name}; there are {', '.join(DATASETS)}")
-    if limit is not None and limit < 1:
-        raise DatasetError(f"--limit {limit}: use at least 1")
     source = DATASETS[name]
     categories = SCENES[source.scenes] if source.scenes else None
     builder = import_tfds().builder(source.name, data_dir=data_dir)
@@ -178,11 +175,11 @@ def write_photo(folder, photo, number):
 class Options:
     """Downloads a data set that has a name in configs.py into a folder of photos."""
 
-    name: tyro.conf.Positional[str]
+    name: tyro.conf.Positional[Literal[*DATASETS]]
     """The data set."""
-    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    output: Annotated[OutputFolder | None, tyro.conf.arg(aliases=["-o"])] = None
     """Folder for the photos. Default: a folder of that name in FETCHED (configs.py)."""
-    limit: int | None = None
+    limit: Count | None = None
     """Photos, at most: the first in the order of TensorFlow Datasets, which is shuffled."""
 
 
@@ -206,5 +203,6 @@ if __name__ == "__main__":
         if not isinstance(end.code, str):
             raise
         print(end.code, file=sys.stderr, flush=True)
+        end_native_log()
         # Python would first wait for the downloads that TensorFlow Datasets still has under way.
         os._exit(1)

@@ -8,6 +8,7 @@ files.
 import functools
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePath
@@ -116,7 +117,7 @@ def read_shards(folder):
 @functools.lru_cache(OPEN_SHARDS)
 def open_shard(path):
     """Opens a shard for reading, by any thread. Raises RuntimeError if it is missing or damaged at its end."""
-    reader = ArrayRecordReader(str(path))
+    reader = ArrayRecordReader(os.fsencode(path))
     if not reader.ok():  # It would return empty records.
         raise RuntimeError
     return reader

@@ -9,6 +9,8 @@ are shuffled over the shards by a fixed seed, so that each shard is a fair sampl
 are kept: a photo that changed since under the same name is not noticed.
 """
 
+import os
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -23,8 +25,9 @@ import tyro
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 from tqdm import tqdm
 
-from common.errors import DatasetError
+from common.errors import DatasetError, OptionError
 from common.files import describe_error, replacing
+from common.options import Count, OutputFolder
 from data.packed import Manifest, holds_shards, read_manifest, shard_paths
 from data.photos import find_photos
 
@@ -50,9 +53,9 @@ def pack(folder, output, photos_per_shard):
         DatasetError: The folder holds no photos or holds shards, or `output` holds other shards or the photos.
         OSError: A shard cannot be written.
     """
-    if photos_per_shard < 1:
-        raise DatasetError(f"--photos-per-shard {photos_per_shard}: use at least 1")
     photos = find_photos(folder)
+    if photos.passed_over:
+        print(photos.passed_over, file=sys.stderr)
     if photos.shards is not None:
         raise DatasetError(f"{folder} holds shards already; give the folder of photos that they were packed from")
     if output.resolve() == folder.resolve():
@@ -109,7 +112,7 @@ def write_shard(path, photos, progress):
     """
     unreadable = {}
     with replacing(path) as temporary:
-        writer = ArrayRecordWriter(str(temporary), WRITER_OPTIONS)
+        writer = ArrayRecordWriter(os.fsencode(temporary), WRITER_OPTIONS)
         try:
             for position, photo in enumerate(photos):
                 try:
@@ -127,7 +130,7 @@ def write_shard(path, photos, progress):
 
 def count_records(path):
     """Reads all of a shard. Returns how many records it has; None if it is missing or damaged."""
-    reader = ArrayRecordReader(str(path))
+    reader = ArrayRecordReader(os.fsencode(path))
     try:
         count = reader.num_records()
         for start in range(0, count, CHECKED_AT_A_TIME):
@@ -165,9 +168,9 @@ class Options:
 
     folder: tyro.conf.Positional[Path]
     """Folder of photos, searched recursively. With --verify: folder of shards."""
-    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    output: Annotated[OutputFolder | None, tyro.conf.arg(aliases=["-o"])] = None
     """Folder for the shards."""
-    photos_per_shard: int = 1024
+    photos_per_shard: Count = 1024
     """Photos a shard, at most."""
     verify: bool = False
     """Check every shard instead, and name the damaged ones."""
@@ -179,7 +182,7 @@ def main():
         manifest, failures = verify(options.folder)
         finish(f"{len(manifest.shards) - len(failures)} of {len(manifest.shards)} shards are whole", failures)
     if options.output is None:
-        raise DatasetError("give a folder for the shards: -o DIR")
+        raise OptionError("give a folder for the shards: -o DIR")
     manifest = pack(options.folder, options.output, options.photos_per_shard)
     packed = sum(map(len, manifest.shards))
     summary = f"{packed} of {len(manifest.names)} photos packed into {len(manifest.shards)} shards, in {options.output}"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from common.command_line import parse, run, tame_native_libraries
+from common.command_line import parse, printable, run, tame_native_libraries
 
 if __name__ == "__main__":
     tame_native_libraries()
@@ -32,6 +32,7 @@ from colorizing.pixels import to_gray
 from common.errors import UserError
 from common.files import is_photo
 from common.images import read_photo
+from common.options import OutputFolder, Picture, Share
 from configs import DOCS, MODEL, SAMPLES
 from data.photos import cut, find_photos
 from models.precision import choose_policy
@@ -52,7 +53,7 @@ class Docs:
 
     model: str = MODEL
     """A trained model: a name (a run of yours or weights that ship), a run's folder, or a .keras file."""
-    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = DOCS
+    output: Annotated[OutputFolder, tyro.conf.arg(aliases=["-o"])] = DOCS
     """Folder for the pictures."""
 
 
@@ -62,11 +63,11 @@ class Compare:
 
     photos: tyro.conf.Positional[tuple[Path, ...]]
     """Photos, and folders to search for photos."""
-    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    output: Annotated[Picture, tyro.conf.arg(aliases=["-o"])]
     """The picture: a .jpg, .webp or .png file."""
     models: tuple[str, ...] = (MODEL,)
     """Trained models: names, runs' folders, or .keras files."""
-    zoom: tuple[float, float, float] | None = None
+    zoom: tuple[Share, Share, Share] | None = None
     """Show a square detail below each picture: where its centre is, down and right, and its side, as shares of the
     photo's height, width and shorter side."""
 
@@ -77,7 +78,7 @@ class Curves:
 
     runs: tyro.conf.Positional[tuple[Path, ...]]
     """Folders of runs, or others that hold a history.csv."""
-    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    output: Annotated[Picture, tyro.conf.arg(aliases=["-o"])]
     """The picture: a .png, .jpg or .svg file."""
 
 
@@ -103,7 +104,7 @@ def draw_photos(rows, path, width=WIDTH, title_size=TITLE_SIZE):
             axis.axis("off")
             if picture is not None:
                 axis.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="lanczos", interpolation_stage="rgba")
-                axis.set_title(title, fontsize=title_size)
+                axis.set_title(printable(title), fontsize=title_size)
     figure.savefig(path, dpi=100, pil_kwargs=JPEG if Path(path).suffix in (".jpg", ".jpeg") else None)
     plt.close(figure)
 
@@ -171,12 +172,10 @@ def draw_curves(options):
     for number, folder in enumerate(options.runs):
         history = read_history(folder)
         epochs = [row["epoch"] for row in history]
-        color = f"C{number}"
+        color, name = f"C{number}", printable(folder.name)
         if "val_loss" in history[0]:
-            axis.plot(
-                epochs, [row["val_loss"] for row in history], "o-", color=color, label=f"{folder.name}, validation"
-            )
-        axis.plot(epochs, [row["loss"] for row in history], "--", color=color, label=f"{folder.name}, training")
+            axis.plot(epochs, [row["val_loss"] for row in history], "o-", color=color, label=f"{name}, validation")
+        axis.plot(epochs, [row["loss"] for row in history], "--", color=color, label=f"{name}, training")
     axis.set_xlabel("epoch", fontsize=TITLE_SIZE)
     axis.set_ylabel("loss", fontsize=TITLE_SIZE)
     axis.tick_params(labelsize=TITLE_SIZE - 3)

@@ -114,7 +114,7 @@ class Scores:
             **describe_run(),
         }
         write_whole(folder / "results.json", f"{json.dumps(_finite(summary), indent=2, default=str)}\n".encode())
-        write_whole(folder / "photos.csv", self._table().encode())
+        write_whole(folder / "photos.csv", self._table().encode(errors="backslashreplace"))
 
     def _table(self):
         text = io.StringIO()

@@ -41,6 +41,12 @@ def build(experiment, classes=0):
     return network(**options)
 
 
+def fields_of_others(network):
+    """Returns the experiment's fields that other networks ask for and a network, a key of NETWORKS, does not."""
+    fields = {name: set(each.experiment_fields) for name, each in NETWORKS.items()}
+    return set().union(*fields.values()) - fields[network]
+
+
 def find(name):
     """The file of a model given as a file, a run's folder, or a name.
 

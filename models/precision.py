@@ -1,8 +1,24 @@
 """Chooses the numeric policy from the hardware."""
 
+import os
 from pathlib import Path
 
 import tensorflow as tf
+
+# Where Linux shows NVIDIA's driver.
+NVIDIA = Path("/proc/driver/nvidia/version")
+
+
+def describe_devices():
+    """The devices that TensorFlow computes on, as words: "2 GPUs (NVIDIA A100 80GB)" or "the CPU (2 cores)"."""
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        names = {tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in gpus}
+        return f"{len(gpus)} GPU{'s' * (len(gpus) > 1)} ({', '.join(sorted(names))})"
+    words = f"the CPU ({len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores)"
+    if NVIDIA.exists() and "CUDA_VISIBLE_DEVICES" not in os.environ:
+        words += ", not on the NVIDIA GPU: with TF_CPP_MIN_LOG_LEVEL=0 in the environment TensorFlow says why"
+    return words
 
 
 def choose_policy():

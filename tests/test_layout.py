@@ -5,15 +5,16 @@ import ast
 from conftest import ROOT
 
 LAYERS = (
-    {"common", "configs", "utils"},
+    {"common"},
+    {"configs", "utils"},
     {"models", "data"},
     {"training", "colorizing"},
     {"evaluation"},
     {"train", "test", "evaluate", "export", "app", "benchmarks"},
 )
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
-# The paper's colour and settings, and what all share, know of nothing else.
-ALONE = {"common", "configs", "utils"}
+# What all share and the paper's colour know of nothing else.
+ALONE = {"common", "utils"}
 
 
 def imported(file):

@@ -1,0 +1,60 @@
+"""What the scripts share: what libraries say, and names of any bytes, on the terminal."""
+
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+from common.command_line import printable
+from models import precision
+
+START = """
+import ctypes, os, sys
+from common.command_line import tame_native_libraries
+tame_native_libraries()
+os.write(2, b"I0000 00:00:17 report.cc:1] a report\\nF0000 00:00:17 check.cc:1] Check failed: size\\n")
+print("Stra\\u00dfe \\udcf6", flush=True)
+print("error of the script \\udcf6", file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "status", "shown"),
+    [
+        ("", 0, []),
+        ("sys.exit(3)", 3, []),
+        ("ctypes.CDLL(None).abort()", -6, ["The process ended without a message of its own", "F0000"]),
+        ("os.kill(os.getpid(), 11)", -11, ["The process ended without a message of its own", "F0000"]),
+    ],
+)
+def test_what_libraries_say_is_shown_only_if_they_end_the_process(end, status, shown):
+    environment = {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, "-c", START + end], env=environment, capture_output=True, timeout=60)
+    assert done.returncode == status and done.stdout == b"Stra\\xdfe \\udcf6\n"
+    lines = done.stderr.decode().splitlines()
+    assert len(lines) == 1 + len(shown) and lines.count("error of the script \\udcf6") == 1
+    for line in shown:
+        assert any(found.startswith(line) for found in lines)
+
+
+def test_everything_is_shown_where_it_is_asked_for():
+    environment = {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "0"}
+    done = subprocess.run([sys.executable, "-c", START], env=environment, capture_output=True, timeout=60)
+    assert b"a report" in done.stderr and b"Check failed" in done.stderr
+
+
+def test_any_name_is_one_line_of_any_encoding():
+    assert printable("a\nb\x1b[31m\t\udcff") == r"a\nb\x1b[31m\t\udcff"
+    assert printable("Straße 雪 ") == "Straße 雪 "
+
+
+def test_devices_are_named(tmp_path, monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(precision.tf.config, "list_physical_devices", lambda kind: [])
+    monkeypatch.setattr(precision, "NVIDIA", tmp_path / "none")
+    assert precision.describe_devices().startswith("the CPU (") and "GPU" not in precision.describe_devices()
+    monkeypatch.setattr(precision, "NVIDIA", tmp_path)
+    assert "not on the NVIDIA GPU: with TF_CPP_MIN_LOG_LEVEL=0" in precision.describe_devices()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert "GPU" not in precision.describe_devices()

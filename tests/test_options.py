@@ -1,0 +1,179 @@
+"""Options: every number has bounds, and a value out of them is one line and status 2, before any work."""
+
+import dataclasses
+import importlib
+import typing
+from dataclasses import dataclass
+from typing import Annotated
+
+import pytest
+from annotated_types import Interval
+from conftest import ROOT
+
+import models
+import train
+from common.command_line import parse, run
+from common.errors import OptionError
+from common.options import Count, Folder, NotNegative, OutputFolder, Picture, Share, find_problem
+from configs import EXPERIMENTS, Experiment
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of every kind."""
+
+    count: Count = 1
+    share: Share = 0.5
+    factor: NotNegative | None = None
+    open: Annotated[float, Interval(ge=0, lt=1)] = 0.5
+    size: tuple[Count, Count] = (1, 1)
+    names: tuple[str, ...] = ("a",)
+    number: float = 0.0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--count", "0"], "--count 0: use at least 1"),
+        (["--share", "1.5"], "--share 1.5: use 0 to 1"),
+        (["--share", "nan"], "--share nan: use a finite number"),
+        (["--number", "inf"], "--number inf: use a finite number"),
+        (["--factor", "-1"], "--factor -1.0: use at least 0"),
+        (["--open", "1"], "--open 1.0: use at least 0 and less than 1"),
+        (["--size", "5", "0"], "--size 0: use at least 1"),
+        (["--names"], "--names has no value: give at least one"),
+        (["--count", "3", "--share", "1", "--factor", "0", "--open", "0", "--names", "b", "c"], None),
+    ],
+)
+def test_a_value_out_of_bounds_is_one_sentence(arguments, problem):
+    if problem is None:
+        assert parse(Options, "script.py", "", args=arguments).share == 1
+        return
+    with pytest.raises(OptionError) as error:
+        parse(Options, "script.py", "", args=arguments)
+    assert str(error.value) == problem
+
+
+def test_a_script_ends_with_one_line_and_status_2(capsys):
+    with pytest.raises(SystemExit) as end:
+        run(lambda: parse(Options, "script.py", "", args=["--count", "0"]))
+    assert end.value.code == 2 and capsys.readouterr().err == "--count 0: use at least 1\n"
+
+
+def test_places(tmp_path):
+    @dataclass(frozen=True)
+    class Places:
+        folder: Folder = tmp_path
+        output: OutputFolder = tmp_path / "new" / "deep"
+        picture: Picture = tmp_path / "new" / "a.PNG"
+
+    (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to("loop")
+    assert find_problem(Places()) is None and not (tmp_path / "new").exists()
+    for changes, words in (
+        ({"folder": tmp_path / "none"}, "no such folder"),
+        ({"output": tmp_path / "file"}, "a file, where a folder is needed"),
+        ({"output": tmp_path / "file" / "out"}, "file is a file, where a folder is needed"),
+        ({"output": tmp_path / "loop"}, "a file, where a folder is needed"),
+        ({"picture": tmp_path / "a.xyz"}, "use a name that ends in .jpg"),
+        ({"picture": tmp_path / "file" / "a.png"}, "a folder is needed"),
+    ):
+        assert words in find_problem(dataclasses.replace(Places(), **changes))
+
+
+def option_classes():
+    """Every dataclass of options of every script."""
+    names = ["app", "evaluate", "export", "test", "train", "colorizing.gray", "data.fetch", "data.shards"]
+    names += ["evaluation.figures", "evaluation.scores"]
+    names += [f"benchmarks.{path.stem}" for path in sorted((ROOT / "benchmarks").glob("*.py"))]
+    for name in names:
+        module = importlib.import_module(name)
+        for kind in ("Options", "Docs", "Compare", "Curves"):
+            if hasattr(module, kind):
+                yield name, getattr(module, kind)
+    yield "configs", Experiment
+
+
+def parts(hint):
+    """A type and all types and marks in it, at any depth."""
+    yield hint
+    for part in (*getattr(hint, "__metadata__", ()), *typing.get_args(hint)):
+        yield from parts(part)
+
+
+def test_every_number_of_every_script_has_bounds():
+    seen = 0
+    for script, kind in option_classes():
+        for name, hint in typing.get_type_hints(kind, include_extras=True).items():
+            if any(part in (int, float) for part in parts(hint) if isinstance(part, type)):
+                assert any(isinstance(part, Interval) for part in parts(hint)), f"{script}: {name}"
+                seen += 1
+    assert seen > 60
+
+
+def test_every_experiment_is_within_its_bounds():
+    for name, experiment in EXPERIMENTS.items():
+        assert find_problem(experiment) is None, name
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "option"),
+    [
+        ("train", ["--epochs", "0"], "--epochs 0"),
+        ("train", ["--crop", "0", "0"], "--crop 0"),
+        ("train", ["--seed", "-1"], "--seed -1"),
+        ("train", ["--validation-fraction", "1.5"], "--validation-fraction 1.5"),
+        ("train", ["--minutes", "0"], "--minutes 0.0"),
+        ("train", ["--learning-rate", "nan"], "--learning-rate nan"),
+        ("train", ["--batch-size", "-3"], "--batch-size -3"),
+        ("test", ["--saturation", "nan"], "--saturation nan"),
+        ("test", ["--temperature", "0"], "--temperature 0.0"),
+        ("test", ["--quality", "0"], "--quality 0"),
+        ("test", ["--render-size", "3"], "--render-size 3"),
+        ("test", ["--steadiness", "2"], "--steadiness 2.0"),
+        ("test", ["--max-megapixels", "0"], "--max-megapixels 0.0"),
+        ("evaluate", ["photos", "--crop", "8", "8"], "--crop 8"),
+        ("evaluate", ["photos", "--models"], "--models has no value"),
+        ("app", ["--port", "99999"], "--port 99999"),
+        ("app", ["--max-megabytes", "-1"], "--max-megabytes -1.0"),
+        ("data.shards", ["photos", "--photos-per-shard", "0"], "--photos-per-shard 0"),
+        ("data.fetch", ["faces", "--limit", "0"], "--limit 0"),
+        ("evaluation.figures", ["curves", "run", "-o", "a.xyz"], "--output a.xyz"),
+        ("benchmarks.training", ["--dataset", "photos", "--rounds", "0"], "--rounds 0"),
+    ],
+)
+def test_scripts_refuse_values_at_the_start(module, arguments, option, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", [f"{module}.py", *arguments])
+    with pytest.raises(SystemExit) as end:
+        run(importlib.import_module(module).main)
+    lines = capsys.readouterr().err.splitlines()
+    assert end.value.code == 2 and len(lines) == 1 and lines[0].startswith(option), lines
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["zhang", "--no-edges"], "--no-edges: the network zhang does not know it"),
+        (["zhang", "--edges"], "--edges: the network zhang does not know it"),
+        (["paper", "--model", "iizuka", "--classification_size=64"], "--classification-size: the network iizuka"),
+        (["scenes", "--flow", "gray"], "--flow: the network paper"),
+        (["colornet-l", "--classification-weight", "0.1"], "--classification-weight: the network colornet"),
+        (["paper", "--weight-decay", "0.1"], "--weight-decay: it has no effect with --optimizer sgd"),
+        (["paper", "--warmup-steps", "3"], "--warmup-steps: it has no effect with --schedule plateau"),
+        (["scenes", "--dataset-weights", "2"], "--dataset-weights: it has no effect without --balance"),
+        (["scenes", "--minutes", "3", "--epochs", "2"], "--epochs: --minutes decides instead"),
+        (["scenes", "--no-edges", "--classification-size", "64", "--warmup-steps", "3"], None),
+        (["iizuka", "--no-batch-norm"], None),
+    ],
+)
+def test_an_option_without_effect_is_refused(arguments, words):
+    if words is None:
+        assert train.read_command_line(arguments)[0] == arguments[0]
+        return
+    with pytest.raises(OptionError) as error:
+        train.read_command_line(arguments)
+    assert str(error.value).startswith(words)
+
+
+def test_fields_of_other_networks():
+    assert "edges" in models.fields_of_others("zhang") and "edges" not in models.fields_of_others("paper")
