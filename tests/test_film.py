@@ -1,20 +1,25 @@
 """Film in, film out: all but the colours is as it was, and what is broken is named."""
 
+import os
 import resource
 from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
+from av.sidedata.sidedata import Type
 from av.video.reformatter import Colorspace
 from skimage import color
 from test_scripts import run
 
-from colorizing.film import ACCURATE, FilmError, Reader, colorize_film, process_films
+from colorizing.film import colorize_film, process_films
+from colorizing.film_reader import ACCURATE, FilmError, Reader
 from colorizing.jobs import plan_jobs
 from colorizing.photo import Pipeline
 from colorizing.pixels import to_gray
+from colorizing.results import Record
 from common.images import read_photo, write_photo
 from configs import SAMPLES
 
@@ -32,19 +37,23 @@ class Painter:
         return np.concatenate([across + 0 * lightness, lightness / 4 - 12], axis=-1)
 
 
-def make_film(path, gray, times=None, codec="libx264", pix_fmt="yuv420p", sound=(), rotation=0, **tags):
+def make_film(
+    path, gray, times=None, codec="libx264", pix_fmt="yuv420p", sound=(), rotation=0, flips=(), metadata=None, **tags
+):
     """Writes gray frames, uint8 [count, height, width], at times in 1/1000 s, with a stream of noise a sound codec."""
     times = times or [1000 * number // RATE for number in range(len(gray))]
     duration = times[-1] + 40
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=RATE, width=gray.shape[2], height=gray.shape[1], pix_fmt=pix_fmt)
-        stream.codec_context.time_base = Fraction(1, 1000)
+        container.metadata.update(metadata or {})
+        # MPEG-2 and DV know a few frame rates only.
+        stream.codec_context.time_base = Fraction(1, RATE if codec in ("mpeg2video", "dvvideo") else 1000)
         stream.options = {"crf": "6", "g": "12"} if codec == "libx264" else {}
         stream.bit_rate = 0 if codec == "libx264" else 4_000_000
         for name, value in tags.items():
             setattr(stream.codec_context, name, value)
-        if rotation:
-            stream.set_display_rotation(rotation)
+        if rotation or flips:
+            stream.set_display_rotation(rotation, hflip="h" in flips, vflip="v" in flips)
         tracks = [container.add_stream(name, rate=48000, layout="stereo", bit_rate=128_000) for name in sound]
         for number, track in enumerate(tracks):
             track.metadata["language"] = ("deu", "fra")[number]
@@ -62,6 +71,29 @@ def make_film(path, gray, times=None, codec="libx264", pix_fmt="yuv420p", sound=
             container.mux(track.encode(frame))
         for track in [stream, *tracks]:
             container.mux(track.encode(None))
+    return path
+
+
+def make_changing_film(path, parts):
+    """Writes a transport stream whose gray frames have the sizes of one part after the other."""
+    number = 0
+    with av.open(str(path), "w", format="mpegts") as container:
+        stream = container.add_stream("libx264", rate=RATE, width=parts[0].shape[2], height=parts[0].shape[1])
+        for gray in parts:
+            encoder = av.CodecContext.create("libx264", "w")
+            encoder.height, encoder.width = gray.shape[1:]
+            encoder.pix_fmt, encoder.time_base, encoder.framerate = "yuv420p", Fraction(1, RATE), Fraction(RATE)
+            encoder.options = {"crf": "6", "bf": "0"}
+            packets = []
+            for pixels in gray:
+                frame = av.VideoFrame.from_ndarray(np.repeat(pixels[..., None], 3, axis=-1), format="rgb24")
+                frame = frame.reformat(format="yuv420p")
+                frame.pts, frame.time_base = number, Fraction(1, RATE)
+                packets += encoder.encode(frame)
+                number += 1
+            for packet in packets + encoder.encode(None):
+                packet.stream = stream
+                container.mux(packet)
     return path
 
 
@@ -83,9 +115,20 @@ def read_sound(path):
         return data, times
 
 
-def colorize(path, result, saturation=1.0, **options):
+def process(jobs, model=None, saturation=1.0, **options):
+    """The outcome of films whose results lie in one folder."""
+    pipeline = Pipeline(model or Painter(), saturation=saturation)
+    return process_films(jobs, pipeline, Record(jobs[0][1].parent), **options)
+
+
+def listed(folder):
+    """Names of the files in a folder, hidden ones excepted."""
+    return sorted(path.name for path in folder.glob("[!.]*"))
+
+
+def colorize(path, result, **options):
     """Losses of a film that has to be whole."""
-    outcome = process_films([(path, result)], Pipeline(Painter(), saturation=saturation), **options)
+    outcome = process([(path, result)], **options)
     assert (outcome.done, outcome.failures) == (1, [])
     return outcome.losses
 
@@ -104,7 +147,7 @@ def gray():
 def test_size_time_and_sound_are_the_films_own(gray, tmp_path, suffix, sound):
     path, result = make_film(tmp_path / f"film{suffix}", gray, sound=sound), tmp_path / "out" / f"film{suffix}"
     assert colorize(path, result) == []
-    assert list(result.parent.iterdir()) == [result]
+    assert listed(result.parent) == [result.name]
     (times, pixels), (expected_times, expected) = read(result), read(path)
     assert times == expected_times and pixels.shape == expected.shape
     assert (pixels != pixels[..., :1]).any()
@@ -159,8 +202,8 @@ def test_containers_that_cannot_be_written(gray, tmp_path):
         make_film(tmp_path / "a.wmv", gray[:8], codec="wmv2", sound=["wmav2"]),
         make_film(tmp_path / "b.avi", gray[:8], codec="mpeg4", sound=["libmp3lame"]),
     ]
-    planned, _ = plan_jobs(films, tmp_path / "out", ".png", films=True)
-    assert [result.name for _, result in planned] == ["a.mp4", "b.mp4"]
+    planned = plan_jobs(films, tmp_path / "out", ".png", films=True).jobs
+    assert [result.name for _, result in planned] == ["a.wmv.mp4", "b.avi.mp4"]
     losses = [colorize(*job) for job in planned]
     assert ["wmav2" in losses[0][0], ".wmv" in losses[0][1], len(losses[1]), ".avi" in losses[1][0]] == [1, 1, 1, 1]
     assert read_sound(planned[1][1])[0] == read_sound(films[1])[0]
@@ -195,15 +238,104 @@ def test_lightness_is_kept(gray, tmp_path, pix_fmt, tags):
         assert chroma < 1.5 if saturation == 0 else chroma > 6
 
 
-def test_rotated_film_comes_out_upright(gray, tmp_path):
-    path = make_film(tmp_path / "film.mp4", gray[:4], rotation=90)
+@pytest.mark.parametrize("rotation", [0, 90, 180, 270])
+@pytest.mark.parametrize("flips", ["", "h", "v"])
+def test_turned_and_mirrored_film_comes_out_upright(gray, tmp_path, rotation, flips):
+    path = make_film(tmp_path / "film.mp4", gray[:2], rotation=rotation, flips=flips)
     colorize(path, tmp_path / "out.mp4", saturation=0)
     with av.open(str(tmp_path / "out.mp4")) as container:
-        assert next(container.decode(video=0)).rotation == 0
+        assert not next(container.decode(video=0)).side_data.get(Type.DISPLAYMATRIX)
+    upright = np.rot90(gray[:2], rotation // 90, axes=(1, 2))
+    upright = np.flip(upright, [{"h": 2, "v": 1}[flip] for flip in flips])
     pixels = read(tmp_path / "out.mp4")[1]
-    upright = np.rot90(gray[:4], axes=(1, 2))
-    assert pixels.shape[1:3] == (128, 96)
+    assert pixels.shape[1:3] == upright.shape[1:]
     assert np.abs(pixels.mean(axis=-1) - upright).mean() < 3
+
+
+@pytest.mark.parametrize("size", [(48, 64), (96, 64), (120, 160)])
+def test_a_film_that_changes_its_size_keeps_that_of_its_first_frame(gray, tmp_path, size):
+    second = np.stack([cv2.resize(frame, size[::-1], interpolation=cv2.INTER_AREA) for frame in gray[4:8]])
+    path = make_changing_film(tmp_path / "film.ts", [gray[:4], second])
+    losses = colorize(path, tmp_path / "out.ts", saturation=0)
+    assert losses == [f"{tmp_path / 'out.ts'}: 4 pictures of another size scaled to that of the first"]
+    times, pixels = read(tmp_path / "out.ts")
+    assert len(times) == 8 and pixels.shape == (8, 96, 128, 3)
+    shown = pixels[4:].mean(axis=-1)
+    if size == (96, 64):  # Half as wide: between black bars.
+        assert shown[..., :30].max() < 24 and shown[..., -30:].max() < 24
+        shown, expected = shown[..., 32:96], second
+    else:
+        expected = gray[4:8]
+    assert np.abs(shown - expected).mean() < 8
+
+
+def test_a_picture_that_becomes_too_large_is_refused(gray, tmp_path):
+    large = np.repeat(np.repeat(gray[4:6], 3, axis=1), 3, axis=2)
+    path = make_changing_film(tmp_path / "film.ts", [gray[:4], large])
+    outcome = process([(path, tmp_path / "out" / "film.ts")], max_megapixels=0.05)
+    assert outcome.done == 0 and "pictures of 0.111 megapixels; the limit is 0.05" in outcome.failures[0]
+    assert listed(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize(
+    ("suffix", "written", "codec", "pix_fmt", "size", "sound"),
+    [
+        (".ts", ".ts", "libx264", "yuv420p", (96, 128), "aac"),
+        (".m2ts", ".m2ts", "mpeg2video", "yuv420p", (96, 128), "ac3"),
+        (".3gp", ".3gp", "libx264", "yuv420p", (96, 128), "aac"),
+        (".vob", ".vob.mp4", "mpeg2video", "yuv420p", (96, 128), "mp2"),
+        (".flv", ".flv.mp4", "flv", "yuv420p", (96, 128), None),
+        (".mxf", ".mxf.mov", "mpeg2video", "yuv420p", (96, 128), "pcm_s16le"),
+        (".dv", ".dv.mov", "dvvideo", "yuv420p", (576, 720), "pcm_s16le"),
+        (".avi", ".avi.mp4", "mpeg4", "yuv420p", (96, 128), "pcm_s16le"),
+    ],
+)
+def test_containers_of_old_and_of_cameras(gray, tmp_path, suffix, written, codec, pix_fmt, size, sound):
+    frames = np.stack([cv2.resize(frame, size[::-1]) for frame in gray[:5]])
+    times = [40 * number for number in range(5)]
+    path = make_film(tmp_path / f"film{suffix}", frames, times, codec, pix_fmt, sound=[sound] if sound else [])
+    other = make_film(tmp_path / "film.mp4", gray[:2])
+    plan = plan_jobs([path, other], tmp_path / "out", films=True)
+    assert [result.name for _, result in plan.jobs] == [f"film{written}", "film.mp4"]
+    outcome = process(plan.jobs)
+    assert (outcome.done, outcome.failures) == (2, [])
+    result = plan.jobs[0][1]
+    times, pixels = read(result)
+    assert pixels.shape == (5, *size, 3) and (pixels != pixels[..., :1]).any()
+    assert float(times[-1] - times[0]) == pytest.approx(4 / RATE, abs=0.002)
+    if sound:
+        # Copied as it is, and all of it: the containers cut uncompressed sound into packets of their own.
+        assert b"".join(read_sound(result)[0][0]) == b"".join(read_sound(path)[0][0])
+
+
+def test_what_a_result_does_not_keep_is_said(gray, tmp_path):
+    def losses(path):
+        return {line.split(": ", 1)[1] for line in colorize(path, tmp_path / "out" / path.name)}
+
+    assert losses(make_film(tmp_path / "a.mkv", gray[:2], codec="ffv1", pix_fmt="yuva420p")) == {"transparency dropped"}
+    assert losses(make_film(tmp_path / "b.mkv", gray[:2], pix_fmt="yuv420p10le")) == {"10 bits reduced to 8"}
+    hdr = make_film(tmp_path / "c.mkv", gray[:2], pix_fmt="yuv420p10le", color_trc=16)
+    assert losses(hdr) == {"10 bits reduced to 8", "HDR tags dropped, so it looks dull"}
+    with av.open(str(tmp_path / "b.mkv")) as film, av.open(str(tmp_path / "d.mkv"), "w") as container:
+        container.metadata["title"] = "two"
+        streams = [container.add_stream_from_template(film.streams.video[0], opaque=True) for _ in range(2)]
+        for packet in film.demux(video=0):
+            if packet.size:
+                for stream in streams:
+                    packet.stream = stream
+                    container.mux(packet)
+    assert losses(tmp_path / "d.mkv") == {"10 bits reduced to 8", "another stream of pictures dropped"}
+
+
+@pytest.mark.parametrize(("name", "kept"), [("a.mov", True), ("a.mp4", True), ("a.mkv", True), ("a.ts", False)])
+def test_timecode_is_kept_or_its_loss_is_said(gray, tmp_path, name, kept):
+    path = make_film(tmp_path / "film.mov", gray[:4], metadata={"timecode": "01:02:03:04"})
+    losses = colorize(path, tmp_path / "out" / name)
+    with av.open(str(tmp_path / "out" / name)) as container:
+        everywhere = [container.metadata, *(stream.metadata for stream in container.streams)]
+    found = {value for metadata in everywhere for key, value in metadata.items() if key.lower() == "timecode"}
+    assert found == ({"01:02:03:04"} if kept else set())
+    assert losses == ([] if kept else [f"{tmp_path / 'out' / name}: timecode dropped"])
 
 
 def test_compare_and_render_size(gray, tmp_path):
@@ -236,7 +368,7 @@ def test_broken_films_give_what_could_be_read(gray, tmp_path):
     (tmp_path / "flipped.mp4").write_bytes(data[".mp4"])
     (tmp_path / "no index.mov").write_bytes(data[".mov"][: len(data[".mov"]) // 2])
     names = ("cut.mkv", "flipped.mp4", "no index.mov")
-    outcome = process_films([(tmp_path / name, tmp_path / "out" / name) for name in names], Pipeline(Painter()))
+    outcome = process([(tmp_path / name, tmp_path / "out" / name) for name in names])
     assert outcome.done == 0 and len(outcome.failures) == 3
     for name, failure in zip(names[:2], outcome.failures, strict=False):
         assert failure.startswith(f"{tmp_path / name}: broken after ") and "\n" not in failure
@@ -248,7 +380,42 @@ def test_broken_films_give_what_could_be_read(gray, tmp_path):
         if name == "cut.mkv":
             assert abs(times[-1] + 1 / RATE - seconds) < 0.06
     assert "not a film" in outcome.failures[2]
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["cut.mkv", "flipped.mp4"]
+    assert listed(tmp_path / "out") == ["cut.mkv", "flipped.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "damaged"),
+    [
+        ("h264", "SEI type 5 size 2208 truncated at 48", False),
+        ("h264", "mmco: unref short failure", False),
+        ("h264", "error while decoding MB 10 7, bytestream -5", True),
+        ("h264", "Invalid NAL unit size (1584 > 1393).", True),
+        ("matroska,webm", "File ended prematurely at pos. 5000", True),
+        ("matroska,webm", "Page at 5 is missing granule", False),
+        ("matroska,webm", "st: 0 edit list: 1 Missing key frame while searching for timestamp: 1000", False),
+        ("matroska,webm", "Referenced QT chapter track not found", False),
+        ("ass", "Invalid data found", False),
+        ("png", "Invalid PNG signature", False),
+        ("swscaler", "deprecated pixel format used", False),
+        ("aac", "Input buffer exhausted before END element found", False),
+    ],
+)
+def test_only_what_loses_pictures_or_sound_is_damage(gray, tmp_path, name, line, damaged):
+    """Sound is copied here, so its decoder has no part in it."""
+    with Reader(make_film(tmp_path / "film.mkv", gray[:2], sound=["aac"])) as film:
+        film._attempt(lambda: av.logging.log(av.logging.ERROR, name, line))
+        assert (film.damage is not None) == damaged
+        if damaged:
+            assert line in film.damage
+
+
+def test_film_names_of_any_bytes(gray, tmp_path):
+    folder = tmp_path / os.fsdecode(b"K\xf6ln")
+    folder.mkdir()
+    path = make_film(tmp_path / "film.mp4", gray[:2]).rename(folder / os.fsdecode(b"\xff \n.mp4"))
+    plan = plan_jobs([folder], tmp_path / os.fsdecode(b"out\xe9"), films=True)
+    assert process(plan.jobs).done == 1
+    assert listed(plan.jobs[0][1].parent) == [path.name]
 
 
 def test_what_is_no_film_is_refused(gray, tmp_path):
@@ -263,13 +430,13 @@ def test_what_is_no_film_is_refused(gray, tmp_path):
         container.mux([*stream.encode(frame), *stream.encode(None)])
     make_film(tmp_path / "large.mp4", gray[:2])
     causes = {"text.mp4": "not a film", "empty.mkv": "empty", "photo.mp4": "not a film", "sound.mkv": "no film"}
-    causes |= {"missing.mp4": "no such file", "large.mp4": "0 megapixels; the limit is 0.01"}
+    causes |= {"missing.mp4": "no such file", "large.mp4": "pictures of 0.0123 megapixels; the limit is 0.01"}
     films = [(tmp_path / name, tmp_path / "out" / name) for name in causes]
-    outcome = process_films(films, Pipeline(Painter()), max_megapixels=0.01)
+    outcome = process(films, max_megapixels=0.01)
     assert outcome.done == 0 and len(outcome.failures) == len(causes)
     for (name, cause), failure in zip(causes.items(), outcome.failures, strict=True):
         assert failure.startswith(f"{tmp_path / name}: ") and cause in failure
-    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+    assert listed(tmp_path / "out") == []
     with pytest.raises(FilmError, match="empty"):
         Reader(tmp_path / "empty.mkv")
 
@@ -289,12 +456,12 @@ def test_interruption_and_surprises_leave_no_file(gray, tmp_path, error):
     jobs = [(path, tmp_path / "out" / "1.mp4"), (path, tmp_path / "out" / "2.mp4")]
     if error is KeyboardInterrupt:
         with pytest.raises(KeyboardInterrupt):
-            process_films(jobs, Pipeline(Failing()))
-        assert list((tmp_path / "out").iterdir()) == []
+            process(jobs, Failing())
+        assert listed(tmp_path / "out") == []
     else:
-        outcome = process_films(jobs, Pipeline(Failing()))
+        outcome = process(jobs, Failing())
         assert outcome.done == 1 and "cannot be done (MemoryError" in outcome.failures[0]
-        assert [path.name for path in (tmp_path / "out").iterdir()] == ["2.mp4"]
+        assert listed(tmp_path / "out") == ["2.mp4"]
 
 
 def test_photos_and_films_in_one_run(gray, photos, model_file, tmp_path):
@@ -308,7 +475,7 @@ def test_photos_and_films_in_one_run(gray, photos, model_file, tmp_path):
     status, summary, errors = run(*command, "--steadiness", "0.5")
     assert status == 1 and "1 of 1 photos and 1 of 2 films colorized" in summary
     assert len(errors) == 2 and "missing.mp4: no such file" in errors[0] and "text.mp4: not a film" in errors[1]
-    written = {path: path.stat().st_mtime_ns for path in output.rglob("*") if path.is_file()}
+    written = {path: path.stat().st_mtime_ns for path in output.rglob("[!.]*") if path.is_file()}
     assert set(written) == {output / "photo.png", output / "deep" / "film.mp4"}
     assert read(output / "deep" / "film.mp4")[1].shape == (5, 96, 128, 3) and film.read_bytes() == before
 
@@ -322,14 +489,14 @@ def test_photos_and_films_in_one_run(gray, photos, model_file, tmp_path):
     status, summary, errors = run(*command, "--skip-existing", preexec_fn=full)
     assert status == 1 and "0 of 1 photos and 0 of 2 films colorized, 2 skipped" in summary
     assert len(errors) == 2 and f"{output / 'long.mp4'}: cannot be written: file too large" in errors[1]
-    assert written == {path: path.stat().st_mtime_ns for path in output.rglob("*") if path.is_file()}
+    assert written == {path: path.stat().st_mtime_ns for path in output.rglob("[!.]*") if path.is_file()}
 
 
 def test_films_are_no_training_photos(tmp_path):
     for name in ("a.png", "b.mp4", "c.MKV", ".d.mp4"):
         (tmp_path / name).touch()
-    assert [path.name for path, _ in plan_jobs([tmp_path], tmp_path / "out")[0]] == ["a.png"]
+    assert [path.name for path, _ in plan_jobs([tmp_path], tmp_path / "out").jobs] == ["a.png"]
     names = [
-        (path.name, result.name) for path, result in plan_jobs([tmp_path], tmp_path / "out", ".jpg", films=True)[0]
+        (path.name, result.name) for path, result in plan_jobs([tmp_path], tmp_path / "out", ".jpg", films=True).jobs
     ]
-    assert names == [("a.png", "a.jpg"), ("b.mp4", "b.mp4"), ("c.MKV", "c.MKV")]
+    assert names == [("a.png", "a.png.jpg"), ("b.mp4", "b.mp4"), ("c.MKV", "c.MKV")]

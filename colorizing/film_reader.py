@@ -1,0 +1,243 @@
+"""A film's file, read: upright frames of one size, the packets of everything else, and what is broken."""
+
+import re
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+from av.sidedata.sidedata import Type
+from av.video.reformatter import Colorspace, Interpolation
+
+from common.errors import UserError
+from common.files import describe_error
+from common.images import MAX_MEGAPIXELS
+
+# Demuxers that are tried on a file: those of film. FFmpeg knows others, which would follow links in a text file.
+READ_FORMATS = "mov,matroska,avi,mpegts,mpeg,mpegvideo,asf,ogg,flv,mxf,dv"
+# Tag of the matrix (ISO/IEC 23091-2) of frames that have none, for which PyAV has swscale's numbers only.
+UNTAGGED = 2
+# Lines of the largest picture that players take for BT.601 where no tag says what it is: PAL television.
+LARGEST_BT601 = 576
+ACCURATE = (
+    Interpolation.BICUBIC | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP | Interpolation.ACCURATE_RND
+)
+# What decoders report as errors although they decode everything: data beside the pictures, and references that are no
+# longer needed.
+HARMLESS = re.compile(
+    r"\b(SEI|mmco|VUI|HRD|APP|APP\d+|extradata|side data|colou?r|ICC|Exif|metadata|aspect ratio|timecode|level)\b",
+    re.IGNORECASE,
+)
+# What demuxers report when they have lost data. Their other errors are about indexes, times and tags.
+LOST = re.compile(
+    r"prematurely|partial file|truncat|corrupt|damaged|mismatch|exceeds|EBML|error reading|read error|invalid data|"
+    r"overlap|incomplete|invalid (packet|chunk|length)|0x00 at pos",
+    re.IGNORECASE,
+)
+# Frames a second that films have at most.
+FASTEST = 1000
+# Sizes are the same picture shape if their height and width are in one proportion up to this factor.
+SAME_SHAPE = 1.02
+
+
+class FilmError(UserError):
+    """A film that cannot be read or written; the message names the file and the cause."""
+
+    def __init__(self, path, cause):
+        super().__init__(f"{path}: {cause}")
+
+
+class Reader:
+    """A film being read, as far as it can be: frames, and packets of everything else. A context manager.
+
+    Args:
+        path: The film.
+        max_megapixels: Films of larger frames are refused.
+
+    Attributes:
+        video: Its stream of frames.
+        streams: All its streams.
+        rate: Frames a second, a Fraction.
+        damage: After reading, where and why the film is broken, as words; None for a whole one.
+        changes: How many frames had another size than the first.
+
+    Raises:
+        FilmError: The file is missing, empty, too large, or not a film.
+    """
+
+    def __init__(self, path, max_megapixels=MAX_MEGAPIXELS):
+        self.path = path
+        self.damage, self.changes = None, 0
+        try:
+            if not Path(path).stat().st_size:
+                raise FilmError(path, "the file is empty")
+            self._container = av.open(f"file:{path}", options={"format_whitelist": READ_FORMATS})
+        except OSError as error:
+            raise FilmError(path, describe_error(error)) from error
+        except av.FFmpegError as error:
+            raise FilmError(path, "not a film in a format that can be read, or a damaged one") from error
+        self.streams = self._container.streams
+        self.metadata, self.chapters = self._container.metadata, self._container.chapters()
+        self._max_megapixels = max_megapixels
+        films = [stream for stream in self.streams.video if not is_cover(stream)]
+        try:
+            if not films or films[0].codec_context is None:
+                raise FilmError(path, "no film in it that can be decoded")
+            self.video = films[0]
+            self._check_size(self.video.width, self.video.height)
+        except FilmError:
+            self._container.close()
+            raise
+        # Some containers give the ticks of their clock for the rate.
+        rates = (self.video.average_rate, self.video.guessed_rate, Fraction(25))
+        self.rate = next(rate for rate in rates if rate and rate <= FASTEST)
+        self._start = Fraction(self._container.start_time or 0, av.time_base)
+        self._end, self._last, self._size = 0.0, None, None
+        self._decoders = {self.video.codec_context.name}
+
+    def __enter__(self):
+        self._log_level = av.logging.get_level()
+        av.logging.set_level(av.logging.ERROR)
+        self._capture = av.logging.Capture(local=False)
+        self._complaints = self._capture.__enter__()
+        return self
+
+    def __exit__(self, *error):
+        self._container.close()
+        self._capture.__exit__(*error)
+        av.logging.set_level(self._log_level)
+
+    @property
+    def frames(self):
+        """About how many there are; None where the file does not say."""
+        seconds = self._container.duration and self._container.duration / av.time_base
+        return self.video.frames or (round(seconds * self.rate) if seconds else None)
+
+    def __iter__(self):
+        """Yields av.VideoFrame of `video` and av.Packet of sound, in the file's order, and sets `damage`."""
+        packets = self._container.demux()
+        while (packet := self._attempt(lambda: next(packets, None), decoding=False)) is not None:
+            if packet.stream.index == self.video.index:
+                if packet.is_corrupt:
+                    self._note("cut short")
+                yield from self._read_frames(packet)
+            elif packet.stream.type == "audio":
+                if packet.is_corrupt:
+                    self._note("sound cut short")
+                yield packet
+        # After an error nothing has asked yet for the frames that the decoder still holds.
+        yield from self._read_frames(None)
+
+    def decode(self, packet):
+        """The frames of a packet, of any stream; none of a broken one, which sets `damage`."""
+        self._decoders.add(packet.stream.codec_context.name)
+        return self._attempt(packet.decode) or []
+
+    def pixels(self, frame):
+        """A frame of `video`, upright and of the first frame's size: sRGB, uint8 [height, width, 3].
+
+        Frames of another size are scaled to it, between black bars where they have another shape.
+
+        Raises:
+            FilmError: The frame is too large.
+        """
+        self._check_size(frame.width, frame.height)
+        # Without a tag, players take large pictures for BT.709, and others, as swscale does, for BT.601.
+        untagged = frame.colorspace == UNTAGGED and frame.height > LARGEST_BT601
+        rgb = frame.reformat(
+            format="rgb24", src_colorspace=Colorspace.ITU709 if untagged else None, interpolation=ACCURATE
+        ).to_ndarray()
+        rgb = upright(rgb, display_matrix(frame))
+        self._size = self._size or rgb.shape[:2]
+        if rgb.shape[:2] != self._size:
+            self.changes += 1
+            rgb = fit(rgb, self._size)
+        return rgb
+
+    def _check_size(self, width, height):
+        size, limit = width * height / 1e6, self._max_megapixels
+        if size > limit:
+            raise FilmError(self.path, f"pictures of {size:.3g} megapixels; the limit is {limit:g} (--max-megapixels)")
+
+    def _read_frames(self, packet):
+        for frame in self._attempt(lambda: self.video.decode(packet)) or []:
+            if frame.is_corrupt:
+                self._note("damaged picture")
+            if frame.pts is None:
+                frame.pts = 0 if self._last is None else self._last + round(1 / (self.rate * self.video.time_base))
+            if self._last is not None and frame.pts <= self._last:
+                self._note("time runs backwards")
+                continue
+            self._last = frame.pts
+            self._end = float(frame.pts * self.video.time_base - self._start + 1 / self.rate)
+            yield frame
+
+    def _attempt(self, read, decoding=True):
+        """What `read` gives; None for what cannot be read. FFmpeg passes over much of it, so its log counts, too."""
+        self._complaints.clear()
+        result = cause = None
+        try:
+            result = read()
+        except EOFError:
+            pass
+        except av.FFmpegError as error:
+            cause = describe_error(error)
+        lines = [text.strip() for _, name, text in list(self._complaints) if self._costs(name, text, decoding)]
+        if cause or lines:
+            self._note(lines[0] if lines else cause)
+        return result
+
+    def _costs(self, name, text, decoding):
+        """Whether a line of FFmpeg's log, by a part of it with a name, says that pictures or sound are lost."""
+        demuxer = name == self._container.format.name
+        if name in self._decoders and (decoding or not demuxer):
+            return not HARMLESS.search(text)
+        return demuxer and bool(LOST.search(text))
+
+    def _note(self, cause):
+        self.damage = self.damage or f"broken after {self._end:.1f} s ({cause})"
+
+
+def is_cover(stream):
+    """Whether a stream of frames is a cover picture and not a film."""
+    return bool(stream.disposition & stream.disposition.attached_pic)
+
+
+def display_matrix(frame):
+    """The part of a frame's display matrix that turns and mirrors: (a, b, c, d), or that of an upright frame.
+
+    A pixel (x, y) is shown at (a x + c y, b x + d y), moved into view; see FFmpeg's libavutil/display.h.
+    """
+    data = frame.side_data.get(Type.DISPLAYMATRIX)
+    return (1, 0, 0, 1) if data is None else tuple(np.frombuffer(data, np.int32)[[0, 1, 3, 4]].tolist())
+
+
+def is_upended(frame):
+    """Whether a frame is shown with its height as its width."""
+    a, b, _, _ = display_matrix(frame)
+    return abs(b) > abs(a)
+
+
+def upright(pixels, matrix):
+    """Pixels, [height, width, 3], turned and mirrored as a display matrix says, by the nearest quarter."""
+    a, b, c, d = matrix
+    right, down = a, d
+    if abs(b) > abs(a):
+        pixels, right, down = pixels.swapaxes(0, 1), c, b
+    return pixels[:: -1 if down < 0 else 1, :: -1 if right < 0 else 1]
+
+
+def fit(pixels, size):
+    """Pixels, [height, width, 3], scaled to fit into (height, width), with black around them."""
+    height, width = size
+    scales = height / pixels.shape[0], width / pixels.shape[1]
+    if max(scales) / min(scales) < SAME_SHAPE:
+        rows, columns = size
+    else:
+        rows, columns = (max(1, round(side * min(scales))) for side in pixels.shape[:2])
+    scaled = cv2.resize(np.ascontiguousarray(pixels), (columns, rows), interpolation=cv2.INTER_AREA)
+    framed = np.zeros((height, width, 3), np.uint8)
+    top, left = (height - rows) // 2, (width - columns) // 2
+    framed[top : top + rows, left : left + columns] = scaled
+    return framed

@@ -1,0 +1,171 @@
+"""A film's file, written: pictures encoded anew, sound copied, and what is lost."""
+
+import contextlib
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.codec.context import Flags
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
+
+from colorizing.film_reader import ACCURATE, is_cover, is_upended
+
+# By suffix; all others are MP4.
+WRITTEN_FORMATS = {
+    ".3gp": "3gp",
+    ".m2ts": "mpegts",
+    ".mkv": "matroska",
+    ".mov": "mov",
+    ".mts": "mpegts",
+    ".ts": "mpegts",
+    ".webm": "webm",
+}
+# Blu-ray discs and camcorders put four bytes before each packet of their transport streams.
+CONTAINER_OPTIONS = {".m2ts": {"mpegts_m2ts_mode": "1"}}
+# Colours get more bits than x264 would give them: from its own rounding they would flicker again.
+H264 = {"crf": "18", "x264-params": "chroma-qp-offset=-12"}
+VP9 = {"crf": "24", "cpu-used": "4", "row-mt": "1"}
+# Tag of BT.709's matrix (ISO/IEC 23091-2), for which PyAV has swscale's number only.
+BT709_MATRIX = 1
+# Transfer functions of HDR film (ISO/IEC 23091-2): PQ and HLG.
+HDR = (16, 18)
+TIMECODE = "timecode"
+# FFmpeg's usual layouts by their number of channels.
+LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
+TIMECODED = (".m4v", ".mkv", ".mov", ".mp4")
+DROPPING_RATES = (Fraction(30000, 1001), Fraction(60000, 1001))
+
+
+class Writer:
+    """A film being written. A context manager, at whose end the file is complete.
+
+    Args:
+        path: Where to; the suffix says the container.
+        film: The `Reader` of the film whose time, sound and metadata this one has.
+        height, width: Of its frames.
+        like: The film's first frame.
+
+    Attributes:
+        losses: What is not as in the film, as words.
+    """
+
+    def __init__(self, path, film, height, width, like):
+        self._film = film
+        suffix = Path(path).suffix.lower()
+        self._container = av.open(
+            f"file:{path}", "w", format=WRITTEN_FORMATS.get(suffix, "mp4"), options=CONTAINER_OPTIONS.get(suffix, {})
+        )
+        self._container.metadata.update({key: value for key, value in film.metadata.items() if key != TIMECODE})
+        self._container.set_chapters(film.chapters)
+        codec, options, sound = ("libvpx-vp9", VP9, "libopus") if suffix == ".webm" else ("libx264", H264, "aac")
+        self._video = self._container.add_stream(codec, rate=film.rate, options=options, width=width, height=height)
+        whole = suffix != ".webm" and (height % 2 or width % 2)
+        self._video.pix_fmt = "yuv444p" if whole else "yuv420p"
+        encoder = self._video.codec_context
+        encoder.time_base = film.video.time_base
+        encoder.flags |= Flags.frame_duration
+        encoder.color_range, encoder.colorspace = ColorRange.MPEG, BT709_MATRIX
+        encoder.color_primaries, encoder.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
+        if aspect := film.video.sample_aspect_ratio:
+            encoder.sample_aspect_ratio = 1 / aspect if is_upended(like) else aspect
+        self._copies, self._encoders, self._reached, self.losses = {}, {}, {}, []
+        for stream in film.streams.audio:
+            self._add_sound(stream, sound, suffix)
+        self._keep_timecode(film, suffix)
+        self.losses += dropped_streams(film) + dropped_from_pictures(film.video, like)
+
+    def _keep_timecode(self, film, suffix):
+        timecode = film.video.metadata.get(TIMECODE) or film.metadata.get(TIMECODE)
+        if timecode is None:
+            return
+        # FFmpeg refuses to write a film of another rate whose timecode drops frames.
+        drops = ";" in timecode or "." in timecode
+        if suffix in TIMECODED and (not drops or film.rate in DROPPING_RATES):
+            self._container.metadata[TIMECODE] = timecode
+        else:
+            self.losses.append("timecode dropped")
+
+    def _add_sound(self, stream, codec, suffix):
+        if stream.codec_context is None:
+            self.losses.append("a sound track of unknown codec dropped")
+            return
+        try:
+            copy = self._copies[stream.index] = self._container.add_stream_from_template(stream)
+        except ValueError:  # The container does not hold the codec.
+            layout = "mono" if stream.channels == 1 else "stereo"
+            reduced = f" in stereo instead of {stream.channels} channels" if stream.channels > 2 else ""
+            copy = self._encoders[stream.index] = self._container.add_stream(codec, rate=48000, layout=layout)
+            self.losses.append(f"sound encoded anew{reduced}, since {suffix} does not hold {stream.codec_context.name}")
+        else:
+            # AVI does not say where the channels belong, and MP4 has to.
+            if copy.codec_context.layout.name.endswith("channels") and stream.channels in LAYOUTS:
+                copy.codec_context.layout = LAYOUTS[stream.channels]
+        copy.metadata.update(stream.metadata)
+        copy.disposition = stream.disposition
+
+    def write_frame(self, pixels, like):
+        """Writes a frame, sRGB uint8 [height, width, 3], at the time of the av.VideoFrame `like`."""
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24").reformat(
+            format=self._video.pix_fmt,
+            interpolation=ACCURATE,
+            dst_colorspace=Colorspace.ITU709,
+            dst_color_range=ColorRange.MPEG,
+        )
+        frame.time_base = self._video.codec_context.time_base
+        frame.pts, frame.duration = like.pts, like.duration
+        self._container.mux(self._video.encode(frame))
+
+    def write_packet(self, packet):
+        """Copies a packet of sound; others are passed over, and what broken films have out of order."""
+        index = packet.stream.index
+        if index in self._copies and packet.size and packet.dts is not None:
+            if packet.dts >= self._reached.get(index, packet.dts):
+                self._reached[index] = packet.dts
+                packet.stream = self._copies[index]
+                self._container.mux(packet)
+        elif encoder := self._encoders.get(index):
+            for frame in self._film.decode(packet):
+                self._container.mux(encoder.encode(frame))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *error):
+        try:
+            if kind is None:
+                for stream in (self._video, *self._encoders.values()):
+                    self._container.mux(stream.encode(None))
+                self._container.close()
+        finally:
+            # Complete already, or thrown away for what is known to be wrong with it.
+            with contextlib.suppress(av.FFmpegError):
+                self._container.close()
+
+
+def dropped_streams(film):
+    """What a `Reader` holds beside its film and sound, which no result has: words for each kind."""
+    others = [stream for stream in film.streams.video if stream.index != film.video.index]
+    timecodes = [stream for stream in film.streams.data if TIMECODE in stream.metadata]
+    counts = {
+        "subtitles dropped": len(film.streams.subtitles),
+        "a cover picture dropped": sum(map(is_cover, others)),
+        "another stream of pictures dropped": sum(not is_cover(stream) for stream in others),
+        "attached files dropped": len(film.streams.attachments),
+        "a stream of data dropped": len(film.streams.data) - len(timecodes),
+    }
+    return [words for words, count in counts.items() if count]
+
+
+def dropped_from_pictures(stream, frame):
+    """What the pictures of a stream have and 8 bits of opaque SDR do not, by the first frame: a list of words."""
+    bits = max(component.bits for component in frame.format.components)
+    lost = {
+        f"{bits} bits reduced to 8": bits > 8,
+        # Of VP9's transparency only the stream's metadata tells.
+        "transparency dropped": stream.metadata.get("alpha_mode") == "1"
+        or any(component.is_alpha for component in frame.format.components),
+        "HDR tags dropped, so it looks dull": frame.color_trc in HDR,
+        "the tag that it is interlaced dropped": frame.interlaced_frame,
+    }
+    return [words for words, is_lost in lost.items() if is_lost]
