@@ -15,9 +15,9 @@ import dataclasses
 import functools
 import json
 import sys
-from pathlib import Path
+import time
 
-from common.command_line import describe_run, parse, run, tame_native_libraries
+from common.command_line import describe_run, parse, printable, run, tame_native_libraries
 
 if __name__ == "__main__":
     tame_native_libraries()
@@ -28,11 +28,13 @@ import tensorflow as tf
 import tyro
 
 import models
+from common.errors import OptionError
 from common.files import replacing, write_whole
+from common.options import Count, OutputFolder, Positive, find_idle
 from configs import EXPERIMENTS, RUNS, Experiment
 from data.pairs import ALONE, Pairs, Share, TrainingOrder, balance, mean_ab, training_crops, validation_crops
 from data.photos import DatasetError, PhotoStore, find_all_photos, split_photos
-from models.precision import choose_policy
+from models.precision import choose_policy, describe_devices
 from training.callbacks import (
     Checkpoints,
     FiniteLoss,
@@ -56,9 +58,9 @@ from training.distribution import (
 )
 from training.optimizers import frozen_steps, make_optimizer
 
-# Steps that the speed is measured over for a time budget, and steps before them that do not count.
+# Of a time budget, the share that measuring the speed may take, and the steps that it is measured over at most.
+MEASURING_SHARE = 0.1
 TIMED_STEPS = 20
-WARMUP_STEPS = 10
 
 
 def train(experiment, folder, resume=False, minutes=None, save_every_steps=None):
@@ -68,8 +70,8 @@ def train(experiment, folder, resume=False, minutes=None, save_every_steps=None)
         experiment: What to train.
         folder: The run's folder; made if need be. Of several machines, all have to reach it.
         resume: Go on after the last epoch that the folder holds, if it holds one.
-        minutes: Time for the training steps, instead of the experiment's epochs. The speed is measured first, and the
-            time becomes a number of steps, which the run keeps when it goes on.
+        minutes: Time for measuring the speed and for the training steps, instead of the experiment's epochs. What is
+            left after measuring becomes a number of steps, which the run keeps when it goes on.
         save_every_steps: Save what is needed to go on not only after each epoch, but also after so many steps.
 
     Returns:
@@ -83,12 +85,14 @@ def train(experiment, folder, resume=False, minutes=None, save_every_steps=None)
     strategy = choose_strategy()
     share = share_of(strategy)
     photos = find_all_photos(experiment.dataset)
-    checkpoints = prepare_run(folder, experiment, resume, save_every_steps, writes=is_chief(share))
+    checkpoints = prepare_run(folder, experiment, photos, resume, save_every_steps, writes=is_chief(share))
     policy = choose_policy() if experiment.policy == "auto" else experiment.policy
     keras.config.set_dtype_policy(policy)
 
     data = prepare_data(experiment, photos, share)
     print_plan(experiment, data, policy)
+    if photos.passed_over:
+        print(photos.passed_over, file=sys.stderr)
     with explain_lost_worker(share):
         steps = plan_steps(folder, experiment, data, minutes, strategy, writes=is_chief(share))
         keras.utils.set_random_seed(experiment.seed)
@@ -231,7 +235,7 @@ def print_plan(experiment, data, policy):
     batches = f"batches of {data.batch_size * data.share.replicas}"
     if data.share.replicas > 1:
         batches += f", {data.batch_size} on each of {data.share.replicas} devices"
-    print(f"{name_folders(experiment)}: {counts}; {batches}; {policy}")
+    print(f"{name_folders(experiment)}: {counts}; {batches}; {policy}, on {describe_devices()}", flush=True)
 
 
 def fit(model, data, strategy, callbacks, epoch, epochs, step=0):
@@ -257,23 +261,40 @@ def plan_steps(folder, experiment, data, minutes, strategy, writes):
     if not steps:
         steps = data.steps * experiment.epochs
         if minutes is not None:
-            seconds = seconds_per_step(experiment, data, strategy)
-            steps = round(from_chief(strategy, max(1, round(minutes * 60 / seconds))))
+            started = time.monotonic()
+            seconds, start = measure_speed(experiment, data, strategy, limit=minutes * 60 * MEASURING_SHARE)
+            left = minutes * 60 - (time.monotonic() - started) - start
+            steps = round(from_chief(strategy, max(1, round(left / seconds))))
         if writes:
             write_whole(folder / "config.json", to_bytes({**config, "minutes": minutes, "steps": steps}))
     return steps
 
 
-def seconds_per_step(experiment, data, strategy):
-    """Measures the experiment's training step, its input included, on a network that is thrown away."""
+def measure_speed(experiment, data, strategy, limit):
+    """Measures the experiment's training step, its input included, on a network that is thrown away.
+
+    Args:
+        limit: Seconds that measuring may take, building the network included. At least two steps are taken: one that
+            compiles, and one that counts.
+
+    Returns:
+        (seconds a step, seconds until the first step is compiled).
+    """
+    started = time.monotonic()
     with strategy.scope():
         model = build(experiment, data, TIMED_STEPS)
     feed = distribute(strategy, data.feed(data.training()))
-    model.fit(feed, steps_per_epoch=WARMUP_STEPS, verbose=0, shuffle=False)
-    # The steps alone, without what starting and ending a loop over the data takes.
-    speed = Speed(batch_size=1)
-    model.fit(feed, steps_per_epoch=TIMED_STEPS, callbacks=[speed], verbose=0, shuffle=False)
-    return 1 / speed.speed
+    model.fit(feed, steps_per_epoch=1, verbose=0, shuffle=False)
+    start, steps = time.monotonic() - started, 1
+    while True:
+        # The steps alone, without what starting and ending a loop over the data takes.
+        speed = Speed(batch_size=1)
+        model.fit(feed, steps_per_epoch=steps, callbacks=[speed], verbose=0, shuffle=False)
+        seconds = from_chief(strategy, 1 / speed.speed)
+        left = from_chief(strategy, limit - (time.monotonic() - started))
+        if steps > 1 or left < 2 * seconds:
+            return seconds, start
+        steps = min(TIMED_STEPS, int(left / seconds))
 
 
 def make_callbacks(experiment, folder, data, checkpoints, steps, epochs):
@@ -294,22 +315,29 @@ def make_callbacks(experiment, folder, data, checkpoints, steps, epochs):
     return [*callbacks, checkpoints]
 
 
-def prepare_run(folder, experiment, resume, save_every_steps=None, writes=True):
-    """Makes a run's folder with its config.json, or checks that it holds the same experiment. Returns `Checkpoints`.
+def prepare_run(folder, experiment, photos, resume, save_every_steps=None, writes=True):
+    """Makes a run's folder with its config.json, or checks that it holds the same experiment on the same photos.
+
+    Returns `Checkpoints`.
 
     Of several machines, only the one that `writes` makes the folder.
 
     Raises:
-        TrainingError: The folder holds a run that was not asked to go on, or one of another experiment, or cannot be
-            written.
+        TrainingError: The folder holds a run that was not asked to go on, or one of another experiment or on other
+            photos, or cannot be written.
     """
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError as error:
+        raise TrainingError(f"{folder}: TensorFlow writes to names in UTF-8 only; give another --run-dir") from error
     checkpoints = Checkpoints(folder, save_every_steps=save_every_steps, writes=writes)
     config = as_json(experiment)
     try:
         if checkpoints.last.exists():
             if not resume:
                 raise TrainingError(f"{folder} holds a run already; pass --resume to go on, or --run-dir for a new one")
-            before = json.loads((folder / "config.json").read_text())["experiment"]
+            made = json.loads((folder / "config.json").read_text())
+            before, found = made["experiment"], made.get("photos", photos.fingerprint)
             # The photos may have moved, and memory does not change the outcome; all else would make it another run.
             free = {"dataset", "cache_gigabytes"}
             # A field that is younger than the run had its default.
@@ -318,9 +346,17 @@ def prepare_run(folder, experiment, resume, save_every_steps=None, writes=True):
             if changed:
                 options = ", ".join(f"--{key.replace('_', '-')} {before[key]}" for key in changed)
                 raise TrainingError(f"{folder} holds a run with other settings; to go on, pass {options}")
+            if found != photos.fingerprint:
+                # The split depends on which photos there are: some that were learned from would be validated with.
+                raise TrainingError(
+                    f"{name_folders(experiment)}: photos were added or are gone since {folder} began, with "
+                    f"{found['count']} photos where now are {len(photos.paths)}; give the same photos, or --run-dir "
+                    "for a new run"
+                )
         elif writes:
             folder.mkdir(parents=True, exist_ok=True)
-            write_whole(folder / "config.json", to_bytes({"experiment": config, **describe_run()}))
+            made = {"experiment": config, "photos": photos.fingerprint, **describe_run()}
+            write_whole(folder / "config.json", to_bytes(made))
     except (OSError, ValueError, KeyError) as error:
         raise TrainingError(f"{folder}: the run's folder cannot be used ({error})") from error
     return checkpoints
@@ -328,10 +364,12 @@ def prepare_run(folder, experiment, resume, save_every_steps=None, writes=True):
 
 def finish_run(folder, checkpoints, data):
     """Leaves model.keras, the best epoch in half precision, with model.json, and names the photos that were skipped."""
+    best = checkpoints.best_epoch()
+    if best is None:
+        raise TrainingError(f"{folder}: no epoch had a val_loss that is a finite number, so there is no best model")
     with replacing(folder / "model.keras") as path:
         models.save(models.load(folder / "best.keras"), path, precision="float16")
     config = json.loads((folder / "config.json").read_text())
-    best = checkpoints.best_epoch()
     made = {"best_epoch": best, "last_epoch": checkpoints.history[-1]}
     # What a constant colour would have to be, for evaluate.py.
     made["mean_ab"] = mean_ab(data.store, data.order.indices).round(3).tolist()
@@ -340,7 +378,8 @@ def finish_run(folder, checkpoints, data):
     skipped = data.store.skipped
     if skipped:
         listing = folder / "skipped.txt"
-        write_whole(listing, "".join(f"{path}: {cause}\n" for path, cause in sorted(skipped.items())).encode())
+        lines = [printable(f"{path}: {cause}") for path, cause in sorted(skipped.items())]
+        write_whole(listing, "".join(f"{line}\n" for line in lines).encode())
         print(f"skipped {len(skipped)} photos: {data.store.count_skipped()}; see {listing}", file=sys.stderr)
 
 
@@ -358,13 +397,14 @@ class Options:
     """Trains one of the experiments in configs.py; without a name, `paper`."""
 
     experiment: tyro.conf.OmitArgPrefixes[Experiment]
-    run_dir: Path | None = None
+    run_dir: OutputFolder | None = None
     """The run's folder. Default: a folder in RUNS (configs.py) named like the experiment."""
-    minutes: float | None = None
-    """Time for the training steps, instead of --epochs: the speed is measured first and the schedule ends with it."""
+    minutes: Positive | None = None
+    """Time for the training steps, instead of --epochs: the speed is measured first and the schedule ends with it.
+    Validation comes on top."""
     resume: bool = False
     """Go on after the last finished epoch, or saved step, of the run's folder; start anew where there is none."""
-    save_every_steps: int | None = None
+    save_every_steps: Count | None = None
     """Save what is needed to go on after so many steps too, not only after each epoch."""
 
 
@@ -378,9 +418,27 @@ def read_command_line(arguments):
         print(f"no experiment is named {name}\nusage: python train.py {usage}", file=sys.stderr)
         sys.exit(2)
     description = f"{Options.__doc__} There are {', '.join(EXPERIMENTS)}; the defaults shown are those of {name}."
-    return name, parse(
+    options = parse(
         Options, f"train.py {name}", usage, description=description, default=Options(EXPERIMENTS[name]), args=rest
     )
+    check_effect(options, rest)
+    return name, options
+
+
+def check_effect(options, arguments):
+    """Raises OptionError for an option that is given and would have no effect, since another one rules it out."""
+    experiment = options.experiment
+    reasons = dict.fromkeys(
+        models.fields_of_others(experiment.model), f"the network {experiment.model} does not know it"
+    )
+    reasons |= find_idle(experiment)
+    if options.minutes is not None:
+        reasons["epochs"] = "--minutes decides instead"
+    given = {argument.partition("=")[0].replace("_", "-") for argument in arguments}
+    for name, reason in reasons.items():
+        option = name.replace("_", "-")
+        for spelling in given & {f"--{option}", f"--no-{option}"}:
+            raise OptionError(f"{spelling}: {reason}")
 
 
 def main():

@@ -6,7 +6,10 @@ they have nothing to teach: gray photos, photos over 8:1 or under 16 pixels, and
 not images.
 """
 
+import functools
+import hashlib
 import math
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +19,7 @@ import cv2
 import numpy as np
 
 from common.errors import DatasetError
-from common.files import PHOTO_SUFFIXES, is_photo
+from common.files import PHOTO_SUFFIXES, describe_passed_over, is_photo, list_files
 from common.images import PhotoError, read_photo
 from configs import DATASETS, FETCHED
 from data.old_film import as_eye, as_old_film
@@ -41,6 +44,8 @@ class Photos:
         classes: Names of the class folders, sorted; empty without.
         shards: int32 [photos], number of the shard that each photo lies in; None for a folder.
         owners: int32 [classes], number of the data set that each class belongs to; set by `find_all_photos`.
+        names: Path of each photo in the folder, as bytes.
+        passed_over: One line about the files that were passed over; "" where none was.
     """
 
     paths: Sequence[Path | PackedPhoto]
@@ -48,6 +53,13 @@ class Photos:
     classes: tuple[str, ...] = ()
     shards: np.ndarray | None = None
     owners: np.ndarray | None = None
+    names: Sequence[bytes] = ()
+    passed_over: str = ""
+
+    @functools.cached_property
+    def fingerprint(self):
+        """What tells these photos from others: their number, and a checksum of their names."""
+        return {"count": len(self.paths), "sha256": hashlib.sha256(b"\0".join(self.names)).hexdigest()}
 
 
 def find_all_photos(folders):
@@ -70,7 +82,17 @@ def find_all_photos(folders):
         shards.append(own + np.int32(1 + max((numbers.max() for numbers in shards), default=-1)))
         paths += photos.paths
     packed = any(photos.shards is not None for photos in found)
-    return Photos(paths, np.concatenate(labels), tuple(classes), np.concatenate(shards) if packed else None, owners)
+    names = [b"%d/%b" % (number, name) for number, photos in enumerate(found) for name in photos.names]
+    lines = {folder: photos.passed_over for folder, photos in zip(folders, found, strict=True) if photos.passed_over}
+    return Photos(
+        paths,
+        np.concatenate(labels),
+        tuple(classes),
+        np.concatenate(shards) if packed else None,
+        owners,
+        names,
+        "; ".join(f"{folder}: {line}" for folder, line in lines.items()),
+    )
 
 
 def find_photos(folder):
@@ -87,16 +109,21 @@ def find_photos(folder):
         fetch = f"python -m data.fetch {folder.name} downloads it, or " if known else ""
         raise DatasetError(f"{folder} {state}; {fetch}{WAY_OUT}")
     if holds_shards(folder):
-        return Photos(*read_shards(folder))
-    paths = tuple(sorted(path for path in folder.rglob("*") if is_photo(path) and path.is_file()))
+        photos = Photos(*read_shards(folder))
+        return replace(photos, names=[os.fsencode(photo.name) for photo in photos.paths])
+    listing = list_files(folder, is_photo)
+    paths = tuple(listing.files)
+    if listing.failures:
+        raise DatasetError(f"{listing.failures[0]}; {WAY_OUT}")
     if not paths:
         raise DatasetError(f"{folder} holds no photo ({', '.join(sorted(PHOTO_SUFFIXES))}); {WAY_OUT}")
-    parents = [path.relative_to(folder).parts[:-1] for path in paths]
-    if not all(parents):
-        return Photos(paths)
-    names = [parts[0] for parts in parents]
-    classes, labels = np.unique(names, return_inverse=True)
-    return Photos(paths, labels.astype(np.int32), tuple(classes.tolist()))
+    inside = [path.relative_to(folder) for path in paths]
+    names = [os.fsencode(path) for path in inside]
+    passed_over = describe_passed_over(listing.passed_over) if listing.passed_over else ""
+    if not all(path.parts[:-1] for path in inside):
+        return Photos(paths, names=names, passed_over=passed_over)
+    classes, labels = np.unique([path.parts[0] for path in inside], return_inverse=True)
+    return Photos(paths, labels.astype(np.int32), tuple(classes.tolist()), names=names, passed_over=passed_over)
 
 
 def split_photos(count, validation_fraction, seed):

@@ -168,8 +168,12 @@ class Checkpoints(keras.callbacks.Callback):
         return self.folder / "last.weights.h5"
 
     def best_epoch(self):
-        """Returns the history's row with the lowest val_loss, or the lowest loss without validation."""
-        return min(self.history, key=lambda row: row.get("val_loss", row["loss"]))
+        """Returns the history's row with the lowest val_loss, or the lowest loss without validation.
+
+        Returns None if none of them is a finite number.
+        """
+        rows = [row for row in self.history if math.isfinite(row.get("val_loss", row["loss"]))]
+        return min(rows, key=lambda row: row.get("val_loss", row["loss"]), default=None)
 
     def restore(self, model):
         """Loads the last checkpoint into a compiled model.
