@@ -8,7 +8,7 @@ turned gray first. Nothing is overwritten but results of earlier runs.
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from common.command_line import finish, parse, run, tame_native_libraries
 
@@ -17,6 +17,7 @@ if __name__ == "__main__":
 
 import keras
 import tyro
+from annotated_types import Interval
 
 import models
 from colorizing.batching import Batcher
@@ -26,10 +27,12 @@ from colorizing.photo import Pipeline
 from colorizing.pixels import side_by_side, to_gray
 from colorizing.steadiness import STEADINESS
 from common import images
-from common.errors import UserError
 from common.files import PHOTO_SUFFIXES, REPLACED, is_film
+from common.options import OutputFolder, Positive, Share
 from configs import MODEL, OUTPUTS, SAMPLES
-from models.precision import choose_policy
+from models.precision import choose_policy, describe_devices
+
+FORMATS = sorted(suffix[1:] for suffix in PHOTO_SUFFIXES - REPLACED.keys())
 
 
 @dataclass(frozen=True)
@@ -38,43 +41,28 @@ class Options:
 
     photos: tyro.conf.Positional[tuple[Path, ...]] = (SAMPLES,)
     """Photos and films, and folders to search for them."""
-    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = OUTPUTS
+    output: Annotated[OutputFolder, tyro.conf.arg(aliases=["-o"])] = OUTPUTS
     """Folder for the results."""
     model: str = MODEL
     """A trained model: a name (a run of yours or weights that ship), a run's folder, or a .keras file."""
-    saturation: float = 1.0
+    saturation: Annotated[float, Interval(ge=0, le=10)] = 1.0
     """Factor on the strength of the colours."""
-    temperature: float | None = None
-    """Of the annealed mean, for models of Zhang et al.: from 0, vivid and blotchy, to 1, dull. Default: 0.38."""
-    render_size: int | None = None
+    temperature: Annotated[float, Interval(ge=0.01, le=1)] | None = None
+    """Of the annealed mean, for models of Zhang et al.: from 0.01, vivid and blotchy, to 1, dull. Default: 0.38."""
+    render_size: Annotated[int, Interval(ge=8, le=2048)] | None = None
     """Shorter side in pixels of the copy that the network sees. Default: the size it was trained at."""
     compare: bool = False
     """Put the gray photo or film beside the result."""
-    format: str | None = None
-    """Format of photos' results: jpg, png, webp, tif ... Default: that of each photo."""
-    quality: int = images.QUALITY
+    format: Literal[*FORMATS] | None = None
+    """Format of photos' results. Default: that of each photo."""
+    quality: Annotated[int, Interval(ge=1, le=100)] = images.QUALITY
     """Of JPEG, WebP and AVIF files, 1 to 100."""
-    steadiness: float = STEADINESS
+    steadiness: Share = STEADINESS
     """Of a film's colours over time, from 0, each frame by itself, to 1."""
     skip_existing: bool = False
-    """Leave out photos and films whose result is there already."""
-    max_megapixels: float = images.MAX_MEGAPIXELS
+    """Leave out photos and films whose result is there already, unless they changed since."""
+    max_megapixels: Positive = images.MAX_MEGAPIXELS
     """Refuse larger photos, and films of larger frames."""
-
-
-def check(options):
-    """Raises UserError for values that no photo could be done with."""
-    if options.format and f".{options.format.lower()}" not in PHOTO_SUFFIXES - REPLACED.keys():
-        known = ", ".join(sorted(suffix[1:] for suffix in PHOTO_SUFFIXES - REPLACED.keys()))
-        raise UserError(f"--format {options.format}: use one of {known}")
-    if not 1 <= options.quality <= 100:
-        raise UserError(f"--quality {options.quality}: use 1 to 100")
-    if options.render_size is not None and options.render_size < 8:
-        raise UserError(f"--render-size {options.render_size}: use at least 8")
-    if options.saturation < 0:
-        raise UserError(f"--saturation {options.saturation:g}: use 0 or more")
-    if not 0 <= options.steadiness <= 1:
-        raise UserError(f"--steadiness {options.steadiness:g}: use 0 to 1")
 
 
 def load_model(options):
@@ -89,8 +77,10 @@ def load_model(options):
 
 def main():
     options = parse(Options, "test.py", "[PHOTO|FILM|FOLDER ...] [options]")
-    check(options)
+    plan = plan_jobs(options.photos, options.output, options.format and f".{options.format}", films=True)
+    todo, notes = plan.record.split(plan.jobs) if options.skip_existing else (plan.jobs, [])
     keras.config.set_dtype_policy(choose_policy())
+    print(f"colorizes on {describe_devices()}", flush=True)
     pipeline = Pipeline(load_model(options), options.render_size, options.saturation)
     shared = replace(pipeline, model=Batcher(pipeline.model))
 
@@ -100,27 +90,27 @@ def main():
             return replace(photo, pixels=result)
         return replace(photo, pixels=side_by_side(to_gray(photo.pixels), result), alpha=None)
 
-    suffix = f".{options.format}" if options.format else None
-    jobs, missing = plan_jobs(options.photos, options.output, suffix, films=True)
-    films = [job for job in jobs if is_film(job[0])]
-    photos = [job for job in jobs if not is_film(job[0])]
-    todo = [[job for job in kind if not (options.skip_existing and job[1].exists())] for kind in (photos, films)]
+    photos = [job for job in todo if not is_film(job[0])]
+    films = [job for job in todo if is_film(job[0])]
     columns = 2 if options.compare else 1
-    photos_done = process_photos(todo[0], colorize, options.max_megapixels, options.quality, columns)
+    photos_done = process_photos(photos, colorize, plan.record, options.max_megapixels, options.quality, columns)
     films_done = process_films(
-        todo[1],
+        films,
         pipeline,
+        plan.record,
         steadiness=options.steadiness,
         compare=options.compare,
         max_megapixels=options.max_megapixels,
     )
-    counts = [f"{photos_done.done} of {len(photos)} photos"] if photos or not films else []
-    counts += [f"{films_done.done} of {len(films)} films"] if films else []
-    skipped = f", {len(jobs) - sum(map(len, todo))} skipped" if options.skip_existing else ""
-    failures = missing + photos_done.failures + films_done.failures
+    all_films = sum(is_film(source) for source, _ in plan.jobs)
+    all_photos = len(plan.jobs) - all_films
+    counts = [f"{photos_done.done} of {all_photos} photos"] if all_photos or not all_films else []
+    counts += [f"{films_done.done} of {all_films} films"] if all_films else []
+    skipped = f", {len(plan.jobs) - len(todo)} skipped" if options.skip_existing else ""
+    failures = plan.failures + photos_done.failures + films_done.failures
     failed = f", {len(failures)} failed" if failures else ""
     summary = f"{' and '.join(counts)} colorized{skipped}{failed}, with {models.find(options.model)}"
-    finish(f"{summary}, in {options.output}", failures, photos_done.losses + films_done.losses)
+    finish(f"{summary}, in {options.output}", failures, plan.notes + notes + photos_done.losses + films_done.losses)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 from common.command_line import finish, parse, run, tame_native_libraries
+from common.options import OutputFolder
 
 if __name__ == "__main__":
     tame_native_libraries()
@@ -26,16 +27,16 @@ class Options:
 
     photos: tyro.conf.Positional[tuple[Path, ...]]
     """Photos, and folders to search for photos."""
-    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    output: Annotated[OutputFolder, tyro.conf.arg(aliases=["-o"])]
     """Folder for the results."""
 
 
 def main():
     options = parse(Options, "-m colorizing.gray", "PHOTO|FOLDER ... --output DIR")
-    jobs, missing = plan_jobs(options.photos, options.output)
-    outcome = process_photos(jobs, lambda photo: replace(photo, pixels=to_gray(photo.pixels)))
-    summary = f"{outcome.done} of {len(jobs)} photos turned gray, in {options.output}"
-    finish(summary, missing + outcome.failures, outcome.losses)
+    plan = plan_jobs(options.photos, options.output)
+    outcome = process_photos(plan.jobs, lambda photo: replace(photo, pixels=to_gray(photo.pixels)), plan.record)
+    summary = f"{outcome.done} of {len(plan.jobs)} photos turned gray, in {options.output}"
+    finish(summary, plan.failures + outcome.failures, plan.notes + outcome.losses)
 
 
 if __name__ == "__main__":

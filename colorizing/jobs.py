@@ -1,16 +1,32 @@
 """A run over many photos and films: which are read, where results go, and the work on several photos at a time."""
 
 import contextlib
+import os
 import threading
+from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from tqdm import tqdm
 
 from colorizing.batching import computing
+from colorizing.results import Record, known_results
 from common import images
-from common.files import COLORLESS, FILM_SUFFIXES, PHOTO_SUFFIXES, REPLACED, REWRAPPED, is_film, is_photo
-from common.images import PhotoError
+from common.errors import UserError
+from common.files import (
+    COLORLESS,
+    FILM_SUFFIXES,
+    PHOTO_SUFFIXES,
+    REPLACED,
+    REWRAPPED,
+    describe_error,
+    describe_passed_over,
+    is_film,
+    is_photo,
+    is_regular,
+    list_files,
+)
 
 # Photos worked on at a time: while some are in the network, others are read and written.
 THREADS = 32
@@ -18,8 +34,29 @@ THREADS = 32
 MEGAPIXELS_AT_A_TIME = 48
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What a run has to do.
+
+    Attributes:
+        jobs: Pairs of (photo or film, result) paths. No result has the path of an input or of another result, or would
+            replace a file that is not a result of an earlier run.
+        failures: A sentence for each input that cannot be done.
+        notes: Sentences about what was passed over, and about results that do not have the name of their photo.
+        record: The `Record` of the output folder.
+    """
+
+    jobs: list
+    failures: list
+    notes: list
+    record: Record
+
+
 def plan_jobs(inputs, output, suffix=None, films=False):
     """Decides which photos are read and where each result goes.
+
+    A result has the photo's name, with another suffix behind it where it has another format, and lies in the same
+    sub-folder of `output`. So the name does not depend on other inputs, except where two inputs would get the same one.
 
     Args:
         inputs: Paths of photos, and of folders to search for photos.
@@ -28,41 +65,77 @@ def plan_jobs(inputs, output, suffix=None, films=False):
         films: Whether films are wanted, too. Their results have the suffix of the film, or one that can be written.
 
     Returns:
-        (jobs, failures): a list of (photo, result) in which no result has the path of a photo or of another result,
-        and one sentence for each input that is missing or a folder without photos.
+        A `Plan`.
+
+    Raises:
+        UserError: The record of the output folder cannot be read.
     """
-    kinds, suffixes = ("photos or films", PHOTO_SUFFIXES | FILM_SUFFIXES) if films else ("photos", PHOTO_SUFFIXES)
-    photos, failures = {}, []
-    for path in inputs:
-        if path.is_dir():
-            # Results of an earlier run are not photos, when they lie inside the folder.
-            inside = path.resolve() in output.resolve().parents
-            found = [
-                file
-                for file in sorted(path.rglob("*"))
-                if (is_photo(file) or (films and is_film(file)))
-                and not (inside and output.resolve() in file.resolve().parents)
-            ]
-            photos.update({file.resolve(): (file, file.relative_to(path)) for file in found})
-            if not found:
-                failures.append(f"{path}: a folder without {kinds} ({', '.join(sorted(suffixes))})")
-        elif path.exists():
-            photos[path.resolve()] = (path, path.relative_to(path.parent))
-        else:
-            failures.append(f"{path}: no such file or folder")
-    taken, jobs = set(photos), []
-    for photo, name in photos.values():
-        if films and is_film(photo):
-            name = name.with_suffix(REWRAPPED.get(name.suffix.lower(), name.suffix))
-        else:
-            name = name.with_suffix(suffix or REPLACED.get(name.suffix.lower(), name.suffix))
+    record = Record(output)
+    found, failures, notes = find_inputs(inputs, output, films)
+    root = output.resolve()
+    taken, jobs = {source.resolve(): source for source, _ in found}, []
+    for source, name in found:
+        name = result_name(source, name, suffix)
         result, copies = output / name, 1
-        while result.resolve() in taken:
+        while (root / result.relative_to(output)) in taken:
             copies += 1
             result = output / name.with_stem(f"{name.stem}-{copies}")
-        taken.add(result.resolve())
-        jobs.append((photo, result))
-    return jobs, failures
+        if copies > 1:
+            notes.append(f"{source}: the result is {result}, since {output / name} belongs to {taken[root / name]}")
+        taken[root / result.relative_to(output)] = source
+        if os.path.lexists(result) and result not in record:
+            failures.append(f"{source}: {result} exists and is not a result of an earlier run; choose another --output")
+        else:
+            jobs.append((source, result))
+    return Plan(jobs, failures, notes, record)
+
+
+def find_inputs(inputs, output, films):
+    """Finds photos, and films where wanted. Returns (found, failures, notes).
+
+    `found` are pairs of a path and the name of its result, a path in the output folder, without doubles. Arguments as
+    for `plan_jobs`.
+    """
+    kinds, suffixes = ("photos or films", PHOTO_SUFFIXES | FILM_SUFFIXES) if films else ("photos", PHOTO_SUFFIXES)
+    found, passed_over, failures = {}, Counter(), []
+    for path in inputs:
+        if os.path.isdir(path):  # noqa: PTH112  Path.is_dir raises for some links.
+            if path.resolve() == output.resolve():
+                failures.append(f"{path}: holds the photos, so it cannot be the folder of the results; choose another")
+                continue
+            listing = list_files(path, lambda file: is_photo(file) or (films and is_film(file)))
+            results = known_results(path, listing.files)
+            files = [file for file in listing.files if file not in results]
+            found.update({(file.absolute(), file.relative_to(path)): file for file in files})
+            passed_over += listing.passed_over + Counter({"earlier result": len(results)})
+            failures += listing.failures
+            if not files and not listing.failures:
+                failures.append(f"{path}: a folder without {kinds} ({', '.join(sorted(suffixes))})")
+        elif is_regular(path):
+            found[path.absolute(), Path(path.name)] = path
+        else:
+            failures.append(f"{path}: {describe_missing(path)}")
+    sources = [(source, name) for (_, name), source in found.items()]
+    return sources, failures, [describe_passed_over(passed_over)] if passed_over else []
+
+
+def describe_missing(path):
+    """Why a path that is neither a regular file nor a folder cannot be read, as words."""
+    try:
+        path.stat()
+    except OSError as error:
+        return describe_error(error)
+    return "not a regular file"
+
+
+def result_name(source, name, suffix):
+    """The name of a result, a Path, by that of its photo or film; `suffix` as for `plan_jobs`."""
+    own = name.suffix.lower()
+    if is_film(source):
+        wanted = REWRAPPED.get(own, own)
+    else:
+        wanted = suffix or REPLACED.get(own, own)
+    return name if wanted == own else name.with_name(name.name + wanted)
 
 
 @dataclass
@@ -74,12 +147,13 @@ class Outcome:
     losses: list = field(default_factory=list)
 
 
-def process_photos(jobs, work, max_megapixels=images.MAX_MEGAPIXELS, quality=images.QUALITY, columns=1):
+def process_photos(jobs, work, record, max_megapixels=images.MAX_MEGAPIXELS, quality=images.QUALITY, columns=1):
     """Reads, works on and writes photos, several at a time, with a progress bar; a bad one does not stop the others.
 
     Args:
         jobs: Pairs of (photo, result) paths.
         work: Function from a `Photo` to the result, a `Photo`; called from several threads.
+        record: The `Record` of the output folder.
         max_megapixels: Larger photos are refused.
         quality: See `images.write`.
         columns: How many times as wide as its photo a result is.
@@ -94,7 +168,9 @@ def process_photos(jobs, work, max_megapixels=images.MAX_MEGAPIXELS, quality=ima
             photo = images.read(photo_path, max_megapixels)
             height, width = photo.pixels.shape[:2]
             images.check_size(result_path, columns * width, height)
-            losses = images.write(result_path, work(photo), quality)
+            photo = work(photo)
+            with record.noting(result_path, photo_path):
+                losses = images.write(result_path, photo, quality)
         if photo_path.suffix.lower() in REPLACED:
             reason = "holds no colour" if photo_path.suffix.lower() in COLORLESS else "is read only"
             losses.append(f"{result_path}: written in this format, since {photo_path.suffix} {reason}")
@@ -108,7 +184,7 @@ def process_photos(jobs, work, max_megapixels=images.MAX_MEGAPIXELS, quality=ima
                 try:
                     outcome.losses += future.result()
                     outcome.done += 1
-                except PhotoError as error:
+                except UserError as error:
                     outcome.failures.append(str(error))
                 except Exception as error:  # Out of memory, say: named, and the others are still done.
                     outcome.failures.append(describe_surprise(photo_path, error))
@@ -126,21 +202,34 @@ def describe_surprise(path, error):
 
 
 class Room:
-    """Lets threads in as long as what they hold together stays below a limit; one that holds more waits to be alone."""
+    """Lets threads in as long as what they hold together stays below a limit; one that holds more is let in alone.
+
+    First come, first served: who holds much does not wait for ever behind those who hold little.
+    """
 
     def __init__(self, limit):
         self._limit = limit
         self._held = []
+        self._waiting = deque()
         self._changed = threading.Condition()
 
     @contextlib.contextmanager
     def hold(self, amount):
+        ticket = object()
         with self._changed:
-            self._changed.wait_for(lambda: not self._held or sum(self._held) + amount <= self._limit)
-            self._held.append(amount)
+            self._waiting.append(ticket)
+            try:
+                self._changed.wait_for(lambda: self._waiting[0] is ticket and self._fits(amount))
+                self._held.append(amount)
+            finally:
+                self._waiting.remove(ticket)
+                self._changed.notify_all()
         try:
             yield
         finally:
             with self._changed:
                 self._held.remove(amount)
                 self._changed.notify_all()
+
+    def _fits(self, amount):
+        return not self._held or sum(self._held) + amount <= self._limit

@@ -3,6 +3,8 @@
 import contextlib
 import os
 import tempfile
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 # Photos that are read; of camera RAW there are more kinds than these.
@@ -21,8 +23,93 @@ READ_ONLY = {
 REPLACED = COLORLESS | READ_ONLY
 # What FFmpeg reads, and the containers that it cannot write so that players know times and colours, with the one that
 # is written instead.
-FILM_SUFFIXES = frozenset(".avi .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .webm .wmv".split())
-REWRAPPED = {".avi": ".mp4", ".mpeg": ".mp4", ".mpg": ".mp4", ".ogv": ".mp4", ".wmv": ".mp4"}
+FILM_SUFFIXES = frozenset(
+    ".3gp .avi .dv .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .ogv .ts .vob .webm .wmv".split()
+)
+REWRAPPED = dict.fromkeys(".avi .flv .mpeg .mpg .ogv .vob .wmv".split(), ".mp4") | {".dv": ".mov", ".mxf": ".mov"}
+
+# Other formats of photos and films, so that a folder's files of these kinds are passed over with a word.
+OTHER_MEDIA = frozenset(
+    ".3fr .3g2 .ai .arw .asf .cr2 .cr3 .crw .dcr .divx .dng .eps .erf .exr .f4v .fff .hdr .heic .heif .hif .iiq .j2k "
+    ".jfif .jpf .jpx .jxl .jxr .kdc .m2v .mef .mos .mpo .mrw .nef .nrw .ogm .orf .pct .pcx .pef .pict .psb .psd .qt "
+    ".raf .raw .rm .rmvb .rw2 .rwl .sr2 .srf .srw .svg .swf .tga .wdp .wtv .x3f .xcf".split()
+)
+MEDIA = PHOTO_SUFFIXES | FILM_SUFFIXES | OTHER_MEDIA
+# Characters of both suffixes of a file that is written whole, as in .weights.h5.
+LONGEST_SUFFIXES = 32
+# Folders of thumbnails and of deleted files, as network disks and systems make them; hidden ones have a dot.
+SYSTEM_FOLDERS = frozenset(
+    "@eadir, @recently-snapshot, @recycle, #recycle, #snapshot, $recycle.bin, __macosx, lost+found, "
+    "network trash folder, recycled, recycler, system volume information, trash".split(", ")
+)
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a folder holds.
+
+    Attributes:
+        files: Paths of the files that were wanted, sorted.
+        passed_over: How many photos, films and things named like these were not: {kind: count}, a kind being a suffix,
+            or words that take an "s".
+        failures: A sentence for each folder that cannot be read.
+    """
+
+    files: list
+    passed_over: Counter
+    failures: list
+
+
+def list_files(folder, wanted):
+    """Lists the regular files in a folder and its sub-folders, without hidden ones and those of `SYSTEM_FOLDERS`.
+
+    Links to files count as files; links to folders are not followed, since they could lead in circles.
+
+    Args:
+        folder: The folder, a Path.
+        wanted: Function that says of a Path, by its name, whether it is wanted.
+
+    Returns:
+        A `Listing`.
+    """
+    listing, waiting = Listing([], Counter(), []), [folder]
+    while waiting:
+        place = waiting.pop()
+        try:
+            with os.scandir(place) as found:
+                entries = list(found)
+        except OSError as error:
+            listing.failures.append(f"{place}: {describe_error(error)}")
+            continue
+        for entry in entries:
+            path = place / entry.name
+            if entry.name.startswith(".") or entry.name.casefold() in SYSTEM_FOLDERS:
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                waiting.append(path)
+            elif path.is_symlink() and os.path.isdir(path):  # noqa: PTH112  Path.is_dir raises for some links.
+                listing.passed_over["linked folder"] += 1
+            elif wanted(path) and is_regular(path):
+                listing.files.append(path)
+            elif wanted(path):
+                listing.passed_over["special file" if path.exists() else "broken link"] += 1
+            elif path.suffix.lower() in MEDIA:
+                listing.passed_over[path.suffix.lower()] += 1
+    listing.files.sort()
+    return listing
+
+
+def is_regular(path):
+    """Whether a path, or what it links to, is a regular file: not missing, a folder, a pipe or a device."""
+    return os.path.isfile(path)  # noqa: PTH113  Path.is_file raises for some links.
+
+
+def describe_passed_over(kinds):
+    """One line about what was passed over, see `Listing`: "12 passed over: 10 .psd, 2 .x3f"."""
+    words = [
+        f"{count} {kind}{'s' if count > 1 and not kind.startswith('.') else ''}" for kind, count in kinds.most_common()
+    ]
+    return f"{kinds.total()} passed over: {', '.join(words)}"
 
 
 def is_photo(path):
@@ -50,8 +137,10 @@ def write_whole(path, data):
 def replacing(path):
     """Gives a temporary path beside `path`, which replaces `path` in one step at the end unless there was an error."""
     path = Path(path)
-    # The suffixes are kept, since some writers choose the format by them.
-    handle, name = tempfile.mkstemp(prefix=".", suffix="".join(path.suffixes), dir=path.parent)
+    # The suffixes are kept, since some writers choose the format by them; a name full of dots would become too long.
+    suffixes = "".join(path.suffixes[-2:])
+    suffix = suffixes if len(suffixes) <= LONGEST_SUFFIXES else path.suffix
+    handle, name = tempfile.mkstemp(prefix=".", suffix=suffix, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:

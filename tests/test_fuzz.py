@@ -57,9 +57,9 @@ def test_damaged_files_stop_nothing(tmp_path, photos, model_file, pytestconfig):
         (folder / f"{number}{suffix}").write_bytes(mutate(whole[suffix], random))
     status, output, errors = run("test.py", folder, "--output", out, "--model", model_file, timeout=1800)
 
-    results = {path.name for path in out.iterdir()}
+    results = {path.name for path in out.glob("[!.]*")}
     for path in sorted(folder.iterdir()):
-        result = path.with_suffix(REPLACED.get(path.suffix, path.suffix)).name
+        result = f"{path.name}{REPLACED[path.suffix]}" if path.suffix in REPLACED else path.name
         failed = any(line.startswith(f"{path}: ") for line in errors)
         assert failed != (result in results), (path.name, failed)
         assert not (failed and path.stem == "good"), errors

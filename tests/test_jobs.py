@@ -1,5 +1,6 @@
 """Runs over many photos: what is read, where results go, and several at a time."""
 
+import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -8,61 +9,219 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from colorizing import jobs
 from colorizing.batching import LARGEST, Batcher, Cores, computing
 from colorizing.jobs import Room, plan_jobs, process_photos
+from common.command_line import printable
 from common.files import is_photo
 from common.images import read_photo, write_photo
 
 
+def touch(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+
+
+def process(plan, work=lambda photo: photo):
+    return process_photos(plan.jobs, work, plan.record)
+
+
 def test_jobs_keep_subfolders_and_never_share_a_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    names = ["album/a.jpg", "album/sub/a.jpg", "other/a.jpg", "album/notes.txt", "album/.hidden.jpg", "out/a.png"]
-    for name in map(Path, names):
-        name.parent.mkdir(parents=True, exist_ok=True)
-        name.touch()
+    touch(
+        tmp_path, "album/a.jpg", "album/sub/a.jpg", "other/a.jpg", "album/notes.txt", "album/.hidden.jpg", "out/a.png"
+    )
     inputs = [Path("album"), Path("other/a.jpg"), Path("album/a.jpg"), Path("none"), Path("empty"), Path("out/a.png")]
     Path("empty").mkdir()
-    planned, failures = plan_jobs(inputs, Path("out"))
-    assert {str(photo): str(result) for photo, result in planned} == {
+    plan = plan_jobs(inputs, Path("out"))
+    assert {str(photo): str(result) for photo, result in plan.jobs} == {
         "album/a.jpg": "out/a.jpg",
         "album/sub/a.jpg": "out/sub/a.jpg",
         "other/a.jpg": "out/a-2.jpg",
         "out/a.png": "out/a-2.png",
     }
-    assert [failure.split(":")[0] for failure in failures] == ["none", "empty"]
+    assert [failure.split(":")[0] for failure in plan.failures] == ["none", "empty"]
+    assert plan.notes == [
+        "other/a.jpg: the result is out/a-2.jpg, since out/a.jpg belongs to album/a.jpg",
+        "out/a.png: the result is out/a-2.png, since out/a.png belongs to out/a.png",
+    ]
 
 
-def test_results_have_the_format_asked_for_or_one_that_holds_colour(tmp_path):
-    for name in ("a.gif", "b.pgm", "c.JPG", "d.v2.png"):
-        (tmp_path / name).touch()
-    names = {result.name for _, result in plan_jobs([tmp_path], tmp_path / "out")[0]}
-    assert names == {"a.png", "b.ppm", "c.JPG", "d.v2.png"}
-    names = {result.name for _, result in plan_jobs([tmp_path], tmp_path / "out", ".webp")[0]}
-    assert names == {"a.webp", "b.webp", "c.webp", "d.v2.webp"}
+@pytest.mark.parametrize(
+    ("suffix", "names"),
+    [
+        (None, {"a.gif": "a.gif.png", "b.pgm": "b.pgm.ppm", "c.JPG": "c.JPG", "d.v2.png": "d.v2.png"}),
+        (".png", {"a.gif": "a.gif.png", "b.pgm": "b.pgm.png", "c.JPG": "c.JPG.png", "d.v2.png": "d.v2.png"}),
+    ],
+)
+def test_a_name_does_not_depend_on_other_inputs(tmp_path, suffix, names):
+    touch(tmp_path / "all", *names)
+    together = plan_jobs([tmp_path / "all"], tmp_path / "out", suffix)
+    assert {photo.name: result.name for photo, result in together.jobs} == names and not together.notes
+    for name, expected in names.items():
+        touch(tmp_path / name, name)
+        ((_, result),) = plan_jobs([tmp_path / name], tmp_path / "out", suffix).jobs
+        assert result.name == expected
 
 
 def test_another_format_is_said(tmp_path, photos):
     write_photo(tmp_path / "a.pgm", photos[0][..., 0])
-    outcome = process_photos(plan_jobs([tmp_path], tmp_path / "out")[0], lambda photo: replace(photo, pixels=photos[0]))
+    outcome = process(plan_jobs([tmp_path], tmp_path / "out"), lambda photo: replace(photo, pixels=photos[0]))
     assert outcome.done == 1 and len(outcome.losses) == 1
-    assert "a.ppm: written in this format, since .pgm holds no colour" in outcome.losses[0]
+    assert "a.pgm.ppm: written in this format, since .pgm holds no colour" in outcome.losses[0]
 
 
-def test_results_of_an_earlier_run_are_not_photos(tmp_path):
-    for name in ("a.jpg", "outputs/a.jpg"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    planned, _ = plan_jobs([tmp_path], tmp_path / "outputs")
-    assert planned == [(tmp_path / "a.jpg", tmp_path / "outputs" / "a.jpg")]
+# --- what is no photo
+
+
+def test_only_regular_files_outside_of_hidden_and_system_folders(tmp_path):
+    folders = ("@eaDir/a.jpg", ".thumbnails", "#recycle", "$RECYCLE.BIN", "@Recycle", ".Trash-1000", "lost+found")
+    touch(tmp_path, "a.jpg", "album.jpg/b.jpg", *(f"{folder}/thumb.jpg" for folder in folders))
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "self.jpg").symlink_to("self.jpg")
+    (tmp_path / "gone.jpg").symlink_to("nowhere.jpg")
+    (tmp_path / "circle").symlink_to(tmp_path)
+    (tmp_path / "c.jpg").symlink_to("a.jpg")
+    (tmp_path / "null.jpg").symlink_to(os.devnull)
+    plan = plan_jobs([tmp_path], tmp_path / "out")
+    assert [photo.name for photo, _ in plan.jobs] == ["a.jpg", "b.jpg", "c.jpg"] and not plan.failures
+    (note,) = plan.notes
+    assert note.startswith("5 passed over: ")
+    assert set(note.split(": ")[1].split(", ")) == {"2 broken links", "2 special files", "1 linked folder"}
+    given = [tmp_path / name for name in ("pipe.jpg", "self.jpg", "gone.jpg", "null.jpg")]
+    plan = plan_jobs(given, tmp_path / "out")
+    causes = ("not a regular file", "too many levels of symbolic links", "no such file", "not a regular file")
+    assert not plan.jobs and all(map(str.__contains__, plan.failures, causes))
+
+
+def test_media_that_are_passed_over_are_counted(tmp_path):
+    touch(tmp_path, *(f"{number}.X3F" for number in range(10)), "a.psd", "sub/b.psd", "film.mp4", "notes.txt", "a.jpg")
+    assert plan_jobs([tmp_path], tmp_path / "out").notes == ["13 passed over: 10 .x3f, 2 .psd, 1 .mp4"]
+    assert plan_jobs([tmp_path], tmp_path / "out", films=True).notes == ["12 passed over: 10 .x3f, 2 .psd"]
+
+
+def test_folders_that_cannot_be_read_are_named(tmp_path, monkeypatch):
+    touch(tmp_path, "a.jpg", "closed/b.jpg")
+    scan = os.scandir
+
+    def refuse(place):
+        if place.name == "closed":
+            raise PermissionError(13, "Permission denied")
+        return scan(place)
+
+    monkeypatch.setattr("os.scandir", refuse)
+    plan = plan_jobs([tmp_path], tmp_path / "out")
+    assert len(plan.jobs) == 1 and plan.failures == [f"{tmp_path / 'closed'}: permission denied"]
+
+
+# --- runs into a folder that holds results
+
+
+@pytest.mark.parametrize("output", ["outputs", "deep/outputs"])
+def test_results_of_earlier_runs_are_not_photos(tmp_path, photos, output):
+    write_photo(tmp_path / "a.png", photos[0])
+    write_photo(tmp_path / output / "mine.png", photos[1])
+    for number in range(3):
+        plan = plan_jobs([tmp_path], tmp_path / output)
+        assert [photo.name for photo, _ in plan.jobs] == ["a.png", "mine.png"]
+        assert plan.notes == (["2 passed over: 2 earlier results"] if number else [])
+        assert process(plan).done == 2
+    assert [photo.name for photo, _ in plan_jobs([tmp_path], tmp_path / "others").jobs] == ["a.png", "mine.png"]
+
+
+def test_the_folder_of_the_photos_is_refused_as_output(tmp_path):
+    touch(tmp_path, "in/a.jpg")
+    (tmp_path / "same").symlink_to(tmp_path / "in")
+    for output in ("in", "same", "in/../in"):
+        plan = plan_jobs([tmp_path / "in"], tmp_path / output)
+        assert not plan.jobs and len(plan.failures) == 1 and "choose another" in plan.failures[0]
+
+
+def test_files_that_are_no_results_are_not_overwritten(tmp_path, photos):
+    for folder in ("in", "out"):
+        write_photo(tmp_path / folder / "a.png", photos[0])
+    plan = plan_jobs([tmp_path / "in"], tmp_path / "out")
+    assert not plan.jobs and "a.png exists and is not a result of an earlier run" in plan.failures[0]
+
+
+def done(folder, output, *names):
+    """Runs with --skip-existing, with the photo as its result. Returns the names of the photos that were worked on."""
+    plan = plan_jobs([folder / name for name in names] or [folder], output)
+    todo, notes = plan.record.split(plan.jobs)
+    outcome = process_photos(todo, lambda photo: photo, plan.record)
+    assert not outcome.failures and not plan.failures
+    for photo, result in plan.jobs:
+        expected = read_photo(photo)
+        np.testing.assert_array_equal(read_photo(result)[..., 0], expected[..., 0])
+    return [photo.name for photo, _ in todo], notes
+
+
+def test_every_photo_ends_with_its_own_result_after_photos_are_added_and_renamed(tmp_path, photos):
+    folder, output = tmp_path / "in", tmp_path / "out"
+    gray = [np.ascontiguousarray(np.repeat(photo[..., :1], 3, axis=-1)) for photo in photos]
+    write_photo(folder / "a.png", gray[0])
+    write_photo(folder / "b.png", gray[1])
+    assert done(folder, output) == (["a.png", "b.png"], [])
+    assert done(folder, output) == ([], [])
+    Image.fromarray(photos[2][..., 0]).save(folder / "a.gif")
+    assert done(folder, output) == (["a.gif"], [])
+    for old, new in (("a.png", "c.png"), ("b.png", "a.png"), ("c.png", "b.png")):
+        (folder / old).rename(folder / new)
+    names, notes = done(folder, output)
+    assert names == ["a.png", "b.png"] and len(notes) == 2 and "out/a.png: made anew" in notes[0]
+    assert done(folder, output) == ([], [])
+    # Of the same size and date as before.
+    status = (folder / "a.png").stat()
+    write_photo(folder / "a.png", gray[3])
+    os.utime(folder / "a.png", ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert done(folder, output)[0] == ["a.png"]
+    # Of the same name, from other folders.
+    write_photo(tmp_path / "in" / "x" / "d.png", gray[0])
+    write_photo(tmp_path / "in" / "y" / "d.png", gray[1])
+    assert done(folder, tmp_path / "flat", "y/d.png")[0] == ["d.png"]
+    names, notes = done(folder, tmp_path / "flat", "x/d.png", "y/d.png")
+    assert names == ["d.png", "d.png"] and "flat/d.png: made anew" in notes[0]
+
+
+def test_a_record_that_was_cut_short_is_used_as_far_as_it_goes(tmp_path, photos):
+    write_photo(tmp_path / "in" / "a.png", photos[0])
+    write_photo(tmp_path / "in" / "b.png", photos[1])
+    process(plan_jobs([tmp_path / "in" / "a.png"], tmp_path / "out"))
+    record = next((tmp_path / "out").glob(".*"))
+    record.write_text(record.read_text() + '\n{"result": "b.p')
+    plan = plan_jobs([tmp_path / "in"], tmp_path / "out")
+    assert process_photos(plan.record.split(plan.jobs)[0], lambda photo: photo, plan.record).done == 1
+    plan = plan_jobs([tmp_path / "in"], tmp_path / "out")
+    assert plan.record.split(plan.jobs) == ([], [])
+
+
+def test_names_of_any_bytes(tmp_path, photos):
+    folder = tmp_path / os.fsdecode(b"K\xf6ln \xff")
+    names = [os.fsdecode(b"M\xfcnchen.png"), "zwei\nZeilen.png", "\N{SNOWMAN}.png", " .png", "a\\b.png"]
+    for name in names:
+        write_photo(folder / name, photos[0])
+    (folder / os.fsdecode(b"broken\xe9.png")).write_bytes(b"broken")
+    plan = plan_jobs([folder], tmp_path / "out")
+    outcome = process(plan)
+    assert outcome.done == 5 and len(outcome.failures) == 1
+    assert {path.name for path in (tmp_path / "out").glob("*.png")} == set(names)
+    line = printable(outcome.failures[0])
+    assert "broken\\udce9.png: not an image" in line and line.encode().decode() == line and "\n" not in line
+    plan = plan_jobs([folder], tmp_path / "out")
+    assert [photo.name for photo, _ in plan.record.split(plan.jobs)[0]] == [os.fsdecode(b"broken\xe9.png")]
+
+
+# --- the work
 
 
 def test_a_bad_photo_does_not_stop_the_others(tmp_path, photos):
     for number in range(6):
         write_photo(tmp_path / f"{number}.png", photos[number % 4])
     (tmp_path / "2.png").write_text("text")
-    planned, _ = plan_jobs([tmp_path], tmp_path / "out")
+    plan = plan_jobs([tmp_path], tmp_path / "out")
     (tmp_path / "3.png").unlink()  # Vanished since the listing.
 
     def work(photo):
@@ -70,12 +229,12 @@ def test_a_bad_photo_does_not_stop_the_others(tmp_path, photos):
             raise MemoryError("out of memory")
         return replace(photo, pixels=photo.pixels[::-1])
 
-    outcome = process_photos(planned, work)
+    outcome = process(plan, work)
     assert outcome.done == 2 and outcome.losses == []
     causes = ("1.png: cannot be done (MemoryError: out of memory", "2.png: not an image", "3.png: no such", "5.png: c")
     assert len(outcome.failures) == 4
     assert all(cause in failure for cause, failure in zip(causes, outcome.failures, strict=True))
-    written = {path.name for path in (tmp_path / "out").iterdir()}
+    written = {path.name for path in (tmp_path / "out").glob("[!.]*")}
     assert written == {"0.png", "4.png"}
     np.testing.assert_array_equal(read_photo(tmp_path / "out" / "4.png"), photos[0][::-1])
     assert is_photo(Path("A.JPG")) and not is_photo(Path("a.txt")) and not is_photo(Path(".a.jpg"))
@@ -85,7 +244,7 @@ def test_interruption_leaves_whole_files_only(tmp_path, photos, monkeypatch):
     monkeypatch.setattr(jobs, "THREADS", 4)
     for number in range(40):
         write_photo(tmp_path / f"{number:02}.png", photos[0])
-    planned, _ = plan_jobs([tmp_path], tmp_path / "out")
+    plan = plan_jobs([tmp_path], tmp_path / "out")
     started = []
 
     def work(photo):
@@ -96,8 +255,8 @@ def test_interruption_leaves_whole_files_only(tmp_path, photos, monkeypatch):
         return photo
 
     with pytest.raises(KeyboardInterrupt):
-        process_photos(planned, work)
-    written = list((tmp_path / "out").iterdir())
+        process(plan, work)
+    written = list((tmp_path / "out").glob("[!.]*"))
     assert 0 < len(written) < 40 and len(started) < 40
     for path in written:
         np.testing.assert_array_equal(read_photo(path), photos[0])
@@ -121,6 +280,36 @@ def test_room_holds_no_more_than_its_limit():
     assert len(most) == 30
     assert all(sum(together) <= 10 or len(together) == 1 for together in most)
     assert max(map(len, most)) > 1
+
+
+def test_room_is_for_those_who_came_first():
+    room, order, few = Room(10), [], threading.Semaphore(0)
+
+    def hold(name, amount):
+        with room.hold(amount):
+            order.append(name)
+            few.acquire()
+
+    def start(name, amount):
+        before = len(room._waiting) + len(order)
+        thread = threading.Thread(target=hold, args=(name, amount))
+        thread.start()
+        while len(room._waiting) + len(order) == before:
+            time.sleep(0.001)
+        return thread
+
+    threads = [start("small 1", 4), start("small 2", 4), start("large", 30)]
+    threads += [start(f"small {number}", 1) for number in range(3, 9)]
+    time.sleep(0.01)
+    assert order == ["small 1", "small 2"]  # All others wait behind the large one.
+    few.release(2)
+    while len(order) < 3:
+        time.sleep(0.001)
+    assert order[2] == "large"
+    few.release(10)
+    for thread in threads:
+        thread.join(timeout=10)
+    assert len(order) == 9
 
 
 def test_room_is_empty_when_all_have_left():
@@ -233,7 +422,7 @@ def test_only_a_thread_that_holds_a_core_lends_it():
 def test_threads_share_the_work(tmp_path, photos):
     for number in range(16):
         write_photo(tmp_path / f"{number:02}.png", photos[0])
-    planned, _ = plan_jobs([tmp_path], tmp_path / "out")
+    plan = plan_jobs([tmp_path], tmp_path / "out")
     threads = set()
 
     def work(photo):
@@ -241,4 +430,4 @@ def test_threads_share_the_work(tmp_path, photos):
         time.sleep(0.02)
         return photo
 
-    assert process_photos(planned, work).done == 16 and 1 < len(threads) <= jobs.THREADS
+    assert process(plan, work).done == 16 and 1 < len(threads) <= jobs.THREADS

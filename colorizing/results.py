@@ -1,0 +1,134 @@
+"""The record of an output folder: which results of earlier runs it holds, and which photos they were made from.
+
+It is a hidden file in the folder with a JSON object a line: the result's path in the folder, and the checksum of the
+photo or film, null where that is not sure. A line is written before its result, so a result is known as one however a
+run ends.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tqdm import tqdm
+
+from common.errors import UserError
+from common.files import describe_error
+
+NAME = ".colorized.jsonl"
+# Files whose checksums are computed at a time.
+THREADS = 8
+
+
+class Record:
+    """The record of an output folder, which is made with the first result.
+
+    Args:
+        folder: The output folder, a Path.
+
+    Raises:
+        UserError: There is a record, but it cannot be read.
+    """
+
+    def __init__(self, folder):
+        self._folder = folder
+        self._checksums = read_record(folder)
+        self._lock = threading.Lock()
+
+    def __contains__(self, result):
+        return self._name(result) in self._checksums
+
+    @contextlib.contextmanager
+    def noting(self, result, source):
+        """Notes what the caller does in this context: to make a result from a photo or film.
+
+        Raises:
+            UserError: The record cannot be written, or the photo or film cannot be read.
+        """
+        try:
+            found = checksum(source)
+        except OSError as error:
+            raise UserError(f"{source}: {describe_error(error)}") from error
+        # Where there is no result, one that appears is of this source, even if the run ends before the context does.
+        self._note(result, found if self._holds(result, found) or not os.path.lexists(result) else None)
+        yield
+        self._note(result, found)
+
+    def split(self, jobs):
+        """Splits jobs, pairs of (source, result), by what is done already. Returns (todo, notes).
+
+        `todo` are the jobs whose result is missing or was made from something else, of which `notes` has a sentence.
+        """
+        todo, notes = [], []
+        with ThreadPoolExecutor(THREADS) as pool:
+            bar = tqdm(pool.map(self._is_done, jobs), "comparing", len(jobs), unit=" files", leave=False, disable=None)
+            for (source, result), done in zip(jobs, bar, strict=True):
+                if not done:
+                    todo.append((source, result))
+                    if result.exists():
+                        notes.append(f"{result}: made anew, since it was not made from {source} as it is now")
+        return todo, notes
+
+    def _is_done(self, job):
+        source, result = job
+        try:
+            return result in self and result.exists() and self._holds(result, checksum(source))
+        except OSError:
+            return False
+
+    def _holds(self, result, found):
+        return self._checksums.get(self._name(result)) == found
+
+    def _name(self, result):
+        return result.relative_to(self._folder).as_posix()
+
+    def _note(self, result, found):
+        if result in self and self._holds(result, found):
+            return
+        name = self._name(result)
+        try:
+            with self._lock:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                with (self._folder / NAME).open("a") as file:
+                    # Before the line, so that it stands alone even if the one before was cut short.
+                    file.write("\n" + json.dumps({"result": name, "checksum": found}))
+                self._checksums[name] = found
+        except OSError as error:
+            raise UserError(f"{result}: cannot be written: {describe_error(error)}") from error
+
+
+def read_record(folder):
+    """The results that a folder's record names: {path in the folder: checksum of the source, or None}.
+
+    Raises:
+        UserError: There is a record, but it cannot be read.
+    """
+    path, checksums = folder / NAME, {}
+    try:
+        lines = path.read_text(errors="replace").splitlines()
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise UserError(f"{path}: {describe_error(error)}; choose another --output") from error
+    for line in lines:
+        try:
+            entry = json.loads(line)
+            checksums[entry["result"]] = entry["checksum"]
+        except (ValueError, KeyError, TypeError):
+            continue  # Cut short by a full disk, or empty.
+    return checksums
+
+
+def known_results(folder, files):
+    """Those files in a folder that are results of earlier runs, by the records between the folder and them: a set."""
+    places = {place for file in files for place in file.parents if place == folder or folder in place.parents}
+    return {place / name for place in places if (place / NAME).exists() for name in read_record(place)}
+
+
+def checksum(path):
+    """The checksum of a file's content. Raises OSError."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
