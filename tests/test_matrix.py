@@ -20,6 +20,7 @@ from test_scripts import run
 
 from colorizing.jobs import process_photos
 from colorizing.photo import Pipeline
+from colorizing.results import Record
 from common import images
 from common.images import PhotoError
 
@@ -331,7 +332,7 @@ def results(tmp_path_factory):
     def colorize(photo):
         return type(photo)(**{**vars(photo), "pixels": pipeline(photo.pixels)})
 
-    outcome = process_photos(jobs, colorize)
+    outcome = process_photos(jobs, colorize, Record(folder / "out"))
     assert outcome.failures == []
     return folder / "out"
 
