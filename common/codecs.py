@@ -93,8 +93,6 @@ def open_vips(content, suffix, **options):
     _prepare_libvips()
     try:
         image = LOADERS[suffix](content, fail_on="error", access="sequential", **options)
-        if image.interpretation in ("lab", "labs"):
-            image = image.colourspace("rgb16")
     except pyvips.Error as error:
         raise CannotDecode(describe(error)) from error
     space = SPACES.get(image.interpretation)

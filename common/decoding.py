@@ -49,7 +49,7 @@ BRANDS = {b"avif": ".avif", b"avis": ".avif", b"crx ": ".raw"} | dict.fromkeys(
 REDUCED, MASK = 1, 4
 ORIENTATION, SUB_IFDS, INK_SET, DNG_VERSION = 274, 330, 332, 50706
 COMPRESSIONS = frozenset({1, 2, 3, 4, 5, 6, 7, 8, 32773, 32946, 50001})
-PHOTOMETRICS = frozenset(range(4)) | {5, 6, 8, 9}
+PHOTOMETRICS = frozenset({0, 1, 2, 3, 5, 6})
 DEPTHS = frozenset({1, 2, 4, 6, 8, 10, 12, 14, 16})
 
 
@@ -129,8 +129,9 @@ def _open_page(content, pages):
 def _decode_page(content, number, page):
     """The pixels of a page by libvips or, where it does not know the depth or the layout, by OpenImageIO."""
     try:
-        if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE:
-            raise CannotDecode("libvips mixes up two planes")
+        luma = page.photometric == tifffile.PHOTOMETRIC.YCBCR and page.compression != tifffile.COMPRESSION.JPEG
+        if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE or luma:
+            raise CannotDecode("libvips mixes up two planes, and takes YCbCr for RGB outside of JPEG")
         return open_vips(content, ".tif", page=number).decode()
     except CannotDecode:
         values, icc = read_oiio(content, ".tif", number, page.photometric == tifffile.PHOTOMETRIC.SEPARATED)

@@ -171,6 +171,9 @@ def tiff_cases():
     case("bigtiff.tif", by_tifffile(rgb(), photometric="rgb", bigtiff=True))
     ramp = np.stack([np.arange(255, -1, -1) * 257] * 3).astype(np.uint16)
     case("palette.tif", by_tifffile(255 - gray(), photometric="palette", colormap=ramp))
+    luma = np.dstack([gray(), *[np.full_like(gray(), 128)] * 2])
+    for compression in (None, "lzw"):
+        case(f"ycbcr-{compression}.tif", by_tifffile(luma, photometric="ycbcr", compression=compression))
     inks = np.dstack([255 - rgb(), np.zeros_like(gray())])
     case("cmyk.tif", by_tifffile(inks, photometric="separated"))
     file = io.BytesIO()
@@ -375,6 +378,7 @@ REFUSED = {
     "lzma.tif": (by_tifffile(gray(), compression="lzma"), "LZMA compression"),
     "zstd.tif": (by_tifffile(gray(), compression="zstd"), "ZSTD compression"),
     "jpeg2000.tif": (by_tifffile(gray(), compression="jpeg2000"), "JPEG2000 compression"),
+    "lab.tif": (by_tifffile(rgb(), photometric="cielab"), "CIELAB"),
     "signed.jp2": (imagecodecs.jpeg2k_encode(gray().astype(np.int8), level=0, codecformat="jp2"), "signed"),
     "12-bits.jpg": (imagecodecs.jpeg8_encode(gray(12), bitspersample=12), "precision 12"),
     "floats.pfm": (b"Pf\n96 72\n-1.0\n" + PICTURE.astype("<f4").tobytes(), "not an image in a format that can be read"),
