@@ -21,8 +21,7 @@ from annotated_types import Interval
 
 import models
 from colorizing.batching import Batcher
-from colorizing.film import process_films
-from colorizing.jobs import plan_jobs, process_photos
+from colorizing.jobs import Outcome, plan_jobs, process_photos
 from colorizing.photo import Pipeline
 from colorizing.pixels import side_by_side, to_gray
 from colorizing.steadiness import STEADINESS
@@ -94,14 +93,18 @@ def main():
     films = [job for job in todo if is_film(job[0])]
     columns = 2 if options.compare else 1
     photos_done = process_photos(photos, colorize, plan.record, options.max_megapixels, options.quality, columns)
-    films_done = process_films(
-        films,
-        pipeline,
-        plan.record,
-        steadiness=options.steadiness,
-        compare=options.compare,
-        max_megapixels=options.max_megapixels,
-    )
+    films_done = Outcome()
+    if films:
+        from colorizing.film import process_films  # Loads the film library.
+
+        films_done = process_films(
+            films,
+            pipeline,
+            plan.record,
+            steadiness=options.steadiness,
+            compare=options.compare,
+            max_megapixels=options.max_megapixels,
+        )
     all_films = sum(is_film(source) for source, _ in plan.jobs)
     all_photos = len(plan.jobs) - all_films
     counts = [f"{photos_done.done} of {all_photos} photos"] if all_photos or not all_films else []
