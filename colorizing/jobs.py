@@ -76,11 +76,8 @@ def plan_jobs(inputs, output, suffix=None, films=False):
     taken, jobs = {source.resolve(): source for source, _ in found}, []
     for source, name in found:
         name = result_name(source, name, suffix)
-        result, copies = output / name, 1
-        while (root / result.relative_to(output)) in taken:
-            copies += 1
-            result = output / name.with_stem(f"{name.stem}-{copies}")
-        if copies > 1:
+        result = output / first_free(name, lambda free: root / free in taken)
+        if result != output / name:
             notes.append(f"{source}: the result is {result}, since {output / name} belongs to {taken[root / name]}")
         taken[root / result.relative_to(output)] = source
         if os.path.lexists(result) and result not in record:
@@ -126,6 +123,15 @@ def describe_missing(path):
     except OSError as error:
         return describe_error(error)
     return "not a regular file"
+
+
+def first_free(name, is_taken):
+    """The name, or the first of photo-2.jpg, photo-3.jpg ... for photo.jpg that is not taken."""
+    free, copies = name, 1
+    while is_taken(free):
+        copies += 1
+        free = name.with_stem(f"{name.stem}-{copies}")
+    return free
 
 
 def result_name(source, name, suffix):
