@@ -45,8 +45,14 @@ class Cores:
             self.__enter__()
 
 
-# The cores of this machine, which all threads of the process share.
-computing = Cores(os.cpu_count() or 1)
+def available_cores():
+    """How many cores this process may use: OMP_NUM_THREADS, which Ray sets to a worker's share, or else all."""
+    share = os.environ.get("OMP_NUM_THREADS", "")
+    return int(share) if share.isdecimal() and int(share) else os.cpu_count() or 1
+
+
+# The cores that all threads of the process share.
+computing = Cores(available_cores())
 
 
 class Batcher:
