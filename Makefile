@@ -33,6 +33,6 @@ lint: .venv/installed-all
 	.venv/bin/python -m pip install --quiet -r requirements.txt
 	touch $@
 
-.venv/installed-all: $(patsubst %,requirements-%.txt,app data dev export formats) .venv/installed
+.venv/installed-all: $(patsubst %,requirements-%.txt,app archive data dev export formats) .venv/installed
 	.venv/bin/python -m pip install --quiet $(foreach file,$(filter %.txt,$^),-r $(file))
 	touch $@

@@ -10,7 +10,7 @@ LAYERS = (
     {"models", "data"},
     {"training", "colorizing"},
     {"evaluation"},
-    {"train", "test", "evaluate", "export", "app", "benchmarks"},
+    {"train", "test", "evaluate", "export", "app", "archive", "benchmarks"},
 )
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
 # What all share and the paper's colour know of nothing else.
@@ -27,7 +27,7 @@ def imported(file):
 
 
 def test_imports_run_one_way():
-    files = [file for name in LAYER for file in (ROOT / name).glob("*.py")] + list(ROOT.glob("*.py"))
+    files = [file for name in LAYER for file in (ROOT / name).rglob("*.py")] + list(ROOT.glob("*.py"))
     seen = set()
     for file in files:
         place = file.relative_to(ROOT).parts[0].removesuffix(".py")

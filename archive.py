@@ -1,0 +1,187 @@
+"""Colorizes an archive: any number of photos, on this machine or on all machines of a cluster.
+
+    python archive.py SOURCE OUTPUT
+    python archive.py s3://bucket/scans s3://bucket/colorized --cluster auto
+    python archive.py --report OUTPUT
+
+Results have the names that test.py gives them. The ledger, in _ledger below OUTPUT, accounts for every file of SOURCE;
+the same command goes on where a run was ended, and does again what has changed since: files, model or settings.
+"""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from common.command_line import finish, parse, run, tame_native_libraries
+
+if __name__ == "__main__":
+    tame_native_libraries()
+
+import tyro
+from annotated_types import Interval
+from tqdm import tqdm
+
+from common import images
+from common.errors import UserError
+from common.files import PHOTO_SUFFIXES, REPLACED
+from common.options import Positive
+from configs import MODEL
+
+try:
+    from colorizing.archive import cluster
+    from colorizing.archive.ledger import DONE, FAILED, FOLDER, LEFT_OUT, WAITING, Ledger
+    from colorizing.archive.listing import list_files
+    from colorizing.archive.storage import open_storage
+    from colorizing.archive.worker import Work
+except ImportError as error:
+    sys.exit(f"{error.name} is missing; archive.py needs it: pip install -r requirements-archive.txt")
+
+FORMATS = sorted(suffix[1:] for suffix in PHOTO_SUFFIXES - REPLACED.keys())
+# Rows of the listing that are added to the ledger together.
+ROWS_A_PART = 20_000
+# Failures that are named at the end; the ledger names all.
+MOST_NAMED = 100
+
+
+@dataclass(frozen=True)
+class Options:
+    """Colorizes an archive of photos, on this machine or a cluster, with a ledger that accounts for every file."""
+
+    source: tyro.conf.Positional[str | None] = None
+    """Folder of photos, or a URL of object storage: s3://, gs:// or abfs://."""
+    output: tyro.conf.Positional[str | None] = None
+    """Folder or URL for the results and the ledger."""
+    report: str | None = None
+    """Says what became of the files of an archive, given its folder or URL for results, and does nothing else."""
+    cluster: str | None = None
+    """Address of a Ray cluster, or `auto` on one of its machines. Default: RAY_ADDRESS, else this machine alone."""
+    model: str = MODEL
+    """A trained model: a name (a run of yours or weights that ship), a run's folder, or a .keras file."""
+    saturation: Annotated[float, Interval(ge=0, le=10)] = 1.0
+    """Factor on the strength of the colours."""
+    render_size: Annotated[int, Interval(ge=8, le=2048)] | None = None
+    """Shorter side in pixels of the copy that the network sees. Default: the size it was trained at."""
+    format: Literal[*FORMATS] | None = None
+    """Format of the results. Default: that of each photo."""
+    quality: Annotated[int, Interval(ge=1, le=100)] = images.QUALITY
+    """Of JPEG, WebP and AVIF files, 1 to 100."""
+    max_megapixels: Positive = images.MAX_MEGAPIXELS
+    """Refuse larger photos."""
+    retry_failed: bool = False
+    """Try photos again that failed in an earlier run."""
+
+
+def open_places(options):
+    """The storages of source and output, and the path of the output in the source, None if it is elsewhere."""
+    source, output = open_storage(options.source), open_storage(options.output)
+    if not source.exists():
+        raise UserError(f"{options.source}: no such folder")
+    if output.path_inside(source) is not None:
+        raise UserError(f"{options.output}: holds the photos themselves; choose an OUTPUT of its own")
+    return source, output, source.path_inside(output)
+
+
+def read_model(name):
+    """(content of the model's file, what identifies it)."""
+    content = (Path(name) if Path(name).is_file() else find_model(name)).read_bytes()
+    return content, f"{name} {hashlib.sha256(content).hexdigest()[:16]}"
+
+
+def find_model(name):
+    """The path of a model's file, see `models.find`.
+
+    Another process finds it, since that needs TensorFlow, and this process has to stay small.
+    """
+    code = "import sys, models; from common.command_line import run; run(lambda: print(models.find(sys.argv[1])))"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    found = subprocess.run([sys.executable, "-c", code, name], env=environment, capture_output=True, text=True)
+    if found.returncode:
+        raise UserError((found.stderr.strip().splitlines() or [f"{name}: cannot be looked up"])[-1])
+    return Path(found.stdout.splitlines()[-1])
+
+
+def list_source(ledger, places, options, model):
+    """Lists the source's files into the ledger; returns the row of the new run."""
+    source, _, skipped = places
+    settings = json.dumps(
+        {name: getattr(options, name) for name in ("saturation", "render_size", "format", "quality")}, sort_keys=True
+    )
+    name = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.urandom(3).hex()}"
+    suffix = f".{options.format}" if options.format else None
+    rows, files = [], 0
+    for row in tqdm(
+        list_files(source, skipped, suffix, (model, settings)), "listing", unit=" files", leave=False, disable=None
+    ):
+        rows.append({"run": name, **row})
+        files += 1
+        if len(rows) == ROWS_A_PART:
+            ledger.add("listed", name, rows)
+            rows = []
+    ledger.add("listed", name, rows)
+    row = {"run": name, "source": source.location, "model": model, "settings": settings, "files": files}
+    ledger.add("run", name, [row])
+    return row
+
+
+def describe(standing, run):
+    """The sums of a `Standing`, and its causes, a line each."""
+    states = {DONE: 0, FAILED: 0, LEFT_OUT: 0, WAITING: 0, **standing.states}
+    lines = [f"{run['files']} files: {', '.join(f'{number} {state}' for state, number in states.items())}"]
+    causes = [(number, state, cause) for (state, cause), number in standing.causes.items() if cause]
+    return [*lines, *(f"  {number} {state}: {cause}" for number, state, cause in sorted(causes, reverse=True))]
+
+
+def name_failures(standing, output):
+    """A line for each photo that failed, as far as they are few enough to name."""
+    lines = [f"{path}: {cause}" for path, cause in sorted(standing.failures)[:MOST_NAMED]]
+    unnamed = standing.states[FAILED] - len(lines)
+    return [*lines, f"{unnamed} more failed; {output}/{FOLDER} names them"] if unnamed else lines
+
+
+def report(location):
+    """Says what became of the files of an archive's last run."""
+    ledger = Ledger(open_storage(location))
+    last = ledger.last_run()
+    if last is None:
+        raise UserError(f"{location}: no ledger of an archive, or of one whose listing was not finished")
+    standing = ledger.standing(last)
+    finish("\n".join(describe(standing, last)), name_failures(standing, location))
+
+
+def main():
+    options = parse(Options, "archive.py", "SOURCE OUTPUT [options]  or  python archive.py --report OUTPUT")
+    if options.report is not None:
+        report(options.report)
+    if options.output is None:
+        raise UserError("name a SOURCE and an OUTPUT, or --report OUTPUT; archive.py --help tells more")
+    places = open_places(options)
+    content, model = read_model(options.model)
+    ledger = Ledger(places[1])
+    last = list_source(ledger, places, options, model)
+    before = ledger.standing(last, options.retry_failed)
+    waiting = before.states[WAITING]
+    if waiting:
+        print("\n".join(describe(before, last)))
+        work = Work(
+            source=places[0].location,
+            output=places[1].location,
+            saturation=options.saturation,
+            render_size=options.render_size,
+            quality=options.quality,
+            max_megapixels=options.max_megapixels,
+        )
+        address = options.cluster or os.environ.get("RAY_ADDRESS")
+        with cluster.connected(address), tqdm(total=waiting, unit=" photos", leave=False, disable=None) as bar:
+            cluster.work_through(ledger, last, work, content, bar.update, options.retry_failed)
+    standing = ledger.standing(last)
+    finish("\n".join([*describe(standing, last), f"in {options.output}"]), name_failures(standing, options.output))
+
+
+if __name__ == "__main__":
+    run(main, interrupted="interrupted; the results so far are whole, and the same command goes on")

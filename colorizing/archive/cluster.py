@@ -1,0 +1,237 @@
+"""Runs an archive's work on Ray Data: on this machine, or on all machines of a cluster."""
+
+import contextlib
+import itertools
+import json
+import logging
+import os
+import time
+import warnings
+from pathlib import Path
+
+from colorizing.archive.ledger import FAILED, WAITING, bucket_of, shares
+from colorizing.archive.storage import describe_problem
+from colorizing.archive.worker import Worker
+from common.errors import UserError
+from configs import WEIGHTS
+
+# Usage is not reported to the makers of Ray.
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+import ray
+import ray.data
+
+PROJECT = WEIGHTS.parent
+# Photos that go to a worker together. A worker has two batches in work, so that one fills the gaps of the other.
+BATCH = 32
+BATCHES_AT_A_TIME = 2
+# Cores a worker: with more, its threads wait for each other.
+CORES = 4
+# Rows are added to the ledger when so many are there, or after so many seconds.
+ROWS_A_PART = 10_000
+SECONDS_A_PART = 10
+# Bytes of memory that Ray keeps for what goes between processes: names and rows only.
+OBJECT_STORE = 256 << 20
+# What the workers' machines need of the project's folder.
+EXCLUDED = [".git", ".venv", "data/samples", "datasets", "docs", "outputs", "runs", "tests", "weights"]
+
+
+@contextlib.contextmanager
+def connected(address=None):
+    """A connection to a cluster by its address, or to a cluster of this machine alone, which ends with it.
+
+    Raises:
+        UserError: There is no cluster at the address.
+    """
+    if address is None:
+        options = {"address": "local", "include_dashboard": False, "object_store_memory": OBJECT_STORE}
+    else:
+        # The machines need the packages of the requirements, not the project.
+        options = {"address": address, "runtime_env": {"working_dir": str(PROJECT), "excludes": EXCLUDED}}
+    try:
+        ray.init(**options, log_to_driver=False, logging_level=logging.CRITICAL)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise UserError(f"{address or 'this machine'}: no cluster to connect to ({first_line(error)})") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def first_line(error):
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def last_line(error):
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1]
+
+
+def worker_pool():
+    """(workers, resources of each) for the machines that are there: one on each GPU, or else one on every `CORES`."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    gpus = int(sum(node.get("GPU", 0) for node in nodes))
+    cores = [int(node.get("CPU", 0)) for node in nodes if node.get("CPU", 0) >= 1]
+    if not cores:
+        raise UserError("the cluster has no machine with a core to work on")
+    if gpus:
+        return gpus, {"num_gpus": 1, "num_cpus": max(1, min(CORES, sum(cores) // gpus))}
+    share = min(CORES, *cores)
+    return sum(number // share for number in cores), {"num_cpus": share}
+
+
+def work_through(ledger, run, work, model, report, retry_failed=False):
+    """Colorizes all photos of a run that wait, and adds to the ledger what becomes of each.
+
+    What has no row after a pass was in work when its worker ended, or met an error that may pass. It is tried again,
+    see `Worker`, until a pass answers for no photo at all: what is left then ends every worker.
+
+    Args:
+        ledger: The `Ledger`.
+        run: The run's row.
+        work: A `Work`.
+        model: Content of a .keras file.
+        report: Function that is called with each number of photos newly done or failed.
+        retry_failed: Photos that failed in an earlier run are tried again.
+    """
+    for attempt in itertools.count():
+        count, resources = worker_pool()
+        batch = BATCH if attempt < Worker.ALONE else 1
+        waiting = sum(1 for _ in itertools.islice(find_waiting(ledger, run, retry_failed), count * batch))
+        if not waiting:
+            return
+        count = min(count, -(-waiting // batch))
+        worker = {"work": work, "model": model, "attempt": attempt}
+        answered = 0
+        with quiet(), adding(ledger, run) as add:
+            for rows in one_pass(ledger, run, worker, count, resources, retry_failed):
+                add(rows)
+                report(len(rows))
+                answered += len(rows)
+        # As long as photos are answered for, those that are not may have been victims of others or of a lost machine.
+        if attempt >= Worker.ALONE and not answered:
+            break
+    cause = f"the process that colorized it ended, {attempt + 1} times, most likely because memory ran out"
+    with adding(ledger, run) as add:
+        for file in find_waiting(ledger, run, retry_failed):
+            add([{**file, "state": FAILED, "cause": cause}])
+            report(1)
+
+
+def find_waiting(ledger, run, retry_failed, number=None, worked=None):
+    """Rows of the listing of the photos that wait, of all shares or of one."""
+    for share in range(shares(run)) if number is None else [number]:
+        for row, state, _ in ledger.look_up(run, share, shares(run), worked, retry_failed):
+            if state == WAITING:
+                yield {name: row[name] for name in ("path", "size", "version", "result", "key")}
+
+
+def one_pass(ledger, run, worker, count, resources, retry_failed):
+    """Gives every photo that waits to a worker, and yields lists of the ledger's rows as they come.
+
+    A worker that ends is started anew, or on another machine, and the photos that it had in work get no row.
+
+    Args:
+        ledger, run, retry_failed: See `work_through`.
+        worker: Arguments of `Worker`.
+        count, resources: See `worker_pool`.
+
+    Raises:
+        UserError: The workers cannot start, or the ledger cannot be read.
+    """
+    # The same however often Ray asks for it, also when rows are added meanwhile.
+    worked = ledger.parts("worked")
+    alone = worker["attempt"] >= Worker.ALONE
+    batch, at_a_time = (1, 1) if alone else (BATCH, BATCHES_AT_A_TIME)
+
+    def batches(share):
+        waiting = find_waiting(ledger, run, retry_failed, share["item"], worked)
+        try:
+            while files := list(itertools.islice(waiting, batch)):
+                yield {"files": json.dumps(files), "problem": ""}
+        except Exception as error:  # Ray would drop it, and the photos of the share would seem to have failed.
+            yield {"files": "[]", "problem": describe_problem(error)}
+
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    # What a worker's end drops is tried again by the next pass.
+    context.max_errored_blocks = -1
+    # A row, which is a batch of photos, is a task of its own.
+    context.target_max_block_size = 1
+    pool = ray.data.ActorPoolStrategy(
+        size=count,
+        max_tasks_in_flight_per_actor=at_a_time,
+        max_concurrent_calls_per_actor=at_a_time,
+        enable_true_multi_threading=True,
+    )
+    results = (
+        ray.data.from_items(list(range(shares(run))), override_num_blocks=shares(run))
+        # Without cores, since the workers hold them all; and few at a time, since each takes memory.
+        .flat_map(batches, num_cpus=0, compute=ray.data.TaskPoolStrategy(size=2))
+        .map(
+            RayWorker,
+            fn_constructor_kwargs={**worker, "model": ray.put(worker["model"])},
+            compute=pool,
+            # Ray deprecates this, and the versions that requirements-archive.txt allows have nothing in its place.
+            ray_remote_args_fn=lambda: {"max_restarts": -1, "max_task_retries": 0},
+            **resources,
+        )
+    )
+    try:
+        for result in results.iter_rows():
+            if result["problem"]:
+                raise UserError(f"the ledger cannot be read: {result['problem']}")
+            yield json.loads(result["rows"])
+    except ray.exceptions.RayError as error:
+        raise UserError(f"the workers cannot start: {last_line(error)}") from error
+
+
+class RayWorker(Worker):
+    """A `Worker` in an actor of Ray, which gets the model from Ray's memory."""
+
+    def __init__(self, model, **arguments):
+        super().__init__(model=ray.get(model), **arguments)
+
+
+@contextlib.contextmanager
+def adding(ledger, run):
+    """A function that takes rows and adds them to the ledger, some thousand or some seconds' at a time."""
+    rows, last = [], time.monotonic()
+
+    def flush():
+        nonlocal last
+        ledger.add("worked", run["run"], rows)
+        rows.clear()
+        last = time.monotonic()
+
+    def add(more):
+        rows.extend({**row, **made_by(run), "bucket": bucket_of(row["path"])} for row in more)
+        if len(rows) >= ROWS_A_PART or time.monotonic() - last > SECONDS_A_PART:
+            flush()
+
+    try:
+        yield add
+    finally:
+        flush()
+
+
+def made_by(run):
+    """What the rows of all photos that a run worked on say alike."""
+    return {name: run[name] for name in ("run", "model", "settings")}
+
+
+@contextlib.contextmanager
+def quiet():
+    """Keeps what Ray prints off the terminal: warnings, and reports of every worker's end, which the ledger covers.
+
+    Its log files, below /tmp/ray, have it all.
+    """
+    handlers = [handler for handler in logging.getLogger("ray.data").handlers if handler.name == "console"]
+    with contextlib.ExitStack() as stack:
+        for handler in handlers:
+            stack.callback(handler.setLevel, handler.level)
+            handler.setLevel(logging.CRITICAL)
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")
+        nowhere = stack.enter_context(Path(os.devnull).open("w"))
+        stack.enter_context(contextlib.redirect_stdout(nowhere))
+        yield

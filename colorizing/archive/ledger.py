@@ -1,0 +1,198 @@
+"""The ledger of an archive: a table in Parquet files that are only ever added, with rows for every file.
+
+A run first writes a row for every file that it lists: `waiting` for photos, `left out` for other files. What becomes of
+a photo is a further row: `done` or `failed`. A row holds as long as its key does, which stands for the file's version,
+the model, the settings and the result's path; of several rows with a photo's key the last counts.
+"""
+
+import hashlib
+import io
+import zlib
+from collections import Counter
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+FOLDER = "_ledger"
+WAITING, LEFT_OUT, DONE, FAILED = "waiting", "left out", "done", "failed"
+# Paths fall into this many buckets, so that any part of a large ledger is read without the rest.
+BUCKETS = 1 << 16
+# Rows of a part that are stored together; a row group is read whole.
+ROW_GROUP = 1 << 12
+# Listed files that are looked at together; these bound the memory.
+FILES_AT_A_TIME = 100_000
+
+SCHEMA = pa.schema(
+    [
+        ("run", pa.string()),
+        ("path", pa.string()),  # relative to the source
+        ("bucket", pa.int32()),
+        ("state", pa.string()),
+        ("cause", pa.string()),  # why it was left out or failed
+        ("size", pa.int64()),  # bytes
+        ("version", pa.string()),  # time of change, or the object store's ETag
+        ("result", pa.string()),  # relative to the output
+        ("key", pa.string()),
+        ("sha256", pa.string()),  # of the photo's file
+        ("model", pa.string()),
+        ("settings", pa.string()),
+        ("seconds", pa.float64()),
+        ("result_size", pa.int64()),  # bytes
+        ("notes", pa.string()),  # what the result's format could not hold
+    ]
+)
+RUN_SCHEMA = pa.schema(
+    [
+        ("run", pa.string()),
+        ("source", pa.string()),
+        ("model", pa.string()),
+        ("settings", pa.string()),
+        ("files", pa.int64()),
+    ]
+)
+
+
+def bucket_of(path):
+    """The bucket, 0..BUCKETS - 1, that a path falls into."""
+    return zlib.crc32(path.encode()) % BUCKETS
+
+
+def key_of(*parts):
+    """What stands for a file's version and everything else that decides its result."""
+    return hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()[:32]
+
+
+@dataclass
+class Standing:
+    """What became of the files of a run.
+
+    Attributes:
+        states: {state: files}.
+        causes: {(state, cause): files}; for photos that wait, the cause is why a row of an earlier run does not hold.
+        failures: (path, cause) of files that failed, the first `MOST_NAMED`.
+    """
+
+    MOST_NAMED = 1000
+
+    states: Counter = field(default_factory=Counter)
+    causes: Counter = field(default_factory=Counter)
+    failures: list = field(default_factory=list)
+
+    def add(self, path, state, cause):
+        self.states[state] += 1
+        self.causes[state, cause] += 1
+        if state == FAILED and len(self.failures) < self.MOST_NAMED:
+            self.failures.append((path, cause))
+
+
+class Ledger:
+    """The ledger in the output of an archive, a storage. One process writes it, any number read it."""
+
+    def __init__(self, output):
+        self._output = output
+        self._added = 0
+
+    def add(self, kind, run, rows):
+        """Adds a part: rows, a list of dictionaries, of kind "listed" or "worked", or the one row of kind "run"."""
+        if not rows:
+            return
+        schema = RUN_SCHEMA if kind == "run" else SCHEMA
+        table = pa.Table.from_pylist(rows, schema)
+        if kind != "run":
+            table = table.sort_by("bucket")
+        content = io.BytesIO()
+        pq.write_table(table, content, row_group_size=ROW_GROUP, compression="zstd")
+        self._output.write(f"{FOLDER}/{run}-{self._added:06d}-{kind}.parquet", content.getvalue())
+        self._added += 1
+
+    def parts(self, kind, run=""):
+        """Paths of all parts of a kind, of one run or of all, in the order they were added."""
+        try:
+            files, _ = self._output.list_folder(FOLDER)
+        except FileNotFoundError:
+            return []
+        return [
+            f"{FOLDER}/{file.name}"
+            for file in files
+            if file.name.startswith(run) and file.name.endswith(f"-{kind}.parquet")
+        ]
+
+    def last_run(self):
+        """The row of the last run whose listing is complete; None where there is none."""
+        parts = self.parts("run")
+        return self._read(parts[-1], None, None)[0] if parts else None
+
+    def look_up(self, run, number, count, worked=None, retry_failed=False):
+        """What became of a run's files so far, of one of `count` equal shares of all files.
+
+        Args:
+            run: The run's row.
+            number: Of the share, 0..count - 1.
+            worked: Paths of the parts to look into for what was done; all that there are by default.
+            retry_failed: Photos that failed in an earlier run wait, too.
+
+        Yields:
+            (row, state, cause) in the order of the paths: the row of the listing, and what holds of it now.
+        """
+        bounds = [BUCKETS * edge // count for edge in (number, number + 1)]
+        within = [("bucket", ">=", bounds[0]), ("bucket", "<", bounds[1])]
+        columns = ["run", "path", "state", "cause", "version", "key", "result", "result_size"]
+        last = {}
+        for part in self.parts("worked") if worked is None else worked:
+            last.update((row["path"], row) for row in self._read(part, columns, within))
+        columns = ["path", "state", "cause", "size", "version", "key", "result"]
+        rows = [row for part in self.parts("listed", run["run"]) for row in self._read(part, columns, within)]
+        sizes = _Sizes(self._output)
+        for row in sorted(rows, key=lambda row: row["path"].split("/")):
+            known = last.get(row["path"])
+            if row["state"] != WAITING:
+                yield row, row["state"], row["cause"]
+            elif known is None:
+                yield row, WAITING, "new"
+            elif known["key"] != row["key"]:
+                changed = known["version"] != row["version"]
+                yield row, WAITING, "changed since" if changed else "done with another model or other settings"
+            elif known["state"] == FAILED:
+                again = retry_failed and known["run"] != run["run"]
+                yield (row, WAITING, "failed before") if again else (row, FAILED, known["cause"])
+            elif sizes.of(known["result"]) != known["result_size"]:
+                yield row, WAITING, "its result is gone"
+            else:
+                yield row, DONE, None
+
+    def standing(self, run, retry_failed=False):
+        """The `Standing` of a run's files."""
+        standing, count = Standing(), shares(run)
+        for number in range(count):
+            for row, state, cause in self.look_up(run, number, count, retry_failed=retry_failed):
+                standing.add(row["path"], state, cause)
+        return standing
+
+    def _read(self, part, columns, within):
+        with self._output.open(part) as file:
+            return pq.read_table(file, columns=columns, filters=within).to_pylist()
+
+
+def shares(run):
+    """How many shares a run's files are looked up in."""
+    return -(-run["files"] // FILES_AT_A_TIME) or 1
+
+
+class _Sizes:
+    """Sizes of results by their paths, for paths that are asked for folder by folder."""
+
+    def __init__(self, output):
+        self._output = output
+        self._folder, self._sizes = None, {}
+
+    def of(self, path):
+        """The size in bytes; None where there is no such file."""
+        folder, _, name = path.rpartition("/")
+        if folder != self._folder:
+            try:
+                self._sizes = {file.name: file.size for file in self._output.list_folder(folder)[0]}
+            except FileNotFoundError:
+                self._sizes = {}
+            self._folder = folder
+        return self._sizes.get(name)

@@ -1,0 +1,71 @@
+"""Lists an archive's files: which are photos, and where the result of each goes."""
+
+from pathlib import PurePosixPath
+
+from colorizing.archive.ledger import FAILED, LEFT_OUT, WAITING, bucket_of, key_of
+from colorizing.archive.storage import describe_problem
+from colorizing.jobs import first_free, result_name
+from common.files import SYSTEM_FOLDERS, is_film, is_photo
+
+
+def list_files(source, skipped, suffix, made_by):
+    """Lists all files below a storage, folder by folder, so that memory grows with the largest folder only.
+
+    Args:
+        source: The storage.
+        skipped: Path of a folder in it whose files are not listed; None for none.
+        suffix: Of results' names, like ".png"; None for that of each photo, or one that can be written.
+        made_by: What besides the file decides its result: the model and the settings.
+
+    Yields:
+        A row of the ledger for each file, in the order of their paths within each folder.
+    """
+    pending = [""]
+    while pending:
+        folder = pending.pop()
+        try:
+            files, folders = source.list_folder(folder)
+        except OSError as error:
+            yield _row(_readable(f"{folder}/"), FAILED, f"the folder cannot be read: {describe_problem(error)}")
+            continue
+        taken = set()
+        for file in files:
+            yield _list_file(PurePosixPath(folder, file.name), file, suffix, taken, made_by)
+        for name in reversed(folders):
+            path = str(PurePosixPath(folder, name))
+            if path != skipped:
+                pending.append(path)
+
+
+def _list_file(path, file, suffix, taken, made_by):
+    cause = _why_left_out(path) or file.oddity
+    if cause:
+        return _row(_readable(path), LEFT_OUT, cause, size=file.size, version=file.version)
+    if str(path) != _readable(path):
+        return _row(_readable(path), FAILED, "its path is not UTF-8; rename it", size=file.size, version=file.version)
+    result = str(first_free(result_name(path, path, suffix), taken.__contains__))
+    taken.add(PurePosixPath(result))
+    key = key_of(file.size, file.version, result, *made_by)
+    return _row(str(path), WAITING, None, size=file.size, version=file.version, result=result, key=key)
+
+
+def _row(path, state, cause, **values):
+    return {"path": path, "bucket": bucket_of(path), "state": state, "cause": cause, **values}
+
+
+def _why_left_out(path):
+    """Why a file is no photo to colorize, by its name; None if it is one."""
+    if path.name.startswith("."):
+        return "a hidden file"
+    if any(part.startswith(".") or part.casefold() in SYSTEM_FOLDERS for part in path.parts[:-1]):
+        return "in a hidden folder, or one of thumbnails or deleted files"
+    if is_film(path):
+        return "a film, which test.py colorizes"
+    if not is_photo(path):
+        return "not a photo by its name"
+    return None
+
+
+def _readable(path):
+    """A path in which bytes that are not UTF-8 are written as escapes."""
+    return str(path).encode(errors="backslashreplace").decode()

@@ -1,0 +1,160 @@
+"""Where photos and results lie: folders of this machine or its network disks, and object storage by URL."""
+
+import os
+import stat
+from pathlib import Path
+from typing import NamedTuple
+
+import fsspec
+
+from common.errors import UserError
+from common.files import describe_error, write_whole
+
+# A file appears there whole or not at all, which other protocols of fsspec do not promise.
+OBJECT_STORES = ("s3", "gs", "abfs")
+# What object stores call the version of a file's content, in this order.
+VERSIONS = ("ETag", "etag", "md5Hash", "LastModified", "last_modified", "mtime")
+
+
+class File(NamedTuple):
+    """A file of a folder.
+
+    Attributes:
+        name: Without the folder.
+        size: In bytes.
+        version: A text that changes whenever the content does.
+        oddity: What it is if not a regular file, as words: then it cannot be read.
+    """
+
+    name: str
+    size: int
+    version: str
+    oddity: str = ""
+
+
+def open_storage(location):
+    """The storage of a folder's path or of a URL like s3://bucket/folder.
+
+    Raises:
+        UserError: The URL is of a kind that is not supported, or its package is missing.
+    """
+    protocol, found, _ = location.partition("://")
+    if not found:
+        return LocalStorage(location)
+    if protocol not in OBJECT_STORES:
+        raise UserError(f"{location}: use a folder, or a URL of {', '.join(f'{name}://' for name in OBJECT_STORES)}")
+    try:
+        return ObjectStorage(location)
+    except ImportError as error:
+        raise UserError(f"{location}: {error}") from error
+
+
+class LocalStorage:
+    """A folder and the files below it, by their paths relative to it, with "/" between the parts."""
+
+    def __init__(self, location):
+        # Workers have other working directories.
+        self._root = Path(location).absolute()
+        self.location = str(self._root)
+
+    def exists(self):
+        return self._root.is_dir()
+
+    def path_inside(self, other):
+        """The path of another storage relative to this one: "" for the same, None if it lies elsewhere."""
+        if not isinstance(other, LocalStorage) or not other._root.resolve().is_relative_to(self._root.resolve()):
+            return None
+        relative = other._root.resolve().relative_to(self._root.resolve()).as_posix()
+        return "" if relative == "." else relative
+
+    def list_folder(self, folder):
+        """(files, folders) of a folder: a list of `File` and a list of names, both sorted. Raises OSError."""
+        files, folders = [], []
+        with os.scandir(self._root / folder) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.name)
+                else:
+                    files.append(_file(entry))
+        return sorted(files), sorted(folders)
+
+    def open(self, path):
+        """The file for reading, binary. Raises OSError."""
+        return (self._root / path).open("rb")
+
+    def read(self, path):
+        """The file's content, bytes. Raises OSError."""
+        return (self._root / path).read_bytes()
+
+    def write(self, path, content):
+        """Writes a file whole or not at all, and makes its folder. Raises OSError."""
+        path = self._root / path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, content)
+
+
+def _file(entry):
+    try:
+        status = entry.stat()
+    except OSError:
+        return File(entry.name, 0, "", "a broken link")
+    if stat.S_ISDIR(status.st_mode):
+        return File(entry.name, 0, "", "a link to a folder")
+    return File(
+        entry.name,
+        status.st_size,
+        str(status.st_mtime_ns),
+        "" if stat.S_ISREG(status.st_mode) else "not a regular file",
+    )
+
+
+class ObjectStorage:
+    """The files below a URL, see `LocalStorage`. Credentials and the server's address come from the environment."""
+
+    def __init__(self, location):
+        self.location = location.rstrip("/")
+        # What other processes write has to be seen.
+        self._files, self._root = fsspec.url_to_fs(self.location, use_listings_cache=False)
+
+    def exists(self):
+        return self._files.exists(self._root)
+
+    def path_inside(self, other):
+        if not isinstance(other, ObjectStorage) or not f"{other.location}/".startswith(f"{self.location}/"):
+            return None
+        return other.location[len(self.location) + 1 :]
+
+    def list_folder(self, folder):
+        files, folders = [], []
+        place = self._path(folder)
+        for entry in self._files.ls(place, detail=True):
+            name = entry["name"].rstrip("/").rpartition("/")[2]
+            if entry["type"] == "directory":
+                folders.append(name)
+            elif entry["name"].rstrip("/") != place:  # Some tools make an empty object for the folder itself.
+                version = next((str(entry[key]) for key in VERSIONS if entry.get(key)), "")
+                files.append(File(name, entry["size"], version))
+        return sorted(files), sorted(folders)
+
+    def open(self, path):
+        return self._files.open(self._path(path), "rb")
+
+    def read(self, path):
+        return self._files.cat_file(self._path(path))
+
+    def write(self, path, content):
+        # One request, or a multipart upload that is completed at the end: nobody sees half a file.
+        self._files.pipe_file(self._path(path), bytes(content))
+
+    def _path(self, path):
+        return f"{self._root}/{path}".rstrip("/")
+
+
+def describe_problem(error):
+    """One line for an error of reading or writing, without the file's name."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, OSError):
+        return describe_error(error)
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

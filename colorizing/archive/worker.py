@@ -1,0 +1,137 @@
+"""A worker of an archive: reads photos from storage, colorizes them with a model of its own, writes the results."""
+
+import hashlib
+import json
+import os
+import tempfile
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from colorizing.archive.ledger import DONE, FAILED
+from colorizing.archive.reader import Reader
+from colorizing.archive.storage import describe_problem, open_storage
+from colorizing.batching import available_cores, computing
+from colorizing.jobs import MEGAPIXELS_AT_A_TIME, THREADS, Room
+from common import images
+
+# Files that are fetched and not yet done have at most this many megabytes together.
+MEGABYTES_AT_A_TIME = 256
+
+
+@dataclass(frozen=True)
+class Work:
+    """What all workers of a run are told.
+
+    Attributes:
+        source, output: Locations of storages.
+        saturation, render_size: See `colorizing.photo.Pipeline`.
+        quality, max_megapixels: See `common.images`.
+    """
+
+    source: str
+    output: str
+    saturation: float
+    render_size: int | None
+    quality: int
+    max_megapixels: float
+
+
+class Worker:
+    """Colorizes batches of photos. Lives in a process of its own, with a model of its own.
+
+    Args:
+        work: A `Work`.
+        model: Content of a .keras file.
+        attempt: How often the photos have been tried before. From 1 on, another process reads each photo first, since
+            one of them may have ended a worker. From `ALONE` on, photos are done one by one and nothing is tried again.
+    """
+
+    ALONE = 2
+
+    def __init__(self, work, model, attempt):
+        self._work, self._model, self._attempt = work, model, attempt
+        self._source, self._output = open_storage(work.source), open_storage(work.output)
+        self._reader = Reader(work.source, work.max_megapixels) if attempt else None
+        self._fetched, self._room = Room(MEGABYTES_AT_A_TIME), Room(MEGAPIXELS_AT_A_TIME)
+        self._pool = ThreadPoolExecutor(1 if attempt >= self.ALONE else THREADS)
+        self._pipeline, self._loading = None, threading.Lock()
+        if not attempt:
+            self._colorizer()  # A model that cannot be loaded ends the run here.
+
+    def _colorizer(self):
+        """The pipeline, loaded when it is first needed: photos that end their reader do not need it."""
+        with self._loading:
+            if self._pipeline is None:
+                self._pipeline = load_pipeline(self._model, self._work)
+            return self._pipeline
+
+    def __call__(self, batch):
+        """Colorizes a batch.
+
+        Args:
+            batch: {"files": rows of the ledger's listing, as JSON; "problem": passed on}.
+
+        Returns:
+            {"rows": rows of the ledger for those that are done or failed, as JSON; "problem": as given}.
+        """
+        rows = self._pool.map(self._answer, json.loads(batch["files"]))
+        return {"rows": json.dumps([row for row in rows if row]), "problem": batch["problem"]}
+
+    def _answer(self, file):
+        """The ledger's row for a file, or None if it is to be tried again."""
+        start = time.perf_counter()
+        try:
+            if self._reader:
+                self._reader.read(file["path"])
+            found = self._colorize(file)
+        except images.PhotoError as error:
+            found = {"state": FAILED, "cause": error.cause}
+        except Exception as error:  # The network or a disk, memory ran out, or the reader has ended: that may pass.
+            if self._attempt < self.ALONE:
+                return None
+            found = {"state": FAILED, "cause": describe_problem(error)}
+        return {**file, "cause": None, **found, "seconds": round(time.perf_counter() - start, 4)}
+
+    def _colorize(self, file):
+        path, result, work = file["path"], file["result"], self._work
+        suffix = PurePosixPath(result).suffix.lower()
+        colorize = self._colorizer()
+        with self._fetched.hold(file["size"] / 1e6):
+            content = self._source.read(path)
+            megapixels = min(images.megapixels(content), work.max_megapixels)
+            with self._room.hold(megapixels):
+                with computing:
+                    photo = images.decode(path, content, work.max_megapixels)
+                    photo = replace(photo, pixels=colorize(photo.pixels))
+                    encoded, losses = images.encode(result, photo, suffix, work.quality)
+                written = bytes(encoded)
+                self._output.write(result, written)
+        return {
+            "state": DONE,
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "result_size": len(written),
+            "notes": "; ".join(losses) or None,
+        }
+
+
+def load_pipeline(model, work):
+    """The pipeline of a model, for many threads; arguments as for `Worker`.
+
+    TensorFlow is imported here and not above, since the process that starts workers does without it.
+    """
+    os.environ.update(dict.fromkeys(("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), str(available_cores())))
+    import keras
+
+    import models
+    from colorizing.batching import Batcher
+    from colorizing.photo import Pipeline
+    from models.precision import choose_policy
+
+    keras.config.set_dtype_policy(choose_policy())
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "model.keras"
+        file.write_bytes(model)
+        return Pipeline(Batcher(models.load(file)), work.render_size, work.saturation)
