@@ -25,6 +25,7 @@ from ray.cluster_utils import Cluster
 from benchmarks.timing import peak_memory, print_table, run_apart
 from common.command_line import parse, run
 from common.images import read_photo, write_photo
+from common.options import Count
 from configs import SAMPLES
 
 Part = Literal["throughput", "node", "driver", "killers", "memory"]
@@ -46,11 +47,11 @@ pathlib.Path.read_bytes = read_or_die
 class Options:
     """Measures archive.py: throughput, memory, and what it keeps when a node, its driver or its workers are lost."""
 
-    photos: int = 5000
+    photos: Count = 5000
     """Photos to colorize."""
-    killers: int = 20
+    killers: Count = 20
     """Photos among them that kill the process that reads them."""
-    files: int = 1_000_000
+    files: Count = 1_000_000
     """Empty files that are listed to measure the driver's memory."""
     parts: tuple[Part, ...] = get_args(Part)
     """What to measure."""

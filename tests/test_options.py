@@ -83,7 +83,7 @@ def test_places(tmp_path):
 
 def option_classes():
     """Every dataclass of options of every script."""
-    names = ["app", "evaluate", "export", "test", "train", "colorizing.gray", "data.fetch", "data.shards"]
+    names = ["app", "archive", "evaluate", "export", "test", "train", "colorizing.gray", "data.fetch", "data.shards"]
     names += ["evaluation.figures", "evaluation.scores"]
     names += [f"benchmarks.{path.stem}" for path in sorted((ROOT / "benchmarks").glob("*.py"))]
     for name in names:
