@@ -47,11 +47,11 @@ def test_two_epochs_on_bundled_photos_lower_the_loss(tmp_path, capfd):
     assert made["experiment"]["saturation_factor"] == 1.8 and made["last_epoch"] == history[1]
     assert len(made["mean_ab"]) == 2
     assert "gray" in (tmp_path / "run" / "skipped.txt").read_text()
-    assert "skipped 6 photos: 6 gray" in capfd.readouterr().err
+    assert "skipped 8 photos: 8 gray" in capfd.readouterr().err
 
     pictures = list((tmp_path / "run" / "logs" / "pictures").glob("events*"))
     events = [value for event in tf.compat.v1.train.summary_iterator(str(pictures[0])) for value in event.summary.value]
-    # One row a validation photo and epoch, gray beside colorized beside target; one of the 16 photos is held out.
+    # One row a validation photo and epoch, gray beside colorized beside target; one of the 24 photos is held out.
     assert len(events) == 2
     assert tf.io.decode_png(events[0].tensor.string_val[2]).shape == (64, 3 * 64, 3)
 
