@@ -37,7 +37,7 @@ from configs import DOCS, MODEL, SAMPLES
 from data.photos import cut, find_photos
 from models.precision import choose_policy
 
-BEFORE_AFTER = ("canyon-river.jpg", "mountain-lake.jpg", "great-wall-hills.jpg")
+BEFORE_AFTER = ("kitten-garden.jpg", "great-wall-hills.jpg", "prairie-shack.jpg")
 # Pictures of a comparison that stand side by side, and the size of their titles in points: readable on a phone.
 COLUMNS = 4
 TITLE_SIZE = 15
