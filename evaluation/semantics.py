@@ -62,4 +62,4 @@ def frechet_distance(features, references):
     # C = A^T A. The eigenvalues of C1 C2 are the squared singular values of A1 A2^T, which exist for few photos, too.
     first, second = ((values - values.mean(axis=0)) / np.sqrt(len(values) - 1) for values in sets)
     root_trace = np.linalg.svd(first @ second.T, compute_uv=False).sum()
-    return float(means @ means + np.sum(first**2) + np.sum(second**2) - 2 * root_trace)
+    return max(0.0, float(means @ means + np.sum(first**2) + np.sum(second**2) - 2 * root_trace))
