@@ -58,7 +58,10 @@ class Options:
 
 
 def make_photos(folder, count):
-    """Writes photos of about a third of a megapixel, crops of the sample photos, into a hundred folders."""
+    """Writes photos of about a third of a megapixel, crops of the sample photos, into a hundred folders.
+
+    They are PNG files: JPEG turns a difference in rounding, which the composition of batches makes, into several steps.
+    """
     samples = [read_photo(path) for path in sorted(SAMPLES.glob("*.jpg"))]
     random = np.random.default_rng(0)
     for number in range(count):
@@ -69,7 +72,7 @@ def make_photos(folder, count):
             for side, size in zip(photo.shape[:2], (height, width), strict=True)
         )
         crop = cv2.resize(photo[top : top + height, left : left + width], (width, height))
-        write_photo(folder / f"{number % 100:02}" / f"{number:06}.jpg", crop)
+        write_photo(folder / f"{number % 100:02}" / f"{number:06}.png", crop)
 
 
 def command(script, source, output, *more):
@@ -78,7 +81,7 @@ def command(script, source, output, *more):
 
 
 def results(folder):
-    return {path.relative_to(folder): path for path in folder.rglob("*.jpg")}
+    return {path.relative_to(folder): path for path in folder.rglob("*.png")}
 
 
 def rate(folder):
