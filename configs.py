@@ -98,7 +98,7 @@ class Experiment:
     Zhang's bins; or both heads together."""
     perceptual_weight: NotNegative = 0.0
     """residual-encoder: weight of the difference in the pretrained encoder's features of the colorized photo."""
-    frozen_share: Share = 0.0
+    frozen_share: Annotated[Share, OnlyWith("model", ("residual-encoder",))] = 0.0
     """residual-encoder: share of the training steps in which the encoder stays as it is. After these all weights learn,
     at a tenth of the rate."""
     initializer: str = "glorot_uniform"
@@ -124,6 +124,8 @@ class Experiment:
     """Shorter side in pixels of the copy of a photo that the network is shown. None for that of the crop."""
 
     # --- training
+    start_from: str | None = None
+    """A trained model of the same network whose weights training starts from: a name, a run's folder or a file."""
     epochs: Count = 40
     """Passes over the training photos."""
     batch_size: Count = 16
@@ -187,7 +189,6 @@ _COLORNET = Experiment(
 
 _NATURAL = Experiment(
     dataset=tuple(Path("datasets") / name for name in ("natural", "historic", "intel-scenes/train", "more", "caltech")),
-    dataset_weights=(1.0, 1.5, 0.5, 1.0, 0.3),
     crop=(160, 160),
     flip=True,
     validation_fraction=0.02,
@@ -266,7 +267,6 @@ EXPERIMENTS = {
     "residual-encoder": replace(
         _NATURAL,
         dataset=(DATASET,),
-        dataset_weights=(),
         crop=(224, 224),
         balance=False,
         old_film=0.0,

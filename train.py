@@ -99,6 +99,8 @@ def train(experiment, folder, resume=False, minutes=None, save_every_steps=None)
         with strategy.scope():
             model = build(experiment, data, steps)
             model.prepare(data.pairs.of(data.every).take(data.every.steps), folder)
+            if experiment.start_from:
+                start_from(model, experiment.start_from)
             epoch, step = checkpoints.restore(model) if checkpoints.last.exists() else (0, 0)
         if from_chief(strategy, epoch * data.steps + step) != epoch * data.steps + step:
             raise TrainingError(f"{folder}: the machines find different checkpoints here; give a folder that all share")
@@ -207,11 +209,13 @@ def prepare_data(experiment, photos, share=ALONE):
 
 def photo_weights(experiment, photos, indices):
     """How often each of the photos is seen, float64 [indices]; None where all are alike."""
-    if not (experiment.balance and photos.classes):
+    if not experiment.balance:
         return None
     factors = experiment.dataset_weights or [1.0] * len(experiment.dataset)
     if len(factors) != len(experiment.dataset):
         raise DatasetError(f"--dataset-weights: give {len(experiment.dataset)} numbers, one for each --dataset")
+    if not photos.classes:
+        return None
     return balance(photos.labels[indices], np.asarray(factors)[photos.owners])
 
 
@@ -228,6 +232,14 @@ def build(experiment, data, steps):
 def name_folders(experiment):
     """The data set's folders, for messages."""
     return ", ".join(map(str, experiment.dataset))
+
+
+def start_from(model, name):
+    """Gives a network the weights of a trained model. Raises TrainingError where that is another network."""
+    try:
+        model.set_weights(models.load(name).get_weights())
+    except ValueError as error:
+        raise TrainingError(f"--start-from {name}: a model of another network or of other settings") from error
 
 
 def print_plan(experiment, data, policy):

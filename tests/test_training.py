@@ -33,6 +33,19 @@ def small(name, **changes):
     return dataclasses.replace(EXPERIMENTS[name], **{**SMALL, **changes})
 
 
+def test_training_starts_from_a_trained_model(tmp_path):
+    experiment = small("scenes", epochs=1, batch_size=4, learning_rate=1e-9, warmup_steps=0)
+    train(experiment, tmp_path / "first")
+    start = str(tmp_path / "first" / "model.keras")
+    again = dataclasses.replace(experiment, seed=1, start_from=start)
+    train(again, tmp_path / "second")
+    pairs = zip(*(models.load(tmp_path / run).get_weights() for run in ("first", "second")), strict=True)
+    for first, second in pairs:
+        np.testing.assert_allclose(first, second, atol=1e-3)
+    with pytest.raises(TrainingError, match="another network"):
+        train(dataclasses.replace(again, edges=False), tmp_path / "third")
+
+
 def test_two_epochs_on_bundled_photos_lower_the_loss(tmp_path, capfd):
     experiment = small("scenes", epochs=2, batch_size=3, learning_rate=1e-4, warmup_steps=0)
     history = train(experiment, tmp_path / "run")
