@@ -105,6 +105,16 @@ def test_odd_sizes_saving_and_loading(untrained, tmp_path):
     np.testing.assert_allclose(loaded.colorize(lightness), ab, atol=1e-4)
 
 
+def test_colours_do_not_depend_on_the_batch():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    model = models.load("natural")
+    lightness = np.random.default_rng(0).uniform(0, 100, (3, 64, 96, 1)).astype(np.float32)
+    together = model.colorize(lightness)
+    alone = tf.concat([model.colorize(photo[None]) for photo in lightness], axis=0)
+    np.testing.assert_allclose(together, alone, atol=1e-3)
+    assert keras.config.dtype_policy().name == "mixed_bfloat16"
+
+
 def test_encoding_is_the_mean_over_the_outputs_pixels(untrained, photos):
     ab = ab_from_rgb(tf.constant(photos))
     expected = color.rgb2lab(photos)[..., 1:].reshape(4, 24, 4, 32, 4, 2).mean(axis=(2, 4)) / 128
