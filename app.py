@@ -6,6 +6,7 @@ The page is at /, the API at /api/colorize and /api/health. The server listens o
 otherwise.
 """
 
+import contextlib
 import os
 import tempfile
 import time
@@ -24,6 +25,15 @@ import numpy as np
 from annotated_types import Interval
 
 import models
+from colorizing.hint_editor import (
+    SWATCH,
+    Edits,
+    ab_of_picked,
+    draw_dots,
+    draw_swatches,
+    offered_colors,
+)
+from colorizing.hints import format_hints, parse_hints, place_of
 from colorizing.pixels import as_color, to_gray
 from colorizing.service import Busy, Limits, Service, share_one_heap
 from common import images
@@ -31,11 +41,13 @@ from common.errors import UserError
 from common.files import PHOTO_SUFFIXES, is_photo
 from configs import MODEL, SAMPLES
 from models.precision import choose_policy, describe_devices
+from utils import rgb_to_lab
 
 try:
     import fastapi
     import gradio
     import uvicorn
+    from starlette.formparsers import MultiPartException, MultiPartParser
 except ImportError as error:
     raise SystemExit(
         f"app.py needs {error.name}, which is not installed: pip install -r requirements-app.txt"
@@ -55,6 +67,10 @@ POLICY = (
 INTRODUCTION = """# Colour for gray photographs
 Drop a photo below, or paste it. It stays on this server for ten minutes and goes nowhere else."""
 
+HINTS = """## Put a colour right
+Click on the picture below and choose a colour for the dot: what belongs to that place takes it. A dot without a colour
+keeps the network's. Click on a dot to choose it again."""
+
 
 @dataclass(frozen=True)
 class Options(Limits):
@@ -66,6 +82,21 @@ class Options(Limits):
     """Port to listen on."""
 
 
+def offer(shown, edits, likely):
+    """The colours on offer for the chosen hint: a picture of them, and their ab; nothing where none is chosen.
+
+    Args:
+        shown: The picture on the page.
+        edits: `Edits`.
+        likely: ab that the network thinks likely there.
+    """
+    if edits.hint is None:
+        return None, []
+    lab = rgb_to_lab(shown[place_of(edits.hint, shown)][None]).numpy()[0]
+    ab, rgb = offered_colors(lab[0], [lab[1:], *likely])
+    return draw_swatches(rgb), ab.tolist()
+
+
 def preview(pixels):
     """Pixels as the page shows them: uint8, [height, width, 3], at most PREVIEW_SIZE on the longer side."""
     scale = PREVIEW_SIZE / max(pixels.shape[:2])
@@ -75,25 +106,80 @@ def preview(pixels):
     return as_color(pixels)
 
 
+@contextlib.contextmanager
+def told():
+    """Shows an error that a visitor can mend on the page."""
+    try:
+        yield
+    except UserError as error:
+        raise gradio.Error(str(error), print_exception=False) from error
+
+
 def make_page(service, folder):
     """The page, a gradio.Blocks; results for download are put into a folder."""
 
-    async def colorize(path, model, saturation):
+    def keep(name, content):
+        """Writes a file for download. Returns what a button takes."""
+        place = Path(tempfile.mkdtemp(dir=folder)) / name
+        place.write_bytes(content)
+        return gradio.DownloadButton(value=place, interactive=True)
+
+    async def colorize(path, model, saturation, edits):
+        """All outputs for a photo with hints; see `outputs` below."""
+        off = gradio.DownloadButton(interactive=False)
         if path is None:
-            return None, None, ""
+            return None, None, off, "", edits, None, off, None, []
         started = time.perf_counter()
-        name = Path(path).name
-        try:
-            result = await service.colorize(name, Path(path).read_bytes(), model, saturation)
-        except UserError as error:
-            raise gradio.Error(str(error), print_exception=False) from error
-        place = Path(tempfile.mkdtemp(dir=folder)) / f"{Path(name).stem}-colorized{result.suffix}"
-        place.write_bytes(result.content)
+        name, stem, content = Path(path).name, Path(path).stem, Path(path).read_bytes()
+        with told():
+            result = await service.colorize(name, content, model, saturation, edits.hints, edits.hint)
+        before, after = (preview(pixels) for pixels in (to_gray(result.photo.pixels), result.photo.pixels))
+        swatches, offered = offer(after, edits, result.likely)
         height, width = result.photo.pixels.shape[:2]
-        size = f"{width} x {height} pixels, {time.perf_counter() - started:.1f} seconds"
-        message = "  \n".join([size, *result.losses])
-        pictures = tuple(preview(pixels) for pixels in (to_gray(result.photo.pixels), result.photo.pixels))
-        return pictures, gradio.DownloadButton(value=place, interactive=True), message
+        message = f"{width} x {height} pixels, {time.perf_counter() - started:.1f} seconds"
+        return (
+            (before, after),
+            draw_dots(after, edits),
+            keep(f"{stem}-colorized{result.suffix}", result.content),
+            "  \n".join([message, *result.losses]),
+            edits,
+            (width, height),
+            keep(f"{stem}.hints.json", format_hints(edits.hints).encode()) if edits.hints else off,
+            swatches,
+            offered,
+        )
+
+    async def colorize_new(path, model, saturation):
+        return await colorize(path, model, saturation, Edits())
+
+    async def click(event: gradio.SelectData, path, model, saturation, edits, size, moving):
+        # The picture on the page may be smaller than the photo.
+        shown = min(1, PREVIEW_SIZE / max(size)) * np.array(size)
+        x, y = np.clip((np.array(event.index) + 0.5) / shown, 0, 1).tolist()
+        edits = edits.click(x, y, size[0] / size[1], moving)
+        return await colorize(path, model, saturation, edits)
+
+    async def choose(event: gradio.SelectData, path, model, saturation, edits, offered):
+        ab = offered[min(event.index[0] // SWATCH, len(offered) - 1)]
+        return await colorize(path, model, saturation, edits.color(tuple(ab)))
+
+    async def pick(path, model, saturation, edits, picked):
+        try:
+            ab = ab_of_picked(picked)
+        except ValueError as error:
+            raise gradio.Error(str(error), print_exception=False) from error
+        return await colorize(path, model, saturation, edits.color(ab))
+
+    def edit(change):
+        async def changed(path, model, saturation, edits):
+            return await colorize(path, model, saturation, change(edits))
+
+        return changed
+
+    async def load(path, model, saturation, edits, file):
+        with told():
+            hints = parse_hints(Path(file).read_bytes(), Path(file).name)
+        return await colorize(path, model, saturation, edits.change(hints, None))
 
     with gradio.Blocks(
         title="Colour for gray photographs", analytics_enabled=False, delete_cache=(LOOK_SECONDS, KEPT_SECONDS)
@@ -111,17 +197,51 @@ def make_page(service, folder):
         with gradio.Row():
             model = gradio.Dropdown(models.names(), value=MODEL, label="Model")
             saturation = gradio.Slider(0, 2, value=1, step=0.05, label="Saturation")
+        gradio.Markdown(HINTS)
+        with gradio.Row():
+            with gradio.Column(scale=2):
+                result = gradio.Image(
+                    label="Click where a colour is wrong", interactive=False, format="jpeg", elem_id="result"
+                )
+            with gradio.Column():
+                swatches = gradio.Image(
+                    label="Colours for the chosen dot",
+                    interactive=False,
+                    format="png",
+                    buttons=[],
+                    height=110,
+                    elem_id="swatches",
+                )
+                picker = gradio.ColorPicker(label="Another colour")
+                moving = gradio.Checkbox(label="The next click moves the chosen dot")
+                network = gradio.Button("Keep the network's colour there")
+                remove = gradio.Button("Remove the dot")
+                undo = gradio.Button("Undo")
+                saved = gradio.DownloadButton("Save the hints", interactive=False)
+                loaded = gradio.UploadButton("Load hints", file_types=[".json"], type="filepath")
         examples = [[str(path)] for path in sorted(SAMPLES.iterdir()) if is_photo(path)]
         gradio.Examples(examples, photo, examples_per_page=len(examples))
+        edits, size, offered = gradio.State(Edits()), gradio.State(), gradio.State([])
+        inputs = [photo, model, saturation]
+        outputs = [slider, result, download, message, edits, size, saved, swatches, offered]
+        options = {"api_visibility": "private", "show_progress": "full"}
+        gradio.on([photo.change], colorize_new, inputs, outputs, trigger_mode="always_last", **options)
         gradio.on(
-            [photo.change, model.change, saturation.change],
+            [model.change, saturation.change],
             colorize,
-            [photo, model, saturation],
-            [slider, download, message],
+            [*inputs, edits],
+            outputs,
             trigger_mode="always_last",
-            show_progress="full",
-            api_visibility="private",
+            **options,
         )
+        options["show_progress"] = "minimal"
+        result.select(click, [*inputs, edits, size, moving], outputs, **options)
+        swatches.select(choose, [*inputs, edits, offered], outputs, **options)
+        picker.input(pick, [*inputs, edits, picker], outputs, trigger_mode="always_last", **options)
+        network.click(edit(lambda edits: edits.color(None)), [*inputs, edits], outputs, **options)
+        remove.click(edit(Edits.remove), [*inputs, edits], outputs, **options)
+        undo.click(edit(Edits.undo), [*inputs, edits], outputs, **options)
+        loaded.upload(load, [*inputs, edits, loaded], outputs, **options)
     page.queue(max_size=service.limits.max_waiting, default_concurrency_limit=4)
     return page
 
@@ -154,7 +274,8 @@ def make_server(limits):
             if len(content) > limits.max_megabytes * 1e6:
                 raise fastapi.HTTPException(413, f"the limit is {limits.max_megabytes:g} MB")
         try:
-            result = await service.colorize("photo", bytes(content), model, saturation)
+            photo, hints = await split_request(request.headers, bytes(content))
+            result = await service.colorize("photo", photo, model, saturation, hints)
         except UserError as error:
             raise fastapi.HTTPException(status_of(error), str(error)) from error
         kind = images.MEDIA_TYPES[result.suffix]
@@ -177,6 +298,32 @@ def make_server(limits):
         ssr_mode=False,
         theme=gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
     )
+
+
+async def split_request(headers, content):
+    """The photo's content and the hints of a request: of its body or, of a multipart form, of the parts of these names.
+
+    Args:
+        headers: The request's.
+        content: Its body, bytes.
+
+    Raises:
+        UserError: The form is damaged, lacks a photo, or has hints that cannot be used.
+    """
+    if not headers.get("content-type", "").startswith("multipart/form-data"):
+        return content, []
+
+    async def body():
+        yield content
+
+    try:
+        form = await MultiPartParser(headers, body(), max_files=2, max_fields=2, max_part_size=len(content)).parse()
+    except (MultiPartException, KeyError) as error:
+        raise UserError(f"not a form that can be read ({error})") from error
+    parts = {name: part if isinstance(part, str) else await part.read() for name, part in form.items()}
+    if not isinstance(parts.get("photo"), bytes):
+        raise UserError("no part 'photo' with a file in the form")
+    return parts["photo"], parse_hints(parts["hints"], "hints") if "hints" in parts else []
 
 
 def status_of(error):

@@ -21,11 +21,13 @@ from annotated_types import Interval
 
 import models
 from colorizing.batching import Batcher
+from colorizing.hints import read_hints
 from colorizing.jobs import Outcome, plan_jobs, process_photos
 from colorizing.photo import Pipeline
 from colorizing.pixels import side_by_side, to_gray
 from colorizing.steadiness import STEADINESS
 from common import images
+from common.errors import UserError
 from common.files import PHOTO_SUFFIXES, REPLACED, is_film
 from common.options import OutputFolder, Positive, Share
 from configs import MODEL, OUTPUTS, SAMPLES
@@ -50,6 +52,9 @@ class Options:
     """Of the annealed mean, for models of Zhang et al.: from 0.01, vivid and blotchy, to 1, dull. Default: 0.38."""
     render_size: Annotated[int, Interval(ge=8, le=2048)] | None = None
     """Shorter side in pixels of the copy that the network sees. Default: the size it was trained at."""
+    hints: Path | None = None
+    """JSON file with colours that you know of the one photo given, see docs/hints.md. Without this option, those of
+    `album/a.jpg` are read from `album/a.hints.json` if that exists."""
     compare: bool = False
     """Put the gray photo or film beside the result."""
     format: Literal[*FORMATS] | None = None
@@ -62,6 +67,17 @@ class Options:
     """Leave out photos and films whose result is there already, unless they changed since."""
     max_megapixels: Positive = images.MAX_MEGAPIXELS
     """Refuse larger photos, and films of larger frames."""
+
+
+def hints_beside(path):
+    """The file of hints beside a photo: NAME.hints.json."""
+    return path.with_name(f"{path.stem}.hints.json")
+
+
+def find_hints(options, path):
+    """The hints of a photo: those of --hints, else of the file beside it, else none. Raises HintError."""
+    file = options.hints or hints_beside(path)
+    return read_hints(file) if options.hints or file.exists() else []
 
 
 def load_model(options):
@@ -83,14 +99,18 @@ def main():
     pipeline = Pipeline(load_model(options), options.render_size, options.saturation)
     shared = replace(pipeline, model=Batcher(pipeline.model))
 
-    def colorize(photo):
-        result = shared(photo.pixels)
+    def colorize(photo, path):
+        result = shared(photo.pixels, find_hints(options, path))
         if not options.compare:
             return replace(photo, pixels=result)
         return replace(photo, pixels=side_by_side(to_gray(photo.pixels), result), alpha=None)
 
     photos = [job for job in todo if not is_film(job[0])]
     films = [job for job in todo if is_film(job[0])]
+    if options.hints and (len(plan.jobs) != 1 or any(is_film(source) for source, _ in plan.jobs)):
+        raise UserError(
+            f"--hints {options.hints}: give one photo with it; hints of more lie beside them: NAME.hints.json"
+        )
     columns = 2 if options.compare else 1
     photos_done = process_photos(photos, colorize, plan.record, options.max_megapixels, options.quality, columns)
     films_done = Outcome()
@@ -113,6 +133,9 @@ def main():
     failures = plan.failures + photos_done.failures + films_done.failures
     failed = f", {len(failures)} failed" if failures else ""
     summary = f"{' and '.join(counts)} colorized{skipped}{failed}, with {models.find(options.model)}"
+    notes += [
+        f"{hints_beside(film)}: not used, hints are for photos" for film, _ in films if hints_beside(film).exists()
+    ]
     finish(f"{summary}, in {options.output}", failures, plan.notes + notes + photos_done.losses + films_done.losses)
 
 

@@ -95,7 +95,7 @@ def measure_small(folder, count, rounds):
 
     stages = {
         "everything": lambda: process_photos(
-            jobs, lambda photo: replace(photo, pixels=pipeline(photo.pixels)), plan.record
+            jobs, lambda photo, path: replace(photo, pixels=pipeline(photo.pixels)), plan.record
         ),
         "decoding": lambda: in_threads(lambda job: images.read(job[0])),
         "network": lambda: [model.colorize(batch).numpy() for _ in range(-(-count // LARGEST))],

@@ -75,6 +75,14 @@ class Batcher:
         with computing.lent():
             return future.result()
 
+    def features(self, lightness):
+        """See `models.colorizer.Colorizer.features`. Computed at once, not in batches."""
+        return self._model.features(lightness)
+
+    def likely_colors(self, lightness, place):
+        """See `models.colorizer.Colorizer.likely_colors`. Computed at once, not in batches."""
+        return self._model.likely_colors(lightness, place)
+
     def _gather(self, patience):
         """Returns all queued calls; with fewer than LARGEST, waits up to `patience` seconds for each further one."""
         calls = [self._waiting.get()]

@@ -158,7 +158,7 @@ def process_photos(jobs, work, record, max_megapixels=images.MAX_MEGAPIXELS, qua
 
     Args:
         jobs: Pairs of (photo, result) paths.
-        work: Function from a `Photo` to the result, a `Photo`; called from several threads.
+        work: Function from a `Photo` and its path to the result, a `Photo`; called from several threads.
         record: The `Record` of the output folder.
         max_megapixels: Larger photos are refused.
         quality: See `images.write`.
@@ -174,7 +174,7 @@ def process_photos(jobs, work, record, max_megapixels=images.MAX_MEGAPIXELS, qua
             photo = images.read(photo_path, max_megapixels)
             height, width = photo.pixels.shape[:2]
             images.check_size(result_path, columns * width, height)
-            photo = work(photo)
+            photo = work(photo, photo_path)
             with record.noting(result_path, photo_path):
                 losses = images.write(result_path, photo, quality)
         if photo_path.suffix.lower() in REPLACED:

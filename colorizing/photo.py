@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from colorizing.enlarge import Enlargement
+from colorizing.hints import correct, place_of
 from colorizing.pixels import gray_lightness, in_chunks, lightness_of, planes, strips, to_gray
 from models.colorizer import Colorizer
 from utils import encode_rgb, lab_to_rgb, outside_srgb, to_whole_numbers
@@ -44,17 +45,19 @@ class Pipeline:
     render_size: int | None = None
     saturation: float = 1.0
 
-    def __call__(self, pixels):
+    def __call__(self, pixels, hints=()):
         """Colorizes a photo.
 
         Args:
             pixels: sRGB, uint8 or uint16, [height, width] or [height, width, 3]. Of colours, only the lightness counts.
+            hints: Colours that are known, see `colorizing.hints.Hint`.
 
         Returns:
             sRGB of the same type, [height, width, 3]: the photo's lightness with the network's ab.
         """
         lightness = self.reduce(pixels)
-        return self.paint(pixels, lightness, self.predict(lightness[None])[0])
+        ab = self.correct(lightness, self.predict(lightness[None])[0], hints)
+        return self.paint(pixels, lightness, ab)
 
     def reduce(self, pixels):
         """The lightness that the network sees of a photo: L in 0..100, float32 [rows, columns, 1]."""
@@ -64,20 +67,32 @@ class Pipeline:
         return gray_lightness(gray.dtype.type)[gray][..., None]
 
     def predict(self, lightness):
-        """The network's ab of reduced photos, float32 [batch, rows, columns, 2], from [batch, rows, columns, 1]."""
-        return np.asarray(self.model.colorize(lightness))
+        """The network's ab times `saturation`, float32 [batch, rows, columns, 2], from [batch, rows, columns, 1]."""
+        return np.asarray(self.model.colorize(lightness)) * np.float32(self.saturation)
+
+    def correct(self, lightness, ab, hints):
+        """The ab of one reduced photo with hints met, see `colorizing.hints.correct`; hints name final colours."""
+        if not hints:
+            return ab
+        features = self.model.features(lightness[None])
+        return correct(ab, lightness, hints, None if features is None else np.asarray(features)[0])
+
+    def likely_colors(self, pixels, hint):
+        """The ab that the network thinks likely at a hint's place, see `Colorizer.likely_colors`."""
+        lightness = self.reduce(pixels)
+        return self.model.likely_colors(lightness[None], place_of(hint, lightness))
 
     def enlarge(self, pixels, lightness, ab):
-        """What brings the network's ab, times `saturation`, to the size of a photo: an `Enlargement`."""
-        return Enlargement(ab * np.float32(self.saturation), lightness, *pixels.shape[:2])
+        """What brings ab to the size of a photo: an `Enlargement`."""
+        return Enlargement(ab, lightness, *pixels.shape[:2])
 
     def paint(self, pixels, lightness, ab):
-        """Joins a photo's own lightness with the network's ab.
+        """Joins a photo's own lightness with ab.
 
         Args:
             pixels: See `__call__`.
             lightness: What the network saw, see `reduce`.
-            ab: What it predicted, float32 [rows, columns, 2].
+            ab: What to paint, see `predict` and `correct`: float32 [rows, columns, 2].
 
         Returns:
             sRGB of the type of `pixels`, [height, width, 3].

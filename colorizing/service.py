@@ -50,12 +50,14 @@ class Result:
         content: Its file's content, bytes.
         suffix: Of its format.
         losses: What was left out or converted, a sentence each.
+        likely: ab that the network thinks likely at the place asked for, see `Colorizer.likely_colors`.
     """
 
     photo: images.Photo
     content: bytes
     suffix: str
     losses: list
+    likely: tuple = ()
 
 
 class Service:
@@ -68,7 +70,7 @@ class Service:
         self._room = Room(MEGAPIXELS_AT_A_TIME)
         self._loading = threading.Lock()
 
-    async def colorize(self, name, content, model, saturation=1.0):
+    async def colorize(self, name, content, model, saturation=1.0, hints=(), asked=None):
         """Colorizes a photo; waits for its turn.
 
         Args:
@@ -76,6 +78,8 @@ class Service:
             content: Its file's content, bytes.
             model: Name of a model in `models.names()`.
             saturation: Factor on the strength of the colours.
+            hints: Colours that are known, see `colorizing.hints.Hint`.
+            asked: The hint whose likely colours the result has; None for none.
 
         Returns:
             A `Result`, in the photo's own format or one that holds colour.
@@ -90,7 +94,7 @@ class Service:
             raise images.TooLarge(name, f"{len(content) / 1e6:.3g} MB; the limit is {limits.max_megabytes:g} MB")
         if len(self._present) >= limits.max_waiting:
             raise Busy(f"{limits.max_waiting} photos are waiting already; try again in a minute")
-        future = self._pool.submit(self._work, name, content, model, saturation)
+        future = self._pool.submit(self._work, name, content, model, saturation, hints, asked)
         self._present.add(future)
         # The place is free when the work is over, also if nobody waits for it any more.
         future.add_done_callback(self._present.discard)
@@ -101,16 +105,17 @@ class Service:
         except TimeoutError:
             raise Busy(f"{name}: took longer than {limits.max_seconds:g} seconds; try a smaller photo") from None
 
-    def _work(self, name, content, model, saturation):
-        colorizer = self._model(model)
+    def _work(self, name, content, model, saturation, hints, asked):
+        pipeline = Pipeline(self._model(model), saturation=saturation)
         suffix = images.suffix_of(content) or ".png"
         suffix = REPLACED.get(suffix, suffix)
         with self._room.hold(min(images.megapixels(content), self.limits.max_megapixels)), computing:
             photo = images.decode(name, content, self.limits.max_megapixels)
+            likely = pipeline.likely_colors(photo.pixels, asked) if asked else ()
             images.check_size(f"{name}{suffix}", *photo.pixels.shape[1::-1])
-            photo = replace(photo, pixels=Pipeline(colorizer, saturation=saturation)(photo.pixels))
+            photo = replace(photo, pixels=pipeline(photo.pixels, hints))
             content, losses = images.encode(name, photo, suffix)
-            return Result(photo, content, suffix, losses)
+            return Result(photo, content, suffix, losses, likely)
 
     def _rest(self):
         """Gives memory back if still nobody is there when the last answer, which is part of it, has been sent."""

@@ -1,6 +1,7 @@
 """Draws pictures of what models do.
 
 python -m evaluation.figures docs                                     the pictures of the documentation, into docs/
+python -m evaluation.figures hints                                    photos before, with hints, and after: docs/hints/
 python -m evaluation.figures compare PHOTO ... --models A B -o FILE   photo, gray, and what each model makes of it
 python -m evaluation.figures curves runs/A runs/B -o FILE             how runs learned
 """
@@ -27,6 +28,8 @@ from matplotlib import pyplot as plt
 from matplotlib.ticker import MaxNLocator
 
 import models
+from colorizing.hint_editor import Edits, draw_dots
+from colorizing.hints import read_hints
 from colorizing.photo import Pipeline
 from colorizing.pixels import to_gray
 from common.errors import UserError
@@ -55,6 +58,16 @@ class Docs:
     """A trained model: a name (a run of yours or weights that ship), a run's folder, or a .keras file."""
     output: Annotated[OutputFolder, tyro.conf.arg(aliases=["-o"])] = DOCS
     """Folder for the pictures."""
+
+
+@dataclass(frozen=True)
+class Hints:
+    """Draws sample photos before, with their hints as dots, and after."""
+
+    folder: tyro.conf.Positional[Path] = DOCS / "hints"
+    """Folder with a NAME.hints.json for each sample photo NAME.jpg, and for the pictures, NAME.jpg."""
+    model: str = MODEL
+    """A trained model."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +137,16 @@ def draw_docs(options):
     middle = -(-len(pairs) // 2)
     halves = zip(pairs[:middle], pairs[middle:], strict=True)
     draw_photos([left + right for left, right in halves], options.output / "samples.jpg", title_size=10)
+
+
+def draw_hints(options):
+    pipeline = Pipeline(models.load(options.model))
+    for file in sorted(options.folder.glob("*.hints.json")):
+        name, hints = file.name.removesuffix(".hints.json"), read_hints(file)
+        photo = read_photo(SAMPLES / f"{name}.jpg")
+        before, after = pipeline(photo), pipeline(photo, hints)
+        pictures = [("before", before), ("hints", draw_dots(after, Edits(tuple(hints)))), ("after", after)]
+        draw_photos([pictures], options.folder / f"{name}.jpg", width=12, title_size=10)
 
 
 def compare(options):
@@ -200,13 +223,13 @@ def read_history(folder):
 
 def main():
     options = parse(
-        Docs | Compare | Curves,
+        Docs | Hints | Compare | Curves,
         "-m evaluation.figures",
-        "docs|compare|curves [options]",
+        "docs|hints|compare|curves [options]",
         description="Draws pictures of what models do.",
     )
     keras.config.set_dtype_policy(choose_policy())
-    {Docs: draw_docs, Compare: compare, Curves: draw_curves}[type(options)](options)
+    {Docs: draw_docs, Hints: draw_hints, Compare: compare, Curves: draw_curves}[type(options)](options)
 
 
 if __name__ == "__main__":

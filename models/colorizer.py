@@ -109,6 +109,28 @@ class Colorizer(keras.Model):
         ab = self.decode(self.color_output(output))
         return ab[:, : tf.shape(lightness)[1], : tf.shape(lightness)[2]]
 
+    def features(self, lightness):
+        """What the network sees in a photo, for hints: places of one object should have like features.
+
+        Args:
+            lightness: L in 0..100, float32 [batch, height, width, 1].
+
+        Returns:
+            float32 [batch, any, any, channels], over the same picture; None from networks that offer none.
+        """
+
+    def likely_colors(self, lightness, place):
+        """The colours that the network thinks likely at a pixel, for hints.
+
+        Args:
+            lightness: L in 0..100, float32 [1, height, width, 1].
+            place: The pixel's row and column.
+
+        Returns:
+            ab in Lab units, [count, 2], the likeliest first; none from networks without a distribution over colours.
+        """
+        return []
+
 
 class ClassifyingColorizer(Colorizer):
     """A colorizer that can also learn the kind of scene, from a second head beside the encoding of ab.

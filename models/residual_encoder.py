@@ -44,6 +44,8 @@ def vgg16():
     return keras.Model(photo, outputs, name="vgg16")
 
 
+# Which of an encoder's outputs has stride 8.
+FEATURES = {"efficientnet-lite0": 2, "vgg16": 3}
 # Each encoder with the stride of its deepest features, and the decoder's filters at that and each finer scale. On the
 # small encoder it ends at a quarter of the photo's size, on VGG-16, as published, at the whole.
 ENCODERS = {
@@ -189,6 +191,13 @@ class ResidualEncoder(Colorizer):
         else:
             ab = output[..., :2] * self.AB_SCALE
         return tf.image.resize(ab, self.stride * tf.shape(ab)[1:3])
+
+    def features(self, lightness):
+        """The encoder's features at an eighth of the photo's size, see `Colorizer.features`."""
+        padded = pad_to_multiple(lightness, self.grid)
+        features = self.encoder(ToNeutral()(padded), training=False)[FEATURES[self.encoder_name]]
+        rows, columns = (-(-side // 8) for side in lightness.shape[1:3])
+        return tf.cast(features[:, :rows, :columns], tf.float32)
 
     def color_loss(self, ab, output):
         """The loss that the constructor was given the name of."""

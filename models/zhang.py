@@ -45,6 +45,8 @@ SIGMA = 5.0
 QUARTER = 4
 # A photo teaches nothing if no |a| or |b| of its target exceeds this.
 LEAST_AB = 5.0
+# How many likely colours a pixel has for hints, and how far they lie apart, in Lab units.
+LIKELY, APART = 5, 20.0
 # Share of the uniform distribution in class rebalancing, the paper's lambda.
 UNIFORM_SHARE = 0.5
 # The paper's temperature of the annealed mean.
@@ -241,6 +243,17 @@ class ZhangColorizer(Colorizer):
         """The annealed mean of logits [batch, height/4, width/4, 313], at four times their size (equation 5)."""
         ab = annealed_mean(output, self.temperature)
         return tf.image.resize(ab, QUARTER * tf.shape(ab)[1:3])
+
+    def likely_colors(self, lightness, place):
+        """The likeliest bins at a pixel that are at least APART from each other, see `Colorizer.likely_colors`."""
+        logits = self(lightness, training=False).numpy()[0, place[0] // QUARTER, place[1] // QUARTER]
+        found = []
+        for color in ab_bins()[np.argsort(-logits, kind="stable")]:
+            if all(np.linalg.norm(color - other) >= APART for other in found):
+                found.append(color)
+            if len(found) == LIKELY:
+                break
+        return np.array(found)
 
     def color_loss(self, ab, output):
         """The rebalanced cross-entropy.

@@ -69,6 +69,33 @@ def test_saturation_scales_the_colours_and_lightness_stays(client, photos):
     assert chroma[0] < 0.5 and chroma[1] > 5
 
 
+def test_hints_come_as_a_second_part(client, photos):
+    content = content_of(photos[0][..., 1], ".png")
+    hints = '{"hints": [{"x": 0.5, "y": 0.5, "ab": [60, -50], "radius": 0.1}]}'
+
+    def send(**parts):
+        return client.post("/api/colorize", files=parts)
+
+    plain, alone = post(client, content), send(photo=("a.png", content))
+    assert alone.status_code == 200 and alone.content == plain.content
+    as_file, as_text = send(photo=("a.png", content), hints=("h.json", hints)), send(photo=content, hints=(None, hints))
+    assert as_file.status_code == as_text.status_code == 200 and as_file.content == as_text.content
+    change = color.rgb2lab(images.decode("result", as_file.content).pixels) - color.rgb2lab(
+        images.decode("result", plain.content).pixels
+    )
+    assert np.abs(change)[48, 64].max() > 20
+    for words, parts in (
+        ("hints: hint 1: x is 3", {"photo": content, "hints": (None, hints.replace("0.5", "3", 1))}),
+        ("hints: not JSON", {"photo": content, "hints": (None, "red")}),
+        ("no part 'photo'", {"hints": (None, hints)}),
+        ("no part 'photo'", {"photo": (None, "text")}),
+    ):
+        response = send(**parts)
+        assert response.status_code == 400 and words in response.json()["detail"]
+    broken = client.post("/api/colorize", content=content, headers={"content-type": "multipart/form-data"})
+    assert broken.status_code == 400 and "not a form" in broken.json()["detail"]
+
+
 def test_errors_are_4xx_with_a_message(client, photos):
     good = content_of(photos[0], ".png")
     for status, words, content, query in (

@@ -11,10 +11,11 @@ import tensorflow as tf
 from skimage import color
 from tensorflow.python.profiler import option_builder
 
-from benchmarks import original
+from benchmarks import hints, original
 from benchmarks.paper import Comparison, make_photos
 from benchmarks.step import BASE, LFN, make_step, operations
 from benchmarks.timing import call_apart, run_apart, show, time_rounds
+from colorizing.hints import Hint
 from common.images import read_photo, write_photo
 from data.pairs import lab_pair
 from models.colorization import PaperColorizer
@@ -136,3 +137,39 @@ def test_steps_of_settings_learn(setting):
     step = make_step(replace(setting, batch_size=1, policy="float32"))
     losses = [step() for _ in range(4)]
     assert losses[-1] < losses[0]
+
+
+def test_hints_of_the_benchmark_have_the_colours_of_their_places():
+    ab = np.random.default_rng(0).normal(size=(30, 40, 2))
+    for hint in hints.draw_hints(ab, 20, np.random.default_rng(1)):
+        row, column = int(hint.y * 30), int(hint.x * 40)
+        patch = ab[max(row - 3, 0) : row + 4, max(column - 3, 0) : column + 4]
+        np.testing.assert_allclose(hint.ab, patch.mean(axis=(0, 1)))
+        assert hint.radius == 3.5 / 30
+
+
+def test_places_near_a_boundary_lie_on_both_sides_of_it():
+    drawn = np.zeros((80, 120), bool)
+    drawn[:, 50] = True
+    places = hints.find_places(drawn, 10, np.random.default_rng(0))
+    assert len(places) == 10
+    for hint, across, same in places:
+        side = np.sign(hint[1] - 50)
+        assert abs(hint[1] - 50) == 8 and across == (hint[0], 50 - side * 8) and same == (hint[0], 50 + side * 24)
+    drawn[:, 62] = True  # Between the two there is no room.
+    for hint, _, _ in hints.find_places(drawn, 100, np.random.default_rng(0)):
+        assert hint[1] < 50 or hint[1] > 62
+
+
+def test_plain_ways_to_spread_a_correction_ignore_what_they_should():
+    lightness = np.full((32, 64, 1), 20, np.float32)
+    lightness[:, 32:] = 80
+    ab = np.zeros((32, 64, 2), np.float32)
+    ab[:, 32:] = 30
+    asked = [Hint(0.4, 0.5, (40.0, 0.0))]
+    moved = {method: hints.spread(method, ab, lightness, asked)[16, :, 0] - ab[16, :, 0] for method in hints.METHODS}
+    assert all(abs(own[25] - 40) < 1 for own in moved.values())
+    assert moved["distance"][38] > 30 > 5 > moved["lightness"][38] and moved["hints"][38] < 5
+    even = np.full_like(lightness, 50)
+    by_ab = {method: hints.spread(method, ab, even, asked)[16, 38, 0] - 30 for method in hints.METHODS}
+    assert by_ab["lightness"] == pytest.approx(by_ab["distance"]) and by_ab["hints"] < 5 < by_ab["lightness"]

@@ -69,7 +69,7 @@ def test_a_name_does_not_depend_on_other_inputs(tmp_path, suffix, names):
 
 def test_another_format_is_said(tmp_path, photos):
     write_photo(tmp_path / "a.pgm", photos[0][..., 0])
-    outcome = process(plan_jobs([tmp_path], tmp_path / "out"), lambda photo: replace(photo, pixels=photos[0]))
+    outcome = process(plan_jobs([tmp_path], tmp_path / "out"), lambda photo, path: replace(photo, pixels=photos[0]))
     assert outcome.done == 1 and len(outcome.losses) == 1
     assert "a.pgm.ppm: written in this format, since .pgm holds no colour" in outcome.losses[0]
 
@@ -151,7 +151,7 @@ def done(folder, output, *names):
     """Runs with --skip-existing, with the photo as its result. Returns the names of the photos that were worked on."""
     plan = plan_jobs([folder / name for name in names] or [folder], output)
     todo, notes = plan.record.split(plan.jobs)
-    outcome = process_photos(todo, lambda photo: photo, plan.record)
+    outcome = process_photos(todo, lambda photo, path: photo, plan.record)
     assert not outcome.failures and not plan.failures
     for photo, result in plan.jobs:
         expected = read_photo(photo)
@@ -193,7 +193,7 @@ def test_a_record_that_was_cut_short_is_used_as_far_as_it_goes(tmp_path, photos)
     record = next((tmp_path / "out").glob(".*"))
     record.write_text(record.read_text() + '\n{"result": "b.p')
     plan = plan_jobs([tmp_path / "in"], tmp_path / "out")
-    assert process_photos(plan.record.split(plan.jobs)[0], lambda photo: photo, plan.record).done == 1
+    assert process_photos(plan.record.split(plan.jobs)[0], lambda photo, path: photo, plan.record).done == 1
     plan = plan_jobs([tmp_path / "in"], tmp_path / "out")
     assert plan.record.split(plan.jobs) == ([], [])
 
@@ -224,7 +224,7 @@ def test_a_bad_photo_does_not_stop_the_others(tmp_path, photos):
     plan = plan_jobs([tmp_path], tmp_path / "out")
     (tmp_path / "3.png").unlink()  # Vanished since the listing.
 
-    def work(photo):
+    def work(photo, path):
         if np.array_equal(photo.pixels, photos[1]):
             raise MemoryError("out of memory")
         return replace(photo, pixels=photo.pixels[::-1])
@@ -247,7 +247,7 @@ def test_interruption_leaves_whole_files_only(tmp_path, photos, monkeypatch):
     plan = plan_jobs([tmp_path], tmp_path / "out")
     started = []
 
-    def work(photo):
+    def work(photo, path):
         started.append(photo)
         time.sleep(0.01)
         if len(started) >= 12:
@@ -425,7 +425,7 @@ def test_threads_share_the_work(tmp_path, photos):
     plan = plan_jobs([tmp_path], tmp_path / "out")
     threads = set()
 
-    def work(photo):
+    def work(photo, path):
         threads.add(threading.current_thread().name)
         time.sleep(0.02)
         return photo

@@ -332,7 +332,7 @@ def results(tmp_path_factory):
         jobs.append((folder / "in" / name, folder / "out" / f"{name}.png"))
     pipeline = Pipeline(Tint())
 
-    def colorize(photo):
+    def colorize(photo, path):
         return type(photo)(**{**vars(photo), "pixels": pipeline(photo.pixels)})
 
     outcome = process_photos(jobs, colorize, Record(folder / "out"))

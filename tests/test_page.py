@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 from conftest import ROOT
+from skimage import color
 
 from colorizing.pixels import to_gray
 from common.images import read, read_photo
@@ -121,6 +122,60 @@ def test_a_photo_becomes_coloured(server, browser, gray_file, tmp_path):
         if chroma(second) < 2:
             break
     assert chroma(second) < 2 and elsewhere == []
+    page.close()
+
+
+def download_when(page, folder, holds):
+    """The download as soon as a condition on its Lab holds."""
+    for _ in range(100):
+        path = download(page, folder)
+        if holds(color.rgb2lab(read(path).pixels)):
+            return path
+        page.wait_for_timeout(200)
+    raise AssertionError("the result does not change as it should")
+
+
+def click_image(page, selector, across, down):
+    """Clicks into a picture, at shares of its width and height."""
+    image = page.locator(f"{selector} img").first
+    image.wait_for(timeout=SECONDS)
+    box = image.bounding_box()
+    image.click(position={"x": box["width"] * across, "y": box["height"] * down})
+
+
+def test_a_click_and_a_colour_and_the_object_takes_it(server, browser, gray_file, tmp_path):
+    page = open_page(browser, server, 1440, [])
+    upload(page, gray_file)
+    wait_for_colour(page)
+    before = download(page, tmp_path).read_bytes()
+    plain = color.rgb2lab(read(tmp_path / "a gray photo-colorized.png").pixels)
+    # Down on the lake. The swatch is that of "red".
+    click_image(page, "#result", 0.3, 0.9)
+    click_image(page, "#swatches", 5.5 / 12, 0.5)
+    place, far = (round(0.9 * 343), round(0.3 * 601)), (30, 570)
+    path = download_when(page, tmp_path, lambda lab: lab[place][1] > plain[place][1] + 15)
+    hinted, changed = path.read_bytes(), color.rgb2lab(read(path).pixels)
+    assert abs(np.arctan2(changed[place][2], changed[place][1]) - np.arctan2(40, 60)) < 0.15
+    assert np.abs(changed[far] - plain[far]).max() < 3
+
+    # What test.py makes of the saved hints is the same file.
+    with page.expect_download(timeout=SECONDS) as waiting:
+        page.get_by_role("button", name="Save the hints").click()
+    assert waiting.value.suggested_filename == "a gray photo.hints.json"
+    hints = tmp_path / "a gray photo.hints.json"
+    waiting.value.save_as(hints)
+    command = [sys.executable, "test.py", gray_file, "--hints", hints, "-o", tmp_path / "out"]
+    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    assert (tmp_path / "out" / gray_file.name).read_bytes() == hinted
+
+    # One undo takes the colour back, and loading the hints brings it again.
+    page.get_by_role("button", name="Undo").click()
+    path = download_when(page, tmp_path, lambda lab: lab[place][1] < plain[place][1] + 5)
+    assert path.read_bytes() == before
+    with page.expect_file_chooser() as choosing:
+        page.get_by_role("button", name="Load hints").click()
+    choosing.value.set_files(str(hints))
+    assert download_when(page, tmp_path, lambda lab: lab[place][1] > plain[place][1] + 15).read_bytes() == hinted
     page.close()
 
 
