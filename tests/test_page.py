@@ -169,7 +169,7 @@ def test_a_click_and_a_colour_and_the_object_takes_it(server, browser, gray_file
     assert (tmp_path / "out" / gray_file.name).read_bytes() == hinted
 
     # One undo takes the colour back, and loading the hints brings it again.
-    page.get_by_role("button", name="Undo").click()
+    page.get_by_text("Undo", exact=True).click()
     path = download_when(page, tmp_path, lambda lab: lab[place][1] < plain[place][1] + 5)
     assert path.read_bytes() == before
     with page.expect_file_chooser() as choosing:
