@@ -25,7 +25,7 @@ def touch(folder, *names):
         (folder / name).write_text(name)
 
 
-def process(plan, work=lambda photo: photo):
+def process(plan, work=lambda photo, path: photo):
     return process_photos(plan.jobs, work, plan.record)
 
 

@@ -181,7 +181,7 @@ def test_turns_photos_gray(folder):
         ["train.py", "scenes", "--epochs", "many"],
         ["test.py", "--bogus"],
         ["-m", "colorizing.gray"],
-        ["evaluate.py"],
+        ["evaluate.py", "photos", "--crop", "many"],
         ["export.py", "scenes", "--format", "unknown"],
     ],
 )
