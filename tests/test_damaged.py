@@ -14,7 +14,7 @@ from common.images import write_photo
 from configs import EXPERIMENTS
 from data.pairs import TrainingOrder, training_crops
 from data.photos import PhotoStore, find_photos
-from train import train
+from training.trainer import train
 
 # What may be wrong with a file, and the cause that training reports; None where it can be used.
 DAMAGES = {

@@ -15,9 +15,9 @@ import models
 from configs import EXPERIMENTS, SAMPLES
 from models import efficientnet, pretrained, zhang
 from models.residual_encoder import HUBER_DELTA, ResidualEncoder
-from train import train
 from training.callbacks import FrozenEncoder
 from training.optimizers import make_schedule
+from training.trainer import train
 from utils import ab_from_rgb, lightness_from_rgb
 
 

@@ -18,13 +18,13 @@ import tensorflow as tf
 from conftest import ROOT
 
 import models
-import train as train_script
 from common.images import write_photo
 from configs import EXPERIMENTS, SAMPLES
 from data.photos import DatasetError, find_all_photos
 from models import precision
-from train import train
+from training import trainer
 from training.callbacks import Checkpoints, TrainingError, steps_done
+from training.trainer import train
 
 SMALL = dict(dataset=(SAMPLES,), crop=(64, 64), classification_size=64, policy="float32")
 
@@ -213,25 +213,25 @@ def test_class_folders_are_learnt_where_asked(tmp_path, photos, weight):
 
 def test_time_budget_becomes_steps_that_a_resumed_run_keeps(tmp_path, photos, monkeypatch):
     experiment = small("scenes", dataset=(class_folders(tmp_path / "photos", photos),), batch_size=4, epochs=99)
-    monkeypatch.setattr("train.measure_speed", lambda *_, **__: (2.0, 0.0))
+    monkeypatch.setattr("training.trainer.measure_speed", lambda *_, **__: (2.0, 0.0))
     history = train(experiment, tmp_path / "run", minutes=1 / 6)
     # Ten seconds are five steps: epochs of two, two and one.
     assert [row["epoch"] for row in history] == [1, 2, 3]
     assert json.loads((tmp_path / "run" / "model.json").read_text())["steps"] == 5
     with h5py.File(tmp_path / "run" / "last.weights.h5") as file:
         assert file["optimizer/vars/0"][()] == 5
-    monkeypatch.setattr("train.measure_speed", lambda *_, **__: (1.0, 0.0))
+    monkeypatch.setattr("training.trainer.measure_speed", lambda *_, **__: (1.0, 0.0))
     assert train(experiment, tmp_path / "run", resume=True, minutes=1 / 6) == history
 
 
 def test_measuring_the_speed_keeps_to_its_limit(tmp_path, photos, monkeypatch):
     experiment = small("scenes", dataset=(class_folders(tmp_path / "photos", photos),), batch_size=4)
-    data = train_script.prepare_data(experiment, find_all_photos(experiment.dataset))
-    built, build = [], train_script.build
-    monkeypatch.setattr("train.build", lambda *arguments: built.append(build(*arguments)) or built[-1])
+    data = trainer.prepare_data(experiment, find_all_photos(experiment.dataset))
+    built, build = [], trainer.build
+    monkeypatch.setattr("training.trainer.build", lambda *arguments: built.append(build(*arguments)) or built[-1])
     # Without any time, one step compiles and one counts; with much time, so do TIMED_STEPS more.
-    for limit, steps in ((0, 2), (1000, 2 + train_script.TIMED_STEPS)):
-        seconds, start = train_script.measure_speed(experiment, data, tf.distribute.get_strategy(), limit)
+    for limit, steps in ((0, 2), (1000, 2 + trainer.TIMED_STEPS)):
+        seconds, start = trainer.measure_speed(experiment, data, tf.distribute.get_strategy(), limit)
         assert 0 < seconds < start < 60 and steps_done(built[-1]) == steps
 
 
@@ -246,11 +246,11 @@ def test_a_time_budget_includes_the_time_for_measuring(tmp_path, monkeypatch):
         now[0] += 20  # Compiling took longer than the limit, and will again.
         return 4.0, 16.0
 
-    monkeypatch.setattr("train.measure_speed", measure)
-    monkeypatch.setattr("train.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("training.trainer.measure_speed", measure)
+    monkeypatch.setattr("training.trainer.time.monotonic", lambda: now[0])
     (tmp_path / "config.json").write_text("{}")
     strategy = tf.distribute.get_strategy()
-    assert train_script.plan_steps(tmp_path, small("scenes"), OneStepAnEpoch(), 1, strategy, writes=True) == 6
+    assert trainer.plan_steps(tmp_path, small("scenes"), OneStepAnEpoch(), 1, strategy, writes=True) == 6
 
 
 def test_a_run_goes_on_with_the_same_photos_only(tmp_path, photos):
@@ -282,7 +282,7 @@ def test_a_val_loss_that_is_not_finite_is_never_the_best(tmp_path, losses, best,
     assert (found and found["epoch"]) == best and (saved[-1:] or [None]) == [best]
     if best is None:
         with pytest.raises(TrainingError, match="no epoch had a val_loss that is a finite number"):
-            train_script.finish_run(tmp_path, checkpoints, None)
+            trainer.finish_run(tmp_path, checkpoints, None)
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-import train
 from common.command_line import run
 from configs import EXPERIMENTS, SAMPLES
+from training import trainer
 
 
 def main():
@@ -32,9 +32,9 @@ def main():
         policy="float32",
     )
     keep = KeepWeights()
-    make_callbacks = train.make_callbacks
-    train.make_callbacks = lambda *arguments: [*make_callbacks(*arguments), keep]
-    history = train.train(experiment, Path(folder), resume=True)
+    make_callbacks = trainer.make_callbacks
+    trainer.make_callbacks = lambda *arguments: [*make_callbacks(*arguments), keep]
+    history = trainer.train(experiment, Path(folder), resume=True)
     np.savez(weights, *keep.weights)
     print(json.dumps(history))
 

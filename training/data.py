@@ -1,0 +1,121 @@
+"""What a process trains on: the data set's photos, split, shared among the machines, as L-to-ab pairs."""
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from common.errors import DatasetError
+from data.pairs import ALONE, Pairs, Share, TrainingOrder, balance, training_crops, validation_crops
+from data.photos import PhotoStore, split_photos
+from training.distribution import divide_batch, divide_photos
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What this process trains on.
+
+    Attributes:
+        store: The pixels of all photos.
+        order: Order and crops of the photos that this process reads.
+        pairs: What turns crops into L-to-ab pairs.
+        share: This process's part of the validation batches.
+        training_share: This process's part of the batches of `order`.
+        batch_size: Photos that one replica gets in a step.
+        training_indices: Indices of the training photos of all processes, int64.
+        validation_indices: Indices of the validation photos of all processes, int64.
+        classes: Number of scenes to tell apart; 0 for networks that do not classify.
+    """
+
+    store: PhotoStore
+    order: TrainingOrder
+    pairs: Pairs
+    share: Share
+    training_share: Share
+    batch_size: int
+    training_indices: np.ndarray
+    validation_indices: np.ndarray
+    classes: int
+
+    @functools.cached_property
+    def steps(self):
+        """Training steps an epoch."""
+        return self.training().steps
+
+    def training(self, epoch=0, step=0):
+        """`Crops` from a step of an epoch on."""
+        return training_crops(self.store, self.order, self.batch_size, self.training_share, epoch, step)
+
+    @property
+    def every(self):
+        """`Crops` of all training photos of all processes."""
+        order = TrainingOrder(self.training_indices, self.order.seed, self.order.flip, weights=self.order.weights)
+        return training_crops(self.store, order, self.batch_size)
+
+    def validation(self):
+        """`Crops`, or None without photos to validate with."""
+        if len(self.validation_indices):
+            return validation_crops(self.store, self.validation_indices, self.batch_size, self.share)
+        return None
+
+    def feed(self, crops):
+        """What `fit` is given: pairs, or crops where the training step turns these into pairs."""
+        return crops.dataset if colors_in_step() else self.pairs.of(crops)
+
+
+def colors_in_step():
+    """Whether colour maths belongs into the training step: where that does not run on the CPU anyway."""
+    return bool(tf.config.list_physical_devices("GPU"))
+
+
+def prepare_data(experiment, photos, share=ALONE):
+    """Splits photos and says how they become pairs, with labels where the experiment's network classifies.
+
+    Raises:
+        DatasetError: None of the training photos can be used.
+        DistributionError: The batch cannot be divided by the devices, or the shards by the machines.
+    """
+    train_indices, validation_indices = split_photos(len(photos.paths), experiment.validation_fraction, experiment.seed)
+    cache_bytes = int(experiment.cache_gigabytes * 1e9)
+    store = PhotoStore(
+        photos.paths,
+        experiment.crop,
+        cache_bytes,
+        margin=experiment.crop_margin,
+        old_film=bool(experiment.old_film),
+        min_chroma=experiment.min_chroma,
+    )
+    if store.first_usable(train_indices) is None:
+        folders = name_folders(experiment)
+        raise DatasetError(f"{folders} holds no photo to learn from: {store.count_skipped()}")
+    if store.first_usable(validation_indices) is None:
+        validation_indices = validation_indices[:0]
+    classes = len(photos.classes) if experiment.classification_weight else 0
+    pairs = Pairs(experiment.saturation_factor, photos.labels if classes else None)
+    batch_size = divide_batch(min(experiment.batch_size, len(train_indices)), share.replicas)
+    shards = None if photos.shards is None else photos.shards[train_indices]
+    mine, training_share = divide_photos(train_indices, shards, share)
+    weights = photo_weights(experiment, photos, mine)
+    shards = None if shards is None else photos.shards[mine]
+    order = TrainingOrder(mine, experiment.seed, experiment.flip, shards, weights, experiment.old_film)
+    return TrainingData(
+        store, order, pairs, share, training_share, batch_size, train_indices, validation_indices, classes
+    )
+
+
+def photo_weights(experiment, photos, indices):
+    """How often each of the photos is seen, float64 [indices]; None where all are alike."""
+    if not experiment.balance:
+        return None
+    factors = experiment.dataset_weights or [1.0] * len(experiment.dataset)
+    if len(factors) != len(experiment.dataset):
+        raise DatasetError(f"--dataset-weights: give {len(experiment.dataset)} numbers, one for each --dataset")
+    if not photos.classes:
+        return None
+    return balance(photos.labels[indices], np.asarray(factors)[photos.owners])
+
+
+def name_folders(experiment):
+    """The data set's folders, for messages."""
+    return ", ".join(map(str, experiment.dataset))

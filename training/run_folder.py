@@ -1,0 +1,90 @@
+"""The folder of a training run: made or checked before the training, completed after it."""
+
+import dataclasses
+import json
+import sys
+
+import models
+from common.command_line import describe_run, printable
+from common.files import replacing, write_whole
+from configs import Experiment
+from data.pairs import mean_ab
+from training.callbacks import Checkpoints, TrainingError
+from training.data import name_folders
+
+
+def prepare_run(folder, experiment, photos, resume, save_every_steps=None, writes=True):
+    """Makes a run's folder with its config.json, or checks that it holds the same experiment on the same photos.
+
+    Returns `Checkpoints`.
+
+    Of several machines, only the one that `writes` makes the folder.
+
+    Raises:
+        TrainingError: The folder holds a run that was not asked to go on, or one of another experiment or on other
+            photos, or cannot be written.
+    """
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError as error:
+        raise TrainingError(f"{folder}: TensorFlow writes to names in UTF-8 only; give another --run-dir") from error
+    checkpoints = Checkpoints(folder, save_every_steps=save_every_steps, writes=writes)
+    config = as_json(experiment)
+    try:
+        if checkpoints.last.exists():
+            if not resume:
+                raise TrainingError(f"{folder} holds a run already; pass --resume to go on, or --run-dir for a new one")
+            made = json.loads((folder / "config.json").read_text())
+            before, found = made["experiment"], made.get("photos", photos.fingerprint)
+            # The photos may have moved, and memory does not change the outcome; all else would make it another run.
+            free = {"dataset", "cache_gigabytes"}
+            # A field that is younger than the run had its default.
+            before = {**as_json(Experiment()), **before}
+            changed = [key for key in config if key not in free and before[key] != config[key]]
+            if changed:
+                options = ", ".join(f"--{key.replace('_', '-')} {before[key]}" for key in changed)
+                raise TrainingError(f"{folder} holds a run with other settings; to go on, pass {options}")
+            if found != photos.fingerprint:
+                # The split depends on which photos there are: some that were learned from would be validated with.
+                raise TrainingError(
+                    f"{name_folders(experiment)}: photos were added or are gone since {folder} began, with "
+                    f"{found['count']} photos where now are {len(photos.paths)}; give the same photos, or --run-dir "
+                    "for a new run"
+                )
+        elif writes:
+            folder.mkdir(parents=True, exist_ok=True)
+            made = {"experiment": config, "photos": photos.fingerprint, **describe_run()}
+            write_whole(folder / "config.json", to_bytes(made))
+    except (OSError, ValueError, KeyError) as error:
+        raise TrainingError(f"{folder}: the run's folder cannot be used ({error})") from error
+    return checkpoints
+
+
+def finish_run(folder, checkpoints, data):
+    """Leaves model.keras, the best epoch in half precision, with model.json, and names the photos that were skipped."""
+    best = checkpoints.best_epoch()
+    if best is None:
+        raise TrainingError(f"{folder}: no epoch had a val_loss that is a finite number, so there is no best model")
+    with replacing(folder / "model.keras") as path:
+        models.save(models.load(folder / "best.keras"), path, precision="float16")
+    config = json.loads((folder / "config.json").read_text())
+    made = {"best_epoch": best, "last_epoch": checkpoints.history[-1]}
+    # What a constant colour would have to be, for evaluate.py.
+    made["mean_ab"] = mean_ab(data.store, data.order.indices).round(3).tolist()
+    write_whole(folder / "model.json", to_bytes({**config, **made}))
+    print(f"{folder / 'model.keras'}: the model of epoch {best['epoch']}")
+    skipped = data.store.skipped
+    if skipped:
+        listing = folder / "skipped.txt"
+        lines = [printable(f"{path}: {cause}") for path, cause in sorted(skipped.items())]
+        write_whole(listing, "".join(f"{line}\n" for line in lines).encode())
+        print(f"skipped {len(skipped)} photos: {data.store.count_skipped()}; see {listing}", file=sys.stderr)
+
+
+def as_json(experiment):
+    """The experiment as a dict of JSON values."""
+    return json.loads(json.dumps(dataclasses.asdict(experiment), default=str))
+
+
+def to_bytes(value):
+    return (json.dumps(value, indent=2) + "\n").encode()

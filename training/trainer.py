@@ -1,0 +1,209 @@
+"""Trains an experiment, from its photos to the run's folder."""
+
+import json
+import sys
+import time
+
+import keras
+
+import models
+from common.files import write_whole
+from data.photos import find_all_photos
+from models.precision import choose_policy, describe_devices
+from training.callbacks import (
+    FiniteLoss,
+    FrozenEncoder,
+    Progress,
+    Speed,
+    StopAfter,
+    TrainingError,
+    ValidationPictures,
+)
+from training.data import colors_in_step, name_folders, prepare_data
+from training.distribution import (
+    choose_strategy,
+    distribute,
+    enable_multi_worker_fit,
+    explain_lost_worker,
+    from_chief,
+    is_chief,
+    share_of,
+)
+from training.optimizers import frozen_steps, make_optimizer
+from training.run_folder import finish_run, prepare_run, to_bytes
+
+# Of a time budget, the share that measuring the speed may take, and the steps that it is measured over at most.
+MEASURING_SHARE = 0.1
+TIMED_STEPS = 20
+
+
+def train(experiment, folder, resume=False, minutes=None, save_every_steps=None):
+    """Trains an experiment and leaves the run in a folder.
+
+    Args:
+        experiment: What to train.
+        folder: The run's folder; made if need be. Of several machines, all have to reach it.
+        resume: Go on after the last epoch that the folder holds, if it holds one.
+        minutes: Time for measuring the speed and for the training steps, instead of the experiment's epochs. What is
+            left after measuring becomes a number of steps, which the run keeps when it goes on.
+        save_every_steps: Save what is needed to go on not only after each epoch, but also after so many steps.
+
+    Returns:
+        The history: one dict an epoch.
+
+    Raises:
+        DatasetError: The photos cannot be used.
+        DistributionError: The devices or machines cannot train together.
+        TrainingError: The folder holds another run, or training cannot go on.
+    """
+    strategy = choose_strategy()
+    share = share_of(strategy)
+    photos = find_all_photos(experiment.dataset)
+    checkpoints = prepare_run(folder, experiment, photos, resume, save_every_steps, writes=is_chief(share))
+    policy = choose_policy() if experiment.policy == "auto" else experiment.policy
+    keras.config.set_dtype_policy(policy)
+
+    data = prepare_data(experiment, photos, share)
+    print_plan(experiment, data, policy)
+    if photos.passed_over:
+        print(photos.passed_over, file=sys.stderr)
+    with explain_lost_worker(share):
+        steps = plan_steps(folder, experiment, data, minutes, strategy, writes=is_chief(share))
+        model, epoch, step = begin(folder, experiment, data, steps, strategy, checkpoints)
+        if epoch or step:
+            print(f"{folder}: going on after epoch {epoch}" + (f", step {step}" if step else ""))
+        epochs = -(-steps // data.steps)
+        callbacks = make_callbacks(experiment, folder, data, checkpoints, steps, epochs)
+        if step:
+            fit(model, data, strategy, callbacks, epoch, epoch + 1, step)
+            epoch += 1
+        if not model.stop_training:
+            fit(model, data, strategy, callbacks, epoch, epochs)
+    if is_chief(share):
+        finish_run(folder, checkpoints, data)
+    return checkpoints.history
+
+
+def begin(folder, experiment, data, steps, strategy, checkpoints):
+    """Builds the network with the weights that its training begins or goes on with.
+
+    Returns:
+        (model, epoch, step): the compiled model, and the epoch and step to go on from, 0 and 0 at the beginning.
+
+    Raises:
+        TrainingError: The weights to start from are of another network, or the machines find different checkpoints.
+    """
+    keras.utils.set_random_seed(experiment.seed)
+    with strategy.scope():
+        model = build(experiment, data, steps)
+        model.prepare(data.pairs.of(data.every).take(data.every.steps), folder)
+        if experiment.start_from:
+            start_from(model, experiment.start_from)
+        epoch, step = checkpoints.restore(model) if checkpoints.last.exists() else (0, 0)
+    done = epoch * data.steps + step
+    if from_chief(strategy, done) != done:
+        raise TrainingError(f"{folder}: the machines find different checkpoints here; give a folder that all share")
+    return model, epoch, step
+
+
+def build(experiment, data, steps):
+    """The experiment's network, ready to be trained for a number of steps."""
+    model = models.build(experiment, data.classes)
+    model.compile(optimizer=make_optimizer(experiment, steps), to_pair=data.pairs if colors_in_step() else None)
+    model.optimizer.build(model.trainable_variables)  # Of all weights, before some are frozen.
+    if data.share.replicas > data.share.count:
+        enable_multi_worker_fit(model)
+    return model
+
+
+def start_from(model, name):
+    """Gives a network the weights of a trained model. Raises TrainingError where that is another network."""
+    try:
+        model.set_weights(models.load(name).get_weights())
+    except ValueError as error:
+        raise TrainingError(f"--start-from {name}: a model of another network or of other settings") from error
+
+
+def print_plan(experiment, data, policy):
+    counts = f"{len(data.training_indices)} training, {len(data.validation_indices)} validation photos"
+    batches = f"batches of {data.batch_size * data.share.replicas}"
+    if data.share.replicas > 1:
+        batches += f", {data.batch_size} on each of {data.share.replicas} devices"
+    print(f"{name_folders(experiment)}: {counts}; {batches}; {policy}, on {describe_devices()}", flush=True)
+
+
+def fit(model, data, strategy, callbacks, epoch, epochs, step=0):
+    """Trains from a step of an epoch on, up to a number of epochs."""
+    crops, validation = data.training(epoch, step), data.validation()
+    model.fit(
+        distribute(strategy, data.feed(crops)),
+        steps_per_epoch=crops.steps - step,
+        validation_data=validation and distribute(strategy, data.feed(validation)),
+        validation_steps=validation and validation.steps,
+        initial_epoch=epoch,
+        epochs=epochs,
+        callbacks=callbacks,
+        verbose=0,
+        shuffle=False,  # The order is the pipeline's.
+    )
+
+
+def plan_steps(folder, experiment, data, minutes, strategy, writes):
+    """How many steps a run takes: its epochs, or what fits in a time budget. Kept in the run's config.json."""
+    config = json.loads((folder / "config.json").read_text()) if writes else {}
+    steps = round(from_chief(strategy, config.get("steps", 0)))
+    if not steps:
+        steps = data.steps * experiment.epochs
+        if minutes is not None:
+            started = time.monotonic()
+            seconds, start = measure_speed(experiment, data, strategy, limit=minutes * 60 * MEASURING_SHARE)
+            left = minutes * 60 - (time.monotonic() - started) - start
+            steps = round(from_chief(strategy, max(1, round(left / seconds))))
+        if writes:
+            write_whole(folder / "config.json", to_bytes({**config, "minutes": minutes, "steps": steps}))
+    return steps
+
+
+def measure_speed(experiment, data, strategy, limit):
+    """Measures the experiment's training step, its input included, on a network that is thrown away.
+
+    Args:
+        limit: Seconds that measuring may take, building the network included. At least two steps are taken: one that
+            compiles, and one that counts.
+
+    Returns:
+        (seconds a step, seconds until the first step is compiled).
+    """
+    started = time.monotonic()
+    with strategy.scope():
+        model = build(experiment, data, TIMED_STEPS)
+    feed = distribute(strategy, data.feed(data.training()))
+    model.fit(feed, steps_per_epoch=1, verbose=0, shuffle=False)
+    start, steps = time.monotonic() - started, 1
+    while True:
+        # The steps alone, without what starting and ending a loop over the data takes.
+        speed = Speed(batch_size=1)
+        model.fit(feed, steps_per_epoch=steps, callbacks=[speed], verbose=0, shuffle=False)
+        seconds = from_chief(strategy, 1 / speed.speed)
+        left = from_chief(strategy, limit - (time.monotonic() - started))
+        if steps > 1 or left < 2 * seconds:
+            return seconds, start
+        steps = min(TIMED_STEPS, int(left / seconds))
+
+
+def make_callbacks(experiment, folder, data, checkpoints, steps, epochs):
+    """What happens around the experiment's training, in the order in which it has to happen."""
+    batch_size = data.batch_size * data.share.replicas
+    callbacks = [Speed(batch_size), FiniteLoss(), StopAfter(steps)]
+    if experiment.schedule == "plateau":
+        checkpoints.plateau = keras.callbacks.ReduceLROnPlateau(factor=0.1, patience=10, min_delta=1e-4)
+        callbacks.append(checkpoints.plateau)
+    if experiment.frozen_share:
+        callbacks.append(FrozenEncoder(frozen_steps(experiment, steps)))
+    if is_chief(data.share):
+        callbacks.append(keras.callbacks.TensorBoard(folder / "logs", write_graph=False))
+        if data.validation() is not None:
+            pairs = data.pairs.of(data.validation())
+            callbacks.append(ValidationPictures(folder / "logs" / "pictures", pairs))
+        callbacks.append(Progress(epochs, data.steps * batch_size, batch_size))
+    return [*callbacks, checkpoints]
