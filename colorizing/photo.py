@@ -156,9 +156,3 @@ def _painters(dtype):
         return (tf.transpose(encode_rgb(tf.transpose(lab), dtype)),)
 
     return paint_inside, paint_any
-
-
-@tf.function(jit_compile=True, reduce_retracing=True)
-def join(lightness, ab):
-    """sRGB, uint8 [..., 3], of L in 0..100 [..., 1] and ab [..., 2]; chroma outside sRGB shrinks until it fits."""
-    return encode_rgb(tf.concat([lightness, ab], axis=-1), tf.uint8)

@@ -6,11 +6,12 @@ from fractions import Fraction
 import cv2
 import numpy as np
 import pytest
+import tensorflow as tf
 from skimage import color
 
 import utils
 from colorizing.enlarge import Enlargement, interpolation, sharpen
-from colorizing.photo import Pipeline, join, reduced_size
+from colorizing.photo import Pipeline, reduced_size
 from colorizing.pixels import to_gray
 from common.images import read_photo
 from configs import SAMPLES
@@ -63,7 +64,7 @@ def test_colours_inside_and_outside_srgb_are_painted_as_if_all_were_fitted(gray)
     lab = np.concatenate([lightness, ab], axis=-1)
     assert 0.1 < utils.outside_srgb(lab).numpy().mean() < 0.9
     painted = Pipeline(Painter())(gray)
-    assert np.abs(painted.astype(int) - join(lightness, ab).numpy()).max() <= 1
+    assert np.abs(painted.astype(int) - utils.encode_rgb(lab, tf.uint8).numpy()).max() <= 1
 
 
 def test_saturation_scales_the_chroma(gray):

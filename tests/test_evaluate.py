@@ -14,7 +14,9 @@ import models
 from common.images import read_photo, write_photo
 from configs import SAMPLES, WEIGHTS
 from data.photos import DatasetError, cut, scale_to_cover
-from evaluate import Options, evaluate, find_mean_colors, find_set
+from evaluate import find_mean_colors
+from evaluation.photo_sets import find_set
+from evaluation.scoring import evaluate
 from utils import lightness_from_rgb
 
 
@@ -106,8 +108,7 @@ def test_gray_photos_are_scored_against_photos_in_colour(tmp_path, photos):
         write_photo(tmp_path / "gray" / f"{number}.png", np.repeat(darker[..., None], 3, axis=-1))
         write_photo(tmp_path / "colour" / f"{number}.png", photo)
     found = find_set(f"{tmp_path}/gray:{tmp_path}/colour")
-    options = Options(photos=(), models=())
-    scores, failures = evaluate({}, {}, found, options)
+    scores, failures = evaluate({}, {}, found)
     assert not failures and scores.photos == ["0.png", "1.png", "2.png"]
     expected = [np.sqrt(np.mean(np.sum(color.rgb2lab(photo)[..., 1:] ** 2, axis=-1))) for photo in photos[:3]]
     np.testing.assert_allclose(scores.values["gray"]["ab_rmse"], expected, atol=1e-2)

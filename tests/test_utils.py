@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from skimage import color
 
 import utils
-from colorizing.photo import join
 from colorizing.pixels import to_gray
 
 # Every fifth value of each channel, and so the corners, edges and the gray axis of the RGB cube.
@@ -90,18 +89,9 @@ def test_any_colour_on_a_gray_keeps_its_lightness():
     assert linear.min() > -1e-4 and linear.max() < 1 + 1e-4
     np.testing.assert_allclose(color.rgb2lab(utils.lab_to_rgb(fitted.astype(np.float32)))[:, :1], lightness, atol=0.01)
 
-    painted = join(lightness, ab).numpy()
+    painted = utils.encode_rgb(np.concatenate([lightness, ab], axis=-1), tf.uint8).numpy()
     np.testing.assert_allclose(color.rgb2lab(painted)[:, :1], lightness, atol=0.3)
     assert np.abs(to_gray(painted[None])[0].astype(int) - gray[:, 0]).max() <= 1
-
-
-def test_photos_and_lists_of_colours_are_joined_alike():
-    """Shapes of several ranks leave the compiled function without a known one."""
-    lightness, ab = np.full((2, 3, 4, 1), 50, np.float32), np.full((2, 3, 4, 2), 20, np.float32)
-    expected = (color.lab2rgb([50.0, 20.0, 20.0]) * 255).round()
-    for shape in ((2, 3, 4), (6, 4), (24,)):
-        painted = join(lightness.reshape(*shape, 1), ab.reshape(*shape, 2)).numpy()
-        np.testing.assert_array_equal(painted, np.broadcast_to(expected, (*shape, 3)))
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])

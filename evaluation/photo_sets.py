@@ -1,0 +1,100 @@
+"""Sets of photos to score models on, and reading them in batches."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from common.errors import DatasetError
+from common.images import PhotoError, read_photo
+from data.photos import cut, find_photos, scale_to_cover
+from models.zhang import ab_bins, nearest_bins
+from utils import rgb_to_lab
+
+# Crops that are scored at a time.
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class PhotoSet:
+    """Photos to score models on.
+
+    Attributes:
+        name: As given on the command line.
+        photos: Paths of (what is colorized, what it should look like).
+        passed_over: See `data.photos.Photos`.
+    """
+
+    name: str
+    photos: tuple[tuple[Path, Path], ...]
+    passed_over: str = ""
+
+
+def find_set(given):
+    """The `PhotoSet` of a folder, or of GRAY:COLOUR. Raises DatasetError where a folder or a photo is missing."""
+    gray, _, colour = given.partition(":")
+    found = find_photos(colour or gray)
+    if not colour:
+        return PhotoSet(given, tuple((path, path) for path in found.paths), found.passed_over)
+    pairs = tuple((Path(gray) / path.relative_to(colour), path) for path in found.paths)
+    for path, photo in pairs:
+        if not path.is_file():
+            raise DatasetError(f"{path} does not exist; for GRAY:COLOUR both need the same files, as {photo}")
+    return PhotoSet(given, pairs, found.passed_over)
+
+
+class Truth:
+    """What a batch of photos was.
+
+    Attributes:
+        pixels: What is colorized, uint8 [batch, height, width, 3].
+        lightness: Its L in 0..100, float32 [batch, height, width, 1].
+        photos: What it should look like, uint8 [batch, height, width, 3].
+        ab: Their ab in Lab units, float32 [batch, height, width, 2].
+    """
+
+    def __init__(self, photos, pixels=None):
+        self.photos = np.asarray(photos)
+        self.pixels = self.photos if pixels is None else np.asarray(pixels)
+        self.ab = rgb_to_lab(tf.constant(self.photos)).numpy()[..., 1:]
+        self.lightness = rgb_to_lab(tf.constant(self.pixels)).numpy()[..., :1]
+
+
+def read_batches(pairs, crop):
+    """Reads photos in batches of crops, or whole ones one by one where `crop` is None.
+
+    Yields:
+        (pairs, `Truth`, failures): those that could be read, and a sentence a bad file.
+    """
+    size = BATCH if crop else 1
+    for start in range(0, len(pairs), size):
+        read, photos, failures = [], [], []
+        for pair in pairs[start : start + size]:
+            try:
+                photos.append(read_pair(pair, crop))
+                read.append(pair)
+            except PhotoError as error:
+                failures.append(str(error))
+        yield read, Truth(*map(np.stack, zip(*photos, strict=True))) if read else None, failures
+
+
+def read_pair(pair, crop):
+    """Two uint8 [height, width, 3]: what a photo should look like, and what is colorized."""
+    gray, colour = pair
+    photo = read_photo(colour)
+    pixels = photo if gray == colour else read_photo(gray)
+    if pixels.shape != photo.shape:
+        raise PhotoError(gray, f"has another size than {colour}")
+    return [cut(scale_to_cover(image, crop), crop) if crop else image for image in (photo, pixels)]
+
+
+def survey(pairs, crop):
+    """A first pass over the photos. Returns (readable pairs, a sentence a bad file, how many pixels each bin has)."""
+    readable, failures, histogram = [], [], np.zeros(len(ab_bins()), int)
+    for read, truth, bad in read_batches(pairs, crop):
+        readable += read
+        failures += bad
+        if read:
+            histogram += np.bincount(np.ravel(nearest_bins(truth.ab)), minlength=len(histogram))
+    return readable, failures, histogram

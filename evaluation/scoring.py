@@ -1,0 +1,168 @@
+"""Colorizes sets of photos with several models and scores the results."""
+
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from colorizing.photo import Pipeline
+from common.images import PhotoError
+from data.pairs import lab_pair
+from evaluation import boundaries, metrics, semantics
+from evaluation.photo_sets import read_batches, survey
+from evaluation.scores import Scores
+from models.zhang import nearest_bins
+from utils import encode_rgb
+
+
+def evaluate(colorizers, mean_colors, photo_set, crop=None, saturation_factor=1.8, boundary_maps=None):
+    """Scores models on a set of photos.
+
+    Args:
+        colorizers: {name: colorizer}.
+        mean_colors: {name: ab}, colours to paint everywhere.
+        photo_set: The `PhotoSet`.
+        crop: Height and width in pixels of central crops to score; None for each photo at its own size.
+        saturation_factor: The paper's T, for the target of mse.
+        boundary_maps: Folder of human boundary maps to compare colours with, see `score_boundaries`; None for none.
+
+    Returns:
+        (scores, failures): `Scores`, or None if no photo could be read, and a sentence for each that could not.
+    """
+    pairs, failures, histogram = survey(photo_set.photos, crop)
+    if not pairs:
+        return None, failures
+    painters = make_painters(colorizers, mean_colors, colorize_crops if crop else colorize_whole)
+    values, sets = score_photos(painters, pairs, crop, saturation_factor, histogram)
+    if boundary_maps:
+        whole = make_painters(colorizers, mean_colors, colorize_whole)
+        for name, figures in score_boundaries(whole, pairs, boundary_maps).items():
+            values[name] |= figures
+    folder = photo_set.name.rpartition(":")[2]
+    return Scores([str(path.relative_to(folder)) for _, path in pairs], values, sets), failures
+
+
+def make_painters(colorizers, mean_colors, colorize):
+    """All that is scored: {name: function from `Truth` to ab, [batch, height, width, 2]}, the photos themselves first.
+
+    Args:
+        colorizers: {name: colorizer}.
+        mean_colors: {name: ab}, colours to paint everywhere.
+        colorize: Function from a colorizer and a `Truth` to ab.
+    """
+    painters = {"photo": lambda truth: truth.ab, "gray": lambda truth: np.zeros_like(truth.ab)}
+    for name, ab in mean_colors.items():
+        painters[name] = lambda truth, ab=ab: np.broadcast_to(np.float32(ab), truth.ab.shape)
+    for name, colorizer in colorizers.items():
+        painters[name] = lambda truth, colorizer=colorizer: np.asarray(colorize(colorizer, truth))
+    return painters
+
+
+def colorize_crops(model, truth):
+    """The ab that a model paints on crops, which it sees as they are."""
+    return model.colorize(truth.lightness)
+
+
+def colorize_whole(model, truth):
+    """The ab that a model paints on whole photos, which it sees reduced."""
+    return np.stack([Pipeline(model).full_size_ab(pixels) for pixels in truth.pixels])
+
+
+def score(ab, truth, saturated_ab, weights):
+    """Scores a batch of colorized photos.
+
+    Args:
+        ab: What was painted, float [batch, height, width, 2], Lab units.
+        truth: The photos' `Truth`.
+        saturated_ab: Their ab with the saturation raised.
+        weights: Of each pixel, for the class-balanced accuracy; see `metrics.raw_accuracy`.
+
+    Returns:
+        ({figure: float [batch]}, the colorized photos, uint8 [batch, height, width, 3]).
+    """
+    results = join(tf.constant(truth.lightness), tf.constant(ab, tf.float32)).numpy()
+    colorfulness = metrics.colorfulness(results)
+    return {
+        "mse": metrics.squared_error(ab, saturated_ab),
+        "psnr": metrics.psnr(results, truth.photos),
+        "ssim": metrics.ssim(results, truth.photos),
+        "ab_rmse": metrics.ab_rmse(ab, truth.ab),
+        "auc": metrics.raw_accuracy(ab, truth.ab),
+        "auc_balanced": metrics.raw_accuracy(ab, truth.ab, weights),
+        "ciede2000": metrics.ciede2000(*(np.concatenate([truth.lightness, x], axis=-1) for x in (ab, truth.ab))),
+        "colorfulness": colorfulness,
+        "colorfulness_gap": colorfulness - metrics.colorfulness(truth.photos),
+        "colorfulness_ddcolor": metrics.colorfulness_ddcolor(results),
+        "nyquist": metrics.nyquist_energy(ab),
+    }, results
+
+
+def score_photos(painters, pairs, crop, saturation_factor, histogram):
+    """Scores photos that can all be read.
+
+    Args:
+        painters: See `make_painters`.
+        pairs: See `PhotoSet`.
+        crop: Height and width of central crops, None for whole photos.
+        saturation_factor: The paper's T.
+        histogram: How many of all pixels lie in each bin of ab.
+
+    Returns:
+        ({name: {figure: float [photos]}}, {name: {figure: float}} for those of all photos together).
+    """
+    bin_weight = metrics.balancing_weights(histogram)
+    classifier = semantics.Classifier()
+    batches, seen = {name: [] for name in painters}, {name: [] for name in painters}
+    with tqdm(total=len(pairs), unit=" photos", leave=False, disable=None) as bar:
+        for read, truth, _ in read_batches(pairs, crop):
+            _, saturated_ab = lab_pair(tf.constant(truth.photos), saturation_factor)
+            weights = bin_weight[nearest_bins(truth.ab)]
+            for name, paint in painters.items():
+                figures, results = score(paint(truth), truth, saturated_ab, weights)
+                batches[name].append(figures)
+                seen[name].append(classifier(results))
+            bar.update(len(read))
+    values, sets = {}, {}
+    true_features, true_labels = _concatenate(seen["photo"])
+    for name, own in batches.items():
+        features, labels = _concatenate(seen[name])
+        values[name] = {figure: np.concatenate([batch[figure] for batch in own]) for figure in own[0]}
+        values[name]["agreement_lite2"] = semantics.agreement(labels, true_labels)
+        sets[name] = {
+            "frechet_lite2": semantics.frechet_distance(features, true_features) if len(features) > 1 else float("nan"),
+            "ab_rmse_all": float(np.sqrt(np.mean(values[name]["ab_rmse"] ** 2))),
+        }
+    return values, sets
+
+
+def _concatenate(batches):
+    return [np.concatenate(parts) for parts in zip(*batches, strict=True)]
+
+
+def score_boundaries(painters, pairs, folder):
+    """Compares colours with human boundary maps, at the photos' own size: {name: {figure: float [photos]}}.
+
+    Args:
+        painters: See `make_painters`.
+        pairs: See `PhotoSet`.
+        folder: Folder of the maps.
+    """
+    maps = [boundaries.read_map(folder / f"{path.stem}.png") for _, path in pairs]
+
+    def truths():
+        for (read, truth, _), drawn in zip(read_batches(pairs, None), maps, strict=True):
+            if drawn.shape != truth.photos.shape[1:3]:
+                raise PhotoError(read[0][1], f"has another size than its boundary map in {folder}")
+            yield truth, drawn
+
+    threshold = boundaries.best_threshold((truth.ab[0], drawn) for truth, drawn in truths())
+    rows = {name: [] for name in painters}
+    for truth, drawn in tqdm(truths(), total=len(pairs), unit=" boundary maps", leave=False, disable=None):
+        for name, paint in painters.items():
+            rows[name].append(boundaries.figures(paint(truth)[0], truth.ab[0], drawn, threshold))
+    return {name: {figure: np.array([row[figure] for row in own]) for figure in own[0]} for name, own in rows.items()}
+
+
+@tf.function(reduce_retracing=True)  # Not compiled: photos at their own sizes would each be compiled anew.
+def join(lightness, ab):
+    """sRGB, uint8 [batch, height, width, 3], of L in 0..100 and ab in Lab units."""
+    return encode_rgb(tf.concat([lightness, ab], axis=-1), tf.uint8)
