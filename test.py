@@ -6,6 +6,7 @@ Results have the names, sizes and formats of the photos and films; those of a fo
 turned gray first. Nothing is overwritten but results of earlier runs.
 """
 
+import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -23,7 +24,7 @@ import models
 from colorizing.batching import Batcher
 from colorizing.hints import read_hints
 from colorizing.jobs import Outcome, plan_jobs, process_photos
-from colorizing.photo import Pipeline
+from colorizing.photo import Pipeline, warm_up
 from colorizing.pixels import side_by_side, to_gray
 from colorizing.steadiness import STEADINESS
 from common import images
@@ -96,6 +97,11 @@ def main():
     todo, notes = plan.record.split(plan.jobs) if options.skip_existing else (plan.jobs, [])
     keras.config.set_dtype_policy(choose_policy())
     print(f"colorizes on {describe_devices()}", flush=True)
+    photos = [job for job in todo if not is_film(job[0])]
+    films = [job for job in todo if is_film(job[0])]
+    if photos:
+        pixels = 1e6 * min(images.megapixels(photos[0][0]), options.max_megapixels)
+        threading.Thread(target=warm_up, args=[int(pixels)]).start()
     pipeline = Pipeline(load_model(options), options.render_size, options.saturation)
     shared = replace(pipeline, model=Batcher(pipeline.model))
 
@@ -105,8 +111,6 @@ def main():
             return replace(photo, pixels=result)
         return replace(photo, pixels=side_by_side(to_gray(photo.pixels), result), alpha=None)
 
-    photos = [job for job in todo if not is_film(job[0])]
-    films = [job for job in todo if is_film(job[0])]
     if options.hints and (len(plan.jobs) != 1 or any(is_film(source) for source, _ in plan.jobs)):
         raise UserError(
             f"--hints {options.hints}: give one photo with it; hints of more lie beside them: NAME.hints.json"

@@ -6,6 +6,7 @@ that memory does not grow with the photo beyond its own pixels.
 """
 
 import functools
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -14,7 +15,7 @@ import tensorflow as tf
 
 from colorizing.enlarge import Enlargement
 from colorizing.hints import correct, place_of
-from colorizing.pixels import gray_lightness, in_chunks, lightness_of, planes, strips, to_gray
+from colorizing.pixels import CHUNKS, gray_lightness, in_chunks, lightness_of, planes, strips, to_gray
 from models.colorizer import Colorizer
 from utils import encode_rgb, lab_to_rgb, outside_srgb, to_whole_numbers
 
@@ -137,6 +138,25 @@ def reduced_size(height, width, size, grid=8, minimum=min, maximum=max):
     return tuple(number * grid for number in cells)
 
 
+def warm_up(pixels):
+    """Compiles what turns photos of 8 bits gray and paints them, so that this can be done while a model is loaded.
+
+    Args:
+        pixels: Number of pixels of the photos to come.
+    """
+    side = max(1, math.isqrt(min(pixels, CHUNKS[-1])))
+    Pipeline(_Vivid())(np.full((side, side, 3), 128, np.uint8))
+
+
+class _Vivid:
+    """Stands in for a network: paints a colour that sRGB does not have."""
+
+    native_size = grid = 8
+
+    def colorize(self, lightness):
+        return np.full((*lightness.shape[:3], 2), 100, np.float32)
+
+
 @functools.cache
 def _painters(dtype):
     """Two compiled functions from CIELAB, [3, count], to sRGB of a type, [3, count].
@@ -146,12 +166,12 @@ def _painters(dtype):
     """
     dtype = tf.as_dtype(dtype)
 
-    @tf.function(jit_compile=True)
+    @tf.function(jit_compile=True, autograph=False)
     def paint_inside(lab):
         lab = tf.transpose(lab)
         return tf.transpose(to_whole_numbers(lab_to_rgb(lab), dtype)), outside_srgb(lab)[:, 0]
 
-    @tf.function(jit_compile=True)
+    @tf.function(jit_compile=True, autograph=False)
     def paint_any(lab):
         return (tf.transpose(encode_rgb(tf.transpose(lab), dtype)),)
 

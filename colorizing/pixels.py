@@ -78,7 +78,7 @@ def to_gray(pixels):
     return result
 
 
-@tf.function(jit_compile=True)
+@tf.function(jit_compile=True, autograph=False)
 def _neutral(rgb):
     lightness = lightness_from_rgb(tf.transpose(rgb))
     return (tf.transpose(to_whole_numbers(neutral_from_lightness(lightness), rgb.dtype)),)
@@ -99,7 +99,7 @@ def lightness_of(pixels):
     return lightness.reshape(pixels.shape[:2])
 
 
-@tf.function(jit_compile=True)
+@tf.function(jit_compile=True, autograph=False)
 def _lightness(rgb):
     return (tf.transpose(lightness_from_rgb(tf.transpose(rgb))),)
 

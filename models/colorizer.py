@@ -99,7 +99,7 @@ class Colorizer(keras.Model):
         # A plain method, since a tf.function of one holds the model weakly, and callers may keep the method alone.
         return self._colorize(lightness)
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)  # Rewriting Python's code takes a third of a second.
     def _colorize(self, lightness):
         return self.infer(lightness)
 

@@ -11,8 +11,8 @@ from skimage import color
 
 import utils
 from colorizing.enlarge import Enlargement, interpolation, sharpen
-from colorizing.photo import Pipeline, reduced_size
-from colorizing.pixels import to_gray
+from colorizing.photo import Pipeline, reduced_size, warm_up
+from colorizing.pixels import _compile, to_gray
 from common.images import read_photo
 from configs import SAMPLES
 
@@ -160,3 +160,15 @@ def test_predicted_ab_is_what_is_painted(gray):
     lightness = color.rgb2lab(np.repeat(gray[..., None], 3, axis=-1))[..., 0]
     inside = (lightness > 20) & (lightness < 90)
     np.testing.assert_allclose(painted[inside], Pipeline(Pale()).full_size_ab(gray)[inside], atol=1)
+
+
+@pytest.mark.parametrize("shape", [(40, 50), (300, 700)])
+def test_warming_up_compiles_all_that_a_photo_needs(shape, monkeypatch):
+    _compile.cache_clear()
+    warm_up(math.prod(shape))
+    calls = []
+    monkeypatch.setattr("colorizing.pixels._compile", lambda *key: calls.append(key) or _compile(*key))
+    compiled = _compile.cache_info().misses
+    photo = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    Pipeline(Painter())(photo)
+    assert calls and _compile.cache_info().misses == compiled
