@@ -16,7 +16,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 from common.command_line import finish, parse, run, tame_native_libraries
 
@@ -24,13 +24,12 @@ if __name__ == "__main__":
     tame_native_libraries()
 
 import tyro
-from annotated_types import Interval
 from tqdm import tqdm
 
 from common import images
 from common.errors import UserError
 from common.files import PHOTO_SUFFIXES, REPLACED
-from common.options import Positive
+from common.options import Positive, Quality, RenderSize, Saturation
 from configs import MODEL
 
 try:
@@ -63,13 +62,13 @@ class Options:
     """Address of a Ray cluster, or `auto` on one of its machines. Default: RAY_ADDRESS, else this machine alone."""
     model: str = MODEL
     """A trained model: a name (a run of yours or weights that ship), a run's folder, or a .keras file."""
-    saturation: Annotated[float, Interval(ge=0, le=10)] = 1.0
+    saturation: Saturation = 1.0
     """Factor on the strength of the colours."""
-    render_size: Annotated[int, Interval(ge=8, le=2048)] | None = None
+    render_size: RenderSize | None = None
     """Shorter side in pixels of the copy that the network sees. Default: the size it was trained at."""
     format: Literal[*FORMATS] | None = None
     """Format of the results. Default: that of each photo."""
-    quality: Annotated[int, Interval(ge=1, le=100)] = images.QUALITY
+    quality: Quality = images.QUALITY
     """Of JPEG, WebP and AVIF files, 1 to 100."""
     max_megapixels: Positive = images.MAX_MEGAPIXELS
     """Refuse larger photos."""

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Interval
 
-from common.options import Count, NotNegative, OnlyWith, Positive, Seed, Share, Side
+from common.options import Count, NotNegative, OnlyWith, Positive, RenderSize, Seed, Share, Side
 
 # The photos to train on: any tree of folders, or of shards. To swap the data set, change this line or pass --dataset.
 DATASET = Path("datasets/places2")
@@ -120,7 +120,7 @@ class Experiment:
     """colornet: how much more strong colours weigh in the loss."""
 
     # --- colorizing
-    render_size: Annotated[int, Interval(ge=8, le=2048)] | None = None
+    render_size: RenderSize | None = None
     """Shorter side in pixels of the copy of a photo that the network is shown. None for that of the crop."""
 
     # --- training

@@ -21,8 +21,9 @@ import keras
 import tyro
 
 import models
-from common.errors import DatasetError
-from common.options import Folder, NotNegative, OutputFolder, Side
+from colorizing.photo import Pipeline
+from common.errors import DatasetError, OptionError
+from common.options import Folder, NotNegative, OutputFolder, RenderSize, Saturation, Side
 from configs import MODEL
 from evaluation.photo_sets import find_set
 from evaluation.scores import format_differences, format_means
@@ -44,6 +45,10 @@ class Options:
     """The paper's T, for the target of mse alone; all else is compared with the photo itself."""
     boundaries: Folder | None = None
     """Folder of human boundary maps of the one set, PNG files named like the photos, as BSDS500 has them."""
+    saturation: Saturation = 1.0
+    """Factor on the strength of the models' colours, as for test.py."""
+    render_size: RenderSize | None = None
+    """Shorter side in pixels of the copy that the models see, as for test.py. Default: that of their training."""
     output: OutputFolder | None = None
     """Folder for results.json and photos.csv; with several sets, for a folder each."""
 
@@ -62,16 +67,20 @@ def main():
     options = parse(Options, "evaluate.py", "FOLDER|GRAY:COLOUR ... [options]")
     if options.boundaries and len(options.photos) > 1:
         raise DatasetError("--boundaries belongs to one set of photos; give one folder")
+    if options.render_size and options.crop:
+        raise OptionError("--render-size: it has no effect with --crop, since models see crops as they are")
     keras.config.set_dtype_policy(choose_policy())
     sets = [find_set(given) for given in options.photos]
     print(f"scores on {describe_devices()}", flush=True)
     names = models.short_names(options.models)
-    colorizers = {short: models.load(name) for short, name in names.items()}
+    pipelines = {
+        short: Pipeline(models.load(name), options.render_size, options.saturation) for short, name in names.items()
+    }
     mean_colors, first = find_mean_colors(options.models), next(iter(names))
     summary, failures = [], []
     for photo_set in sets:
         scores, bad = evaluate(
-            colorizers, mean_colors, photo_set, options.crop, options.saturation_factor, options.boundaries
+            pipelines, mean_colors, photo_set, options.crop, options.saturation_factor, options.boundaries
         )
         failures += bad
         count = len(photo_set.photos)

@@ -30,7 +30,7 @@ from colorizing.steadiness import STEADINESS
 from common import images
 from common.errors import UserError
 from common.files import PHOTO_SUFFIXES, REPLACED, is_film
-from common.options import OutputFolder, Positive, Share
+from common.options import OutputFolder, Positive, Quality, RenderSize, Saturation, Share
 from configs import MODEL, OUTPUTS, SAMPLES
 from models.precision import choose_policy, describe_devices
 
@@ -47,11 +47,11 @@ class Options:
     """Folder for the results."""
     model: str = MODEL
     """A trained model: a name (a run of yours or weights that ship), a run's folder, or a .keras file."""
-    saturation: Annotated[float, Interval(ge=0, le=10)] = 1.0
+    saturation: Saturation = 1.0
     """Factor on the strength of the colours."""
     temperature: Annotated[float, Interval(ge=0.01, le=1)] | None = None
     """Of the annealed mean, for models of Zhang et al.: from 0.01, vivid and blotchy, to 1, dull. Default: 0.38."""
-    render_size: Annotated[int, Interval(ge=8, le=2048)] | None = None
+    render_size: RenderSize | None = None
     """Shorter side in pixels of the copy that the network sees. Default: the size it was trained at."""
     hints: Path | None = None
     """JSON file with colours that you know of the one photo given, see docs/hints.md. Without this option, those of
@@ -60,7 +60,7 @@ class Options:
     """Put the gray photo or film beside the result."""
     format: Literal[*FORMATS] | None = None
     """Format of photos' results. Default: that of each photo."""
-    quality: Annotated[int, Interval(ge=1, le=100)] = images.QUALITY
+    quality: Quality = images.QUALITY
     """Of JPEG, WebP and AVIF files, 1 to 100."""
     steadiness: Share = STEADINESS
     """Of a film's colours over time, from 0, each frame by itself, to 1."""

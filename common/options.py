@@ -19,6 +19,10 @@ Share = Annotated[float, Interval(ge=0, le=1)]
 Seed = Annotated[int, Interval(ge=0, le=2**32 - 1)]
 # Height or width in pixels of photos that networks learn from and are scored on; metrics.nyquist_energy needs 16.
 Side = Annotated[int, Interval(ge=16, le=4096)]
+# Shorter side in pixels of what a network is shown, factor on the strength of colours, and quality of JPEG.
+RenderSize = Annotated[int, Interval(ge=8, le=2048)]
+Saturation = Annotated[float, Interval(ge=0, le=10)]
+Quality = Annotated[int, Interval(ge=1, le=100)]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,7 +4,6 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from colorizing.photo import Pipeline
 from common.images import PhotoError
 from data.pairs import lab_pair
 from evaluation import boundaries, metrics, semantics
@@ -14,11 +13,11 @@ from models.zhang import nearest_bins
 from utils import encode_rgb
 
 
-def evaluate(colorizers, mean_colors, photo_set, crop=None, saturation_factor=1.8, boundary_maps=None):
+def evaluate(pipelines, mean_colors, photo_set, crop=None, saturation_factor=1.8, boundary_maps=None):
     """Scores models on a set of photos.
 
     Args:
-        colorizers: {name: colorizer}.
+        pipelines: {name: `Pipeline`}.
         mean_colors: {name: ab}, colours to paint everywhere.
         photo_set: The `PhotoSet`.
         crop: Height and width in pixels of central crops to score; None for each photo at its own size.
@@ -31,40 +30,40 @@ def evaluate(colorizers, mean_colors, photo_set, crop=None, saturation_factor=1.
     pairs, failures, histogram = survey(photo_set.photos, crop)
     if not pairs:
         return None, failures
-    painters = make_painters(colorizers, mean_colors, colorize_crops if crop else colorize_whole)
+    painters = make_painters(pipelines, mean_colors, colorize_crops if crop else colorize_whole)
     values, sets = score_photos(painters, pairs, crop, saturation_factor, histogram)
     if boundary_maps:
-        whole = make_painters(colorizers, mean_colors, colorize_whole)
+        whole = make_painters(pipelines, mean_colors, colorize_whole)
         for name, figures in score_boundaries(whole, pairs, boundary_maps).items():
             values[name] |= figures
     folder = photo_set.name.rpartition(":")[2]
     return Scores([str(path.relative_to(folder)) for _, path in pairs], values, sets), failures
 
 
-def make_painters(colorizers, mean_colors, colorize):
+def make_painters(pipelines, mean_colors, colorize):
     """All that is scored: {name: function from `Truth` to ab, [batch, height, width, 2]}, the photos themselves first.
 
     Args:
-        colorizers: {name: colorizer}.
+        pipelines: {name: `Pipeline`}.
         mean_colors: {name: ab}, colours to paint everywhere.
-        colorize: Function from a colorizer and a `Truth` to ab.
+        colorize: Function from a `Pipeline` and a `Truth` to ab.
     """
     painters = {"photo": lambda truth: truth.ab, "gray": lambda truth: np.zeros_like(truth.ab)}
     for name, ab in mean_colors.items():
         painters[name] = lambda truth, ab=ab: np.broadcast_to(np.float32(ab), truth.ab.shape)
-    for name, colorizer in colorizers.items():
-        painters[name] = lambda truth, colorizer=colorizer: np.asarray(colorize(colorizer, truth))
+    for name, pipeline in pipelines.items():
+        painters[name] = lambda truth, pipeline=pipeline: colorize(pipeline, truth)
     return painters
 
 
-def colorize_crops(model, truth):
+def colorize_crops(pipeline, truth):
     """The ab that a model paints on crops, which it sees as they are."""
-    return model.colorize(truth.lightness)
+    return pipeline.predict(truth.lightness)
 
 
-def colorize_whole(model, truth):
+def colorize_whole(pipeline, truth):
     """The ab that a model paints on whole photos, which it sees reduced."""
-    return np.stack([Pipeline(model).full_size_ab(pixels) for pixels in truth.pixels])
+    return np.stack([pipeline.full_size_ab(pixels) for pixels in truth.pixels])
 
 
 def score(ab, truth, saturated_ab, weights):

@@ -11,6 +11,7 @@ from skimage import metrics as reference
 from test_scripts import run
 
 import models
+from colorizing.photo import Pipeline
 from common.images import read_photo, write_photo
 from configs import SAMPLES, WEIGHTS
 from data.photos import DatasetError, cut, scale_to_cover
@@ -117,6 +118,18 @@ def test_gray_photos_are_scored_against_photos_in_colour(tmp_path, photos):
     (tmp_path / "gray" / "1.png").unlink()
     with pytest.raises(DatasetError, match=r"gray/1\.png does not exist"):
         find_set(f"{tmp_path}/gray:{tmp_path}/colour")
+
+
+def test_models_are_scored_as_the_pipeline_colorizes(photos, tmp_path):
+    write_photo(tmp_path / "photos" / "a.png", photos[0][:96, :128])
+    model = models.load("scenes")
+    pipelines = {"strong": Pipeline(model, saturation=2), "none": Pipeline(model, saturation=0)}
+    scores, _ = evaluate(pipelines, {}, find_set(str(tmp_path / "photos")))
+    for figure, value in scores.values["gray"].items():
+        np.testing.assert_allclose(scores.values["none"][figure], value, atol=1e-6)
+    ab = Pipeline(model).full_size_ab(photos[0][:96, :128])
+    expected = scikit_image_figures(photos[0][:96, :128], 2 * ab)
+    np.testing.assert_allclose(scores.values["strong"]["ab_rmse"], expected["ab_rmse"], rtol=1e-3)
 
 
 def scores_of(folder, model):
