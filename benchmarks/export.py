@@ -30,7 +30,7 @@ from colorizing.export import SUFFIXES, WRITERS, make_graph
 from colorizing.photo import Pipeline
 from common.images import read_photo
 from common.options import Count
-from configs import SAMPLES
+from configs import MODEL, SAMPLES
 from data.photos import find_photos
 
 
@@ -38,7 +38,7 @@ from data.photos import find_photos
 class Options:
     """Compares exported models with Keras, in closeness and speed."""
 
-    model: str = "scenes"
+    model: str = MODEL
     """A trained model: a name, a run's folder, or a .keras file."""
     photo: bool = False
     """Export the form that takes and gives photos."""

@@ -35,7 +35,7 @@ from colorizing.photo import Pipeline
 from colorizing.pixels import to_gray
 from common.images import read_photo
 from common.options import NotNegative, Share, Side
-from configs import SAMPLES
+from configs import MODEL, SAMPLES
 from models.precision import choose_policy
 from utils import rgb_to_lab
 
@@ -47,7 +47,7 @@ HELD, PANNED, AFTER = 12, 12, 12
 class Options:
     """Measures flicker and error of a film's colours."""
 
-    model: str = "scenes"
+    model: str = MODEL
     """A trained model."""
     photos: tuple[str, str] = ("castle-forest.jpg", "mountain-lake.jpg")
     """Sample photos before and after the cut."""
