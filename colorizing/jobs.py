@@ -13,6 +13,7 @@ from tqdm import tqdm
 from colorizing.batching import computing
 from colorizing.results import Record, known_results
 from common import images
+from common.encoding import check_size
 from common.errors import UserError
 from common.files import (
     COLORLESS,
@@ -173,7 +174,7 @@ def process_photos(jobs, work, record, max_megapixels=images.MAX_MEGAPIXELS, qua
         with room.hold(min(images.megapixels(photo_path), max_megapixels)), computing:
             photo = images.read(photo_path, max_megapixels)
             height, width = photo.pixels.shape[:2]
-            images.check_size(result_path, columns * width, height)
+            check_size(result_path, columns * width, height)
             photo = work(photo, photo_path)
             with record.noting(result_path, photo_path):
                 losses = images.write(result_path, photo, quality)

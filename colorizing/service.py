@@ -13,6 +13,7 @@ from colorizing.batching import Batcher, computing
 from colorizing.jobs import MEGAPIXELS_AT_A_TIME, THREADS, Room
 from colorizing.photo import Pipeline
 from common import images
+from common.encoding import check_size
 from common.errors import UserError
 from common.files import REPLACED
 from common.options import Count, Positive
@@ -112,7 +113,7 @@ class Service:
         with self._room.hold(min(images.megapixels(content), self.limits.max_megapixels)), computing:
             photo = images.decode(name, content, self.limits.max_megapixels)
             likely = pipeline.likely_colors(photo.pixels, asked) if asked else ()
-            images.check_size(f"{name}{suffix}", *photo.pixels.shape[1::-1])
+            check_size(f"{name}{suffix}", *photo.pixels.shape[1::-1])
             photo = replace(photo, pixels=pipeline(photo.pixels, hints))
             content, losses = images.encode(name, photo, suffix)
             return Result(photo, content, suffix, losses, likely)

@@ -1,7 +1,8 @@
 """Codecs: what an image's header says, and its pixels with straight alpha in the whole range of their type.
 
-libvips reads JPEG, PNG, WebP, GIF and TIFF; libavif AVIF; Pillow BMP; OpenImageIO Netpbm, JPEG 2000, JPEG XL, and TIFF
-of the depths and layouts that libvips does not know; where they are installed, pillow-heif HEIC and rawpy camera RAW.
+libvips reads JPEG, PNG, WebP, GIF and most TIFF; libavif AVIF; OpenImageIO the TIFF that libvips does not, Netpbm,
+JPEG 2000 and JPEG XL; Pillow BMP; where they are installed, pillow-heif HEIC and rawpy camera RAW. A damaged file makes
+them raise whatever it leads them to; see `describe`.
 """
 
 import contextlib
@@ -12,10 +13,10 @@ import re
 import tempfile
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
+import av
 import cv2
 import imagecodecs
 import numpy as np
@@ -24,16 +25,32 @@ import PIL.Image
 import pyvips
 
 from common.metadata import sensible
-from common.profiles import profile_of_gamma
+from common.profiles import adobe_rgb, profile_of_gamma
 
+# Formats of boxes: "ftyp" comes first, "meta" describes the pictures, and "mdat" holds their pixels.
+ISO = (".avif", ".heic")
 SPACES = {"b-w": "gray", "grey16": "gray", "srgb": "rgb", "rgb": "rgb", "rgb16": "rgb", "cmyk": "cmyk"}
-# Transfer characteristics of H.273: PQ and HLG.
-HIGH_DYNAMIC_RANGE = (16, 18)
-CHANNELS = {"gray": 1, "rgb": 3, "cmyk": 4}
+LOADERS = {".gif": "gif", ".jpg": "jpeg", ".png": "png", ".tif": "tiff", ".webp": "webp"} | dict.fromkeys(ISO, "heif")
+# How a header tells of further pictures that libvips does not count: image sequences, JPEG's MPF, APNG.
+FURTHER = re.compile(rb"^.{4}ftyp.{4,48}(avis|hevc|hevx|msf1)|\xff\xe2..MPF\0|\0\0\0\x08acTL", re.S)
+# H.273's numbers in AVIF, HEIC or PNG: the transfer characteristics PQ and HLG; and values of 16 to 235.
+HIGH_DYNAMIC_RANGE = re.compile(rb"colrnclx..\0[\x10\x12]|cICP.[\x10\x12]", re.S)
+LIMITED_RANGE = re.compile(rb"colrnclx.{6}[\0-\x7f]", re.S)
 # The header of PGM and PPM, which ends with the largest value.
 NETPBM = re.compile(rb"P[2356]" + rb"(?:\s|#.*\n)+(\d+)" * 3)
 # Megabytes: OpenImageIO refuses to open a larger image and says its size, without having decoded anything.
 HEADER_ONLY, ANY_SIZE = 1, 1 << 24
+# In what libraries say: what led to the error, and names of objects and temporary files.
+PASSING = re.compile("unable to|bad seek")
+TEMPORARY = re.compile(r'( for)?( file)? ("/[^"]*"|<[^>]*>)')
+# Camera RAW as the camera metered it: its white balance, no automatic brightness, sRGB.
+DEVELOPING = {
+    "output_bps": 16,
+    "use_camera_wb": True,
+    "no_auto_bright": True,
+    "adjust_maximum_thr": 0.0,
+    "gamma": (2.4, 12.92),
+}
 
 _opening = threading.Lock()
 
@@ -42,62 +59,41 @@ class CannotDecode(Exception):
     """An image that cannot be decoded; the message is the cause, without the image's name."""
 
 
-class Pixels(NamedTuple):
-    """Decoded pixels, not yet upright.
-
-    Attributes:
-        values: uint8 or uint16, [height, width, channels]; CMYK counts ink.
-        space: "gray", "rgb" or "cmyk": what the first 1, 3 or 4 channels are. The next one is alpha.
-        icc: Colour profile, bytes; None without.
-    """
-
-    values: np.ndarray
-    space: str
-    icc: bytes | None = None
-
-
 @dataclass(frozen=True)
 class Image:
     """An image whose header has been read, and whose pixels have not.
 
     Attributes:
         width, height: In pixels, as stored.
-        decode: Gives the `Pixels`. Raises CannotDecode.
-        orientation: How to turn the pixels upright, 1..8 as in EXIF; None leaves that to the EXIF data.
-        resolution: Pixels per inch, (horizontal, vertical); None where the file does not say.
+        decode: Gives (values, space, icc): uint8 or uint16, [height, width, channels], not yet upright; "gray", "rgb"
+            or "cmyk", which the first 1, 3 or 4 channels are, before alpha; the colour profile, bytes, or None.
+        orientation: How to turn the pixels upright, 1..8 as in EXIF.
+        resolution: Pixels per inch, (horizontal, vertical); None where it is in EXIF data or nowhere.
         notes: What of the file is left out, as words.
         bits: Of a channel, where they are more than 8.
     """
 
     width: int
     height: int
-    decode: Callable[[], Pixels]
-    orientation: int | None = 1
+    decode: Callable[[], tuple]
+    orientation: int = 1
     resolution: tuple[float, float] | None = None
     notes: tuple[str, ...] = ()
     bits: int = 16
 
 
-# JPEG goes through OpenCV, which gives the same pixels as libvips in a third of the time where photos are small.
-LOADERS = {
-    ".avif": pyvips.Image.heifload_buffer,
-    ".gif": pyvips.Image.gifload_buffer,
-    ".jpg": pyvips.Image.jpegload_buffer,
-    ".png": pyvips.Image.pngload_buffer,
-    ".tif": pyvips.Image.tiffload_buffer,
-    ".webp": pyvips.Image.webpload_buffer,
-}
-
-
 def open_vips(content, suffix, **options):
+    """JPEG, PNG, WebP, GIF, AVIF and TIFF; of HEIC the header, since libvips has no decoder for HEVC."""
     _prepare_libvips()
-    try:
-        image = LOADERS[suffix](content, fail_on="error", access="sequential", **options)
-    except pyvips.Error as error:
-        raise CannotDecode(describe(error)) from error
+    load = getattr(pyvips.Image, f"{LOADERS[suffix]}load_buffer")
+    image = load(content, fail_on="error", access="sequential", **options)
+    if suffix in ISO:
+        start = content.find(b"meta")
+        header = content[:64] + content[start : content.find(b"mdat", start)]
+    else:
+        header = content[: content.find(b"IDAT") if suffix == ".png" else 1 << 18]
     space = SPACES.get(image.interpretation)
-    header = content[: {".avif": content.find(b"mdat"), ".png": content.find(b"IDAT")}.get(suffix, 1 << 18)]
-    if _transfer(header) in HIGH_DYNAMIC_RANGE:
+    if HIGH_DYNAMIC_RANGE.search(header):
         raise CannotDecode("an image of high dynamic range (PQ or HLG), which is not read; convert it to sRGB")
     if image.format not in ("uchar", "ushort"):
         raise CannotDecode(f"pixels of type {image.format}; convert it to 8 or 16 bits")
@@ -108,41 +104,34 @@ def open_vips(content, suffix, **options):
         return image.get(name) if image.get_typeof(name) else default
 
     def decode():
-        # libvips leaves out a damaged profile of PNG without a word.
-        icc = get("icc-profile-data", b"" if suffix == ".png" and b"iCCP" in header else None)
-        gamma = header.find(b"gAMA") if suffix == ".png" and icc is None and b"sRGB" not in header else -1
-        if gamma >= 0:
-            icc = profile_of_gamma(space, int.from_bytes(header[gamma + 4 : gamma + 8], "big") / 1e5)
-        if suffix == ".jpg" and space != "cmyk":
-            flags = cv2.IMREAD_IGNORE_ORIENTATION | (cv2.IMREAD_GRAYSCALE if space == "gray" else cv2.IMREAD_COLOR_RGB)
-            values = _from_opencv(content, flags)
-            values = _from_vips(image) if values is None else values  # It says what is wrong.
-        elif suffix == ".avif" and not notes:  # imagecodecs gives all pictures of a sequence or none.
-            values = _from_avif(content, get("bits-per-sample", 8))
-            return Pixels(values, "gray" if values.shape[2] < 3 else "rgb", icc)
-        else:
-            values = _from_vips(image)
-            values = _stretch(values >> (16 - bits), bits) if 8 < bits < 16 else values
-        return Pixels(values.reshape(image.height, image.width, -1), space, icc)
+        icc, values = get("icc-profile-data"), None
+        if suffix == ".heic":
+            heic = _optional("pillow_heif", "HEIC").open_heif(content, convert_hdr_to_8bit=False)
+            values = np.asarray(heic)
+        elif suffix == ".avif" and not notes:  # libavif gives all pictures of a sequence or none.
+            values = _decode_avif(content, header, bits)
+        elif suffix == ".jpg" and space != "cmyk":
+            values = _decode_jpeg(content, space)
+        values = (image.numpy() if values is None else values).reshape(image.height, image.width, -1)
+        if 8 < bits < 16:
+            values = values | values >> bits  # From the upper bits of 16 to all of them.
+        if suffix == ".heic":
+            values = _finish_heic(values, header, bits)
+        if suffix == ".png" and icc is None:
+            icc = _profile_of_png(header, space)
+        if suffix not in ISO and icc is None and get("exif-ifd4-InteroperabilityIndex", "").startswith("R03"):
+            icc = adobe_rgb()
+        return values, "gray" if values.shape[2] < 3 else space, icc
 
-    known = b"pHYs" in header if suffix == ".png" else header[6:11] == b"JFIF\0" and header[13] in (1, 2)
+    bits = get("bits-per-sample", 16) if suffix in ISO else 16
+    known = get("resolution-unit") if suffix == ".jpg" else suffix == ".png" and b"pHYs" in header
     resolution = sensible(image.xres * 25.4, image.yres * 25.4) if known else None
     pages = get("n-pages", 1)
-    notes = (f"{pages - 1} of {pages} pictures left out: only the first is used",) if pages > 1 else ()
-    further = {".avif": b"avis", ".jpg": b"MPF\0", ".png": b"acTL"}.get(suffix)
-    if further and further in (header[:64] if suffix == ".avif" else header):
-        notes = ("further pictures in the file left out: only the first is used",)
-    orientation = 1 if suffix == ".avif" or (suffix == ".jpg" and get("exif-data") is None) else None
-    bits = get("bits-per-sample", 16) if suffix == ".avif" else 16
+    number = "further" if FURTHER.search(header) else f"{pages - 1} of {pages}" if pages > 1 else None
+    used = "main" if suffix in ISO else "first"
+    notes = (f"{number} pictures left out: only the {used} one is used",) if number else ()
+    orientation = 1 if suffix in ISO else get("orientation", 1)
     return Image(image.width, image.height, decode, orientation, resolution, notes, bits)
-
-
-def _transfer(header):
-    """The transfer characteristics, as H.273 numbers them, of AVIF, HEIC or PNG; None where they are not said."""
-    colors, chunk = header.find(b"colrnclx"), header.find(b"cICP")
-    if colors >= 0:
-        return int.from_bytes(header[colors + 10 : colors + 12], "big")
-    return header[chunk + 5] if 0 <= chunk < len(header) - 5 else None
 
 
 @functools.cache
@@ -152,47 +141,47 @@ def _prepare_libvips():
     logging.getLogger("pyvips").setLevel(logging.CRITICAL)  # What it reports is raised as well.
 
 
-def _from_vips(image):
-    try:
-        memory = image.write_to_memory()
-    except pyvips.Error as error:
-        raise CannotDecode(describe(error)) from error
-    dtype = np.uint8 if image.format == "uchar" else np.uint16
-    return np.ndarray((image.height, image.width, image.bands), dtype, memory)
+def _decode_jpeg(content, space):
+    """By OpenCV: the same pixels in a third of the time where photos are small; None where libvips can say why."""
+    flags = cv2.IMREAD_IGNORE_ORIENTATION | (cv2.IMREAD_GRAYSCALE if space == "gray" else cv2.IMREAD_COLOR_RGB)
+    return cv2.imdecode(np.frombuffer(content, np.uint8), flags)
 
 
-def _from_opencv(content, flags):
-    try:
-        values = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
-    except cv2.error as error:
-        raise CannotDecode(describe(error.err)) from error
-    return values
+def _profile_of_png(header, space):
+    """The profile that a PNG file without a usable one has: that of its gamma, or b"" for a damaged one."""
+    if b"iCCP" in header:
+        return b""  # libvips leaves it out without a word.
+    gamma = re.search(rb"gAMA(.{4})", header, re.S)
+    return profile_of_gamma(space, int.from_bytes(gamma[1], "big") / 1e5) if gamma and b"sRGB" not in header else None
 
 
-def _from_avif(content, bits):
-    """Upright pixels by libavif, since libheif takes gray of 16..235 for black to white."""
-    try:
-        values = np.atleast_3d(imagecodecs.avif_decode(content))
-    except (imagecodecs.AvifError, ValueError) as error:
-        raise CannotDecode(describe(error)) from error
-    header = content[: content.find(b"mdat")]
-    rotation, mirror = header.find(b"irot"), header.find(b"imir")
-    if rotation >= 0:
-        values = np.rot90(values, header[rotation + 4] & 3)
-    if mirror >= 0:
-        values = np.flip(values, header[mirror + 4] & 1)
-    return _stretch(values, bits)
+def _decode_avif(content, header, bits):
+    """Upright pixels by libavif, since libheif takes gray of 16..235 for black to white; in the upper bits of 16."""
+    values = np.atleast_3d(imagecodecs.avif_decode(content)) << (16 - bits if bits > 8 else 0)
+    rotation, mirror = (re.search(name + rb"(.)", header, re.S) for name in (b"irot", b"imir"))
+    values = np.rot90(values, rotation[1][0] & 3) if rotation else values
+    return np.flip(values, mirror[1][0] & 1) if mirror else values
 
 
-def _stretch(values, bits):
-    """Values of some bits, spread over the whole range of uint16 where they are more than 8."""
-    if bits in (8, 16):
-        return values
-    table = np.arange(1 << bits, dtype=np.uint32) * 65535 // ((1 << bits) - 1)
-    return table.astype(np.uint16)[values]
+def _finish_heic(values, header, bits):
+    """What libheif leaves to do: gray of 16..235 becomes black to white, premultiplied colours straight ones."""
+    if values.shape[2] < 3 and LIMITED_RANGE.search(header):
+        top, unit = np.iinfo(values.dtype).max, (1 << bits - 8) / ((1 << bits) - 1)
+        gray = np.round(((values[..., :1] / top - 16 * unit) / (219 * unit)).clip(0, 1) * top).astype(values.dtype)
+        values = np.concatenate([gray, values[..., 1:]], axis=-1)
+    return unpremultiply(values) if b"prem" in header else values
+
+
+def unpremultiply(values):
+    """Divides colours by alpha, the last channel: uint8 or uint16, [height, width, channels]."""
+    top = np.iinfo(values.dtype).max
+    alpha = np.maximum(values[..., -1:], 1).astype(np.float32)
+    colors = np.minimum(np.round(values[..., :-1] * (top / alpha)), top).astype(values.dtype)
+    return np.concatenate([colors, values[..., -1:]], axis=-1)
 
 
 def open_oiio(content, suffix):
+    """Netpbm, JPEG 2000 and JPEG XL."""
     with _as_file(content, suffix) as path, _opening:
         file, error = _open_file(path, HEADER_ONLY)
         claimed = re.search(r"claimed to be (\d+)x(\d+)", error)
@@ -200,25 +189,31 @@ def open_oiio(content, suffix):
             raise CannotDecode(describe(error))
         spec = file and file.spec()
         width, height = (spec.width, spec.height) if file else map(int, claimed.groups())
-    return Image(width, height, functools.partial(_decode_oiio, content, suffix))
+    notes = ("further pictures left out: only the first one is used",) if _is_animated_jxl(content, suffix) else ()
+    return Image(width, height, functools.partial(_decode_oiio, content, suffix), notes=notes)
+
+
+def _is_animated_jxl(content, suffix):
+    if suffix != ".jxl":
+        return False
+    with contextlib.suppress(av.FFmpegError), av.open(io.BytesIO(content)) as file:
+        return file.format.name == "jpegxl_anim"
+    return False
 
 
 def _decode_oiio(content, suffix):
     values, icc = read_oiio(content, suffix)
-    channels = values.shape[2]
     sizes = content.find(b"\xff\x51")
     if suffix in (".jp2", ".j2k") and content[sizes + 40] & 0x80:
         raise CannotDecode("signed pixels; convert it to 8 or 16 bits")
+    if values.shape[2] > 4:
+        raise CannotDecode(f"{values.shape[2]} channels that are neither gray nor RGB")
     header = NETPBM.match(content)
-    if header and int(header[3]) < 255:
-        # OpenImageIO cuts off what it could round.
-        steps = np.arange(int(header[3]) + 1)
-        table = np.zeros(256, np.uint8)
-        table[steps * 255 // steps[-1]] = np.round(steps * 255 / steps[-1])
-        values = table[values]
-    if channels > 4:
-        raise CannotDecode(f"{channels} channels that are neither gray nor RGB")
-    return Pixels(values, "gray" if channels < 3 else "rgb", icc)
+    top = int(header[3]) if header else 255
+    if top < 255:  # OpenImageIO cuts off what it could round.
+        stored = (values.astype(np.uint32) * top + 254) // 255
+        values = ((stored * 255 + top // 2) // top).astype(np.uint8)
+    return values, "gray" if values.shape[2] < 3 else "rgb", icc
 
 
 def read_oiio(content, suffix, page=0, raw=False):
@@ -256,65 +251,24 @@ def _as_file(content, suffix):
 
 
 def open_bmp(content):
-    """By Pillow, which knows all kinds of it."""
+    """BMP by Pillow, which knows all kinds of it."""
     PIL.Image.MAX_IMAGE_PIXELS = None  # The limit is the caller's.
-
-    def decode():
-        try:
-            bitmap = PIL.Image.open(io.BytesIO(content))
-            mode = {"1": "L", "L": "L", "RGBA": "RGBA"}.get(bitmap.mode, "RGB")
-            return Pixels(np.atleast_3d(np.asarray(bitmap.convert(mode))), "gray" if mode == "L" else "rgb")
-        except (OSError, ValueError, SyntaxError) as error:
-            raise CannotDecode(describe(error)) from error
-
-    try:
-        width, height = PIL.Image.open(io.BytesIO(content)).size
-    except (OSError, ValueError, SyntaxError) as error:
-        raise CannotDecode(describe(error)) from error
-    return Image(width, height, decode)
-
-
-def open_heic(content):
-    """libvips reads the header, though not the pixels, without a decoder for HEVC."""
-    image = open_vips(content, ".avif")
-
-    def decode():
-        pillow_heif = _optional("pillow_heif", "HEIC")
-        try:
-            file = pillow_heif.open_heif(content, convert_hdr_to_8bit=False)
-            values = np.asarray(file)
-        except (OSError, ValueError, RuntimeError, EOFError, SyntaxError) as error:
-            raise CannotDecode(describe(error)) from error
-        bits = file.info.get("bit_depth", 8)
-        values = _stretch(np.atleast_3d(values) >> (16 - bits if bits > 8 else 0), bits)
-        return Pixels(values, "gray" if values.shape[2] < 3 else "rgb", file.info.get("icc_profile"))
-
-    return replace(image, decode=decode)
+    bitmap = PIL.Image.open(io.BytesIO(content))
+    mode = {"1": "L", "L": "L", "RGBA": "RGBA"}.get(bitmap.mode, "RGB")
+    space = "gray" if mode == "L" else "rgb"
+    return Image(*bitmap.size, lambda: (np.atleast_3d(np.asarray(bitmap.convert(mode))), space, None))
 
 
 def open_raw(content):
-    """Camera RAW as the camera metered it: its white balance, no automatic brightness, sRGB."""
+    """Camera RAW by rawpy."""
     rawpy = _optional("rawpy", "camera RAW")
 
-    def use(function):
-        try:
-            with rawpy.imread(io.BytesIO(content)) as raw:
-                return function(raw)
-        except rawpy.LibRawError as error:
-            raise CannotDecode(describe(error)) from error
-
     def decode():
-        options = {
-            "output_bps": 16,
-            "use_camera_wb": True,
-            "no_auto_bright": True,
-            "adjust_maximum_thr": 0.0,
-            "gamma": (2.4, 12.92),
-        }
-        return Pixels(use(lambda raw: raw.postprocess(**options)), "rgb")
+        with rawpy.imread(io.BytesIO(content)) as raw:
+            return raw.postprocess(**DEVELOPING), "rgb", None
 
-    width, height = use(lambda raw: (raw.sizes.width, raw.sizes.height))
-    return Image(width, height, decode)
+    with rawpy.imread(io.BytesIO(content)) as raw:
+        return Image(raw.sizes.width, raw.sizes.height, decode)
 
 
 def _optional(module, kind):
@@ -330,7 +284,8 @@ def _optional(module, kind):
 def describe(error):
     """What a library says of a file that it does not decode: a sentence, in which the file is damaged unless it says
     that it does not support the file."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip() and "unable to" not in line]
+    text = TEMPORARY.sub("", str(getattr(error, "err", error)))
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not PASSING.search(line)]
     unsupported = next((line for line in lines if "upport" in line), None)
     if unsupported:
         return f"cannot be read ({unsupported})"

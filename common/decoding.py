@@ -1,24 +1,24 @@
 """Decoding: which format a file has, and which page of it is the photo."""
 
+import contextlib
 import functools
 import io
 import logging
 
 import numpy as np
+import pyvips
 import tifffile
 
 from common.codecs import (
     LOADERS,
     CannotDecode,
     Image,
-    Pixels,
-    describe,
     open_bmp,
-    open_heic,
     open_oiio,
     open_raw,
     open_vips,
     read_oiio,
+    unpremultiply,
 )
 from common.files import RAW_SUFFIXES
 from common.metadata import sensible
@@ -53,7 +53,7 @@ PHOTOMETRICS = frozenset({0, 1, 2, 3, 5, 6})
 DEPTHS = frozenset({1, 2, 4, 6, 8, 10, 12, 14, 16})
 
 
-def sniff(content):
+def suffix_of(content):
     """The suffix, like ".png", of the format that a file's content has: ".raw" for camera RAW; None if unknown."""
     if content[4:8] == b"ftyp":
         size = int.from_bytes(content[:4], "big")
@@ -67,43 +67,37 @@ def sniff(content):
 
 
 def open_image(content, suffix=""):
-    """Reads the header of a file's content, bytes; `suffix` is that of its name. Raises CannotDecode."""
-    found = sniff(content)
+    """Reads the header of a file's content, bytes; `suffix` is that of its name. Raises whatever damage leads to."""
+    found = suffix_of(content)
+    if not content:
+        raise CannotDecode("the file is empty")
+    if found is None:
+        raise CannotDecode("not an image in a format that can be read")
     if found == ".raw" or (suffix in RAW_SUFFIXES and found == ".tif"):
         return open_raw(content)
     if found == ".tif":
         return _open_tiff(content)
-    if found == ".heic":
-        return open_heic(content)
-    if found in LOADERS:
-        return open_vips(content, found)
     if found == ".bmp":
         return open_bmp(content)
-    if found:
-        return open_oiio(content, found)
-    raise CannotDecode("not an image in a format that can be read")
+    return open_vips(content, found) if found in LOADERS else open_oiio(content, found)
 
 
 def _open_tiff(content):
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # What matters of a damaged file is raised as well.
-    try:
-        with tifffile.TiffFile(io.BytesIO(content)) as file:
-            pages = [page for page in file.pages if isinstance(page, tifffile.TiffPage)] or [file.pages.first]
-            image = _open_page(content, pages)
-    except CannotDecode:
-        raise
-    except Exception as error:  # tifffile raises whatever damaged data leads it to.
-        raise CannotDecode(describe(error)) from error
-    return image
-
-
-def _open_page(content, pages):
     """The page that is the photo: the first that is neither a reduced copy nor a mask."""
-    photos = [number for number, page in enumerate(pages) if not int(page.subfiletype) & (REDUCED | MASK)]
-    if DNG_VERSION in pages[0].tags or (not photos and SUB_IFDS in pages[0].tags):
-        return open_raw(content)
-    number = photos[0] if photos else max(range(len(pages)), key=lambda n: pages[n].imagewidth * pages[n].imagelength)
-    page = pages[number]
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # What matters of a damaged file is raised as well.
+    with tifffile.TiffFile(io.BytesIO(content)) as file:
+        pages = [page for page in file.pages if isinstance(page, tifffile.TiffPage)] or [file.pages.first]
+        photos = [number for number, page in enumerate(pages) if not int(page.subfiletype) & (REDUCED | MASK)]
+        if DNG_VERSION in pages[0].tags or (not photos and SUB_IFDS in pages[0].tags):
+            return open_raw(content)
+        largest = max(range(len(pages)), key=lambda number: pages[number].imagewidth * pages[number].imagelength)
+        number = photos[0] if photos else largest
+        count = len(photos) or len(pages)
+        notes = (f"{count - 1} of {count} pages left out: only the first one is used",) if count > 1 else ()
+        return _open_page(content, number, pages[number], notes)
+
+
+def _open_page(content, number, page, notes):
     depths = set(np.atleast_1d(page.bitspersample).tolist())
     if page.sampleformat != tifffile.SAMPLEFORMAT.UINT or not depths <= DEPTHS or len(depths) > 1:
         kind = f"{page.dtype}" if page.dtype else f"{'/'.join(map(str, sorted(depths)))} bits"
@@ -114,7 +108,6 @@ def _open_page(content, pages):
         )
     if page.photometric not in PHOTOMETRICS or (page.photometric == 5 and page.tags.valueof(INK_SET, 1) != 1):
         raise CannotDecode(f"a TIFF file with {_name(page.photometric)} pixels, which are not read; convert it to RGB")
-    count = len(photos) or len(pages)
     return Image(
         int(page.imagewidth),
         int(page.imagelength),
@@ -122,33 +115,26 @@ def _open_page(content, pages):
         orientation=_whole(page.tags.valueof(ORIENTATION, 1)),
         resolution=sensible(*page.get_resolution("inch")),
         bits=max(depths),
-        notes=(f"{count - 1} of {count} pages left out: only the first is used",) if count > 1 else (),
+        notes=notes,
     )
 
 
 def _decode_page(content, number, page):
     """The pixels of a page by libvips or, where it does not know the depth or the layout, by OpenImageIO."""
-    try:
-        luma = page.photometric == tifffile.PHOTOMETRIC.YCBCR and page.compression != tifffile.COMPRESSION.JPEG
-        if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE or luma:
-            raise CannotDecode("libvips mixes up two planes, and takes YCbCr for RGB outside of JPEG")
-        return open_vips(content, ".tif", page=number).decode()
-    except CannotDecode:
-        values, icc = read_oiio(content, ".tif", number, page.photometric == tifffile.PHOTOMETRIC.SEPARATED)
-    if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and values.dtype == np.uint16:
-        values[..., 0] = 65535 - values[..., 0]  # OpenImageIO does that for at most 8 bits only.
+    luma = page.photometric == tifffile.PHOTOMETRIC.YCBCR and page.compression != tifffile.COMPRESSION.JPEG
+    # libvips mixes up two planes, and takes YCbCr for RGB outside of JPEG.
+    if not luma and page.planarconfig != tifffile.PLANARCONFIG.SEPARATE:
+        with contextlib.suppress(CannotDecode, pyvips.Error):
+            return open_vips(content, ".tif", page=number).decode()
     space = {5: "cmyk", 0: "gray", 1: "gray"}.get(int(page.photometric), "rgb")
+    values, icc = read_oiio(content, ".tif", number, raw=space == "cmyk")
+    if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
+        # OpenImageIO negates gray and alpha of up to 8 bits, and neither of more.
+        wrong = values[..., 1:] if values.dtype == np.uint8 else values[..., :1]
+        np.subtract(np.iinfo(values.dtype).max, wrong, out=wrong)
     if page.extrasamples and page.extrasamples[0] == tifffile.EXTRASAMPLE.ASSOCALPHA:
         values = unpremultiply(values)
-    return Pixels(values, space, page.iccprofile or icc)
-
-
-def unpremultiply(values):
-    """Divides colours by alpha, the last channel: uint8 or uint16, [height, width, channels]."""
-    top = np.iinfo(values.dtype).max
-    alpha = np.maximum(values[..., -1:], 1).astype(np.float32)
-    colors = np.minimum(np.round(values[..., :-1] * (top / alpha)), top).astype(values.dtype)
-    return np.concatenate([colors, values[..., -1:]], axis=-1)
+    return values, space, page.iccprofile or icc
 
 
 def _name(value):

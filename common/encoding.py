@@ -1,105 +1,117 @@
-"""Encoders: a photo as the content of a file, with as much of it as the format holds."""
+"""Encoders: a photo as the content of a file."""
 
 import io
+import math
 from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import tifffile
 
+from common.errors import PhotoError
 from common.metadata import embed, encodable
 from common.profiles import reduce_bits
 
-# Other suffixes of a format.
+
+class Format(NamedTuple):
+    """What a format holds.
+
+    Attributes:
+        longest: The longest side in pixels that common decoders read.
+        bits: Of a channel, at most.
+        alpha: Whether it holds transparency.
+        profile: Whether OpenCV writes a colour profile into it.
+        quality: OpenCV's option for it.
+    """
+
+    longest: float = math.inf
+    bits: int = 8
+    alpha: bool = False
+    profile: bool = False
+    quality: int | None = None
+
+
+FORMATS = {
+    ".avif": Format(32_768, 12, alpha=True, profile=True, quality=cv2.IMWRITE_AVIF_QUALITY),
+    ".bmp": Format(65_535),
+    ".jp2": Format(bits=16),
+    ".jpg": Format(65_500, profile=True, quality=cv2.IMWRITE_JPEG_QUALITY),
+    ".pgm": Format(65_535, 16),
+    ".png": Format(1_000_000, 16, alpha=True, profile=True),
+    ".ppm": Format(65_535, 16),
+    ".tif": Format(bits=16, alpha=True),
+    ".webp": Format(16_383, alpha=True, profile=True, quality=cv2.IMWRITE_WEBP_QUALITY),
+}
+# Other suffixes.
 ALIASES = {".dib": ".bmp", ".jfif": ".jpg", ".jpe": ".jpg", ".jpeg": ".jpg", ".pnm": ".ppm", ".tiff": ".tif"}
-WRITTEN = frozenset({".avif", ".bmp", ".jp2", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".webp"})
-# Bits of a channel where a format holds more than 8.
-DEPTHS = {".avif": 12, ".jp2": 16, ".pgm": 16, ".png": 16, ".ppm": 16, ".tif": 16}
-TRANSPARENT = frozenset({".avif", ".png", ".tif", ".webp"})
-# Formats that are told their profile by OpenCV. Profiles of sRGB have some hundred to some thousand bytes.
-PROFILED = frozenset({".avif", ".jpg", ".png", ".webp"})
+# Bytes. Profiles of sRGB have some hundred to some thousand.
 LARGEST_PROFILE = 60_000
-# The longest side in pixels that common decoders read.
-LONGEST = {
-    ".avif": 32_768,
-    ".bmp": 65_535,
-    ".jpg": 65_500,
-    ".pgm": 65_535,
-    ".png": 1_000_000,
-    ".ppm": 65_535,
-    ".webp": 16_383,
-}
-QUALITIES = {
-    ".avif": cv2.IMWRITE_AVIF_QUALITY,
-    ".jpg": cv2.IMWRITE_JPEG_QUALITY,
-    ".webp": cv2.IMWRITE_WEBP_QUALITY,
-}
+QUALITY = 95
 
 
-class CannotEncode(Exception):
-    """A photo that cannot be written in a format; the message says why, without the photo's name."""
+def check_size(path, width, height, suffix=None):
+    """Raises PhotoError if a format, that of the path unless there is a suffix, is unknown or too small for a photo."""
+    suffix = suffix or Path(path).suffix.lower()
+    format_ = FORMATS.get(ALIASES.get(suffix, suffix))
+    if format_ is None:
+        raise PhotoError(path, f"'{suffix}' is no format that is written; use .jpg, .png, .webp or .tif")
+    if max(width, height) > format_.longest:
+        limit = f"at most {format_.longest} a side; use .png or .tif"
+        raise PhotoError(path, f"{width} x {height} pixels are too many for {suffix}, {limit}")
 
 
-def check_size(suffix, width, height):
-    """Raises CannotEncode if a format is unknown, or does not hold a photo of this size."""
-    format_ = ALIASES.get(suffix, suffix)
-    if format_ not in WRITTEN:
-        raise CannotEncode(f"'{suffix}' is no format that is written; use .jpg, .png, .webp or .tif")
-    if max(width, height) > LONGEST.get(format_, np.inf):
-        raise CannotEncode(
-            f"{width} x {height} pixels are too many for {suffix}, at most {LONGEST[format_]} a side; use .png or .tif"
-        )
-
-
-def encode(photo, suffix, quality):
-    """Encodes a photo.
+def encode(name, photo, suffix, quality=QUALITY):
+    """Encodes a photo, with as much of it as the format holds.
 
     Args:
-        photo: An images.Photo.
+        name: Of the photo, for messages.
+        photo: An `images.Photo`.
         suffix: Of the format, like ".jpg".
         quality: 1..100, for JPEG, WebP and AVIF.
 
     Returns:
-        (content, losses): bytes, and what the format does not hold, as words.
+        (content, losses): bytes; what was left out when the photo was read, and what the format does not hold, a
+        sentence each.
 
     Raises:
-        CannotEncode: The format is unknown, too small, or its encoder fails.
+        PhotoError: The format is unknown, too small, or its encoder fails.
     """
     height, width = photo.pixels.shape[:2]
-    check_size(suffix, width, height)
+    check_size(name, width, height, suffix)
     format_ = ALIASES.get(suffix, suffix)
-    photo, bits, losses = _reduce(photo, format_, suffix)
+    photo, losses = _reduce(photo, FORMATS[format_], suffix)
     icc = photo.icc if photo.pixels.ndim == 3 and len(photo.icc or b"") < LARGEST_PROFILE else None
     pixels = photo.pixels if photo.alpha is None else _with_alpha(photo.pixels, photo.alpha)
-    pixels = np.repeat(pixels[..., None], 3, axis=-1) if pixels.ndim == 2 and format_ == ".ppm" else pixels
     try:
-        if format_ == ".tif":
-            content, more = _encode_tiff(pixels, photo, icc), []
+        if format_ == ".avif":  # Which exiv2 does not write.
+            metadata, more = encodable(photo.metadata, suffix, width, height)
+            content = _encode(pixels, icc, format_, quality, metadata)
         else:
-            content, more = _encode(pixels, photo, icc, format_, bits, quality)
-        if format_ != ".avif":
+            resolution = photo.metadata.resolution
+            plain = format_ != ".tif"
+            content = _encode(pixels, icc, format_, quality) if plain else _encode_tiff(pixels, icc, resolution)
             content, more = embed(content, format_, photo.metadata, width, height)
     except (cv2.error, ValueError, RuntimeError) as error:
-        raise CannotEncode(f"cannot be written as '{suffix}'; use .jpg, .png, .webp or .tif") from error
-    return content, [*losses, *more]
+        raise PhotoError(name, f"cannot be written as '{suffix}'; use .jpg, .png, .webp or .tif") from error
+    return content, [f"{name}: {loss}" for loss in (*photo.notes, *losses, *more)]
 
 
 def _reduce(photo, format_, suffix):
-    """(photo, bits, losses): the part of a photo that a format holds, as many bits, and what is lost, as words."""
+    """(photo, losses): the part of a photo that a format holds, and what is lost, as words."""
     losses = []
-    bits = 8 * photo.pixels.itemsize
-    if bits > DEPTHS.get(format_, 8):
-        bits = DEPTHS.get(format_, 8)
+    if 8 * photo.pixels.itemsize > format_.bits:
         pixels, alpha = (
-            None if values is None else reduce_bits(values, bits) for values in (photo.pixels, photo.alpha)
+            None if values is None else reduce_bits(values, format_.bits) for values in (photo.pixels, photo.alpha)
         )
         photo = replace(photo, pixels=pixels, alpha=alpha)
-        if photo.bits > bits:
-            losses.append(f"{photo.bits} bits reduced to {bits}, since {suffix} holds no more")
-    if photo.alpha is not None and format_ not in TRANSPARENT:
+        if photo.bits > format_.bits:
+            losses.append(f"{photo.bits} bits reduced to {format_.bits}, since {suffix} holds no more")
+    if photo.alpha is not None and not format_.alpha:
         photo = replace(photo, alpha=None)
         losses.append(f"transparency dropped, since {suffix} holds none")
-    return photo, bits, losses
+    return photo, losses
 
 
 def _with_alpha(pixels, alpha):
@@ -108,37 +120,37 @@ def _with_alpha(pixels, alpha):
     return np.concatenate([color, alpha[..., None]], axis=-1)
 
 
-def _encode(pixels, photo, icc, format_, bits, quality):
-    """(content, losses) by OpenCV, which takes blue first and alpha last."""
-    height, width = pixels.shape[:2]
+def _encode(pixels, icc, format_, quality, metadata=None):
+    """A file's content by OpenCV, which takes blue first and alpha last; metadata are {OpenCV's kind: bytes}."""
+    if pixels.ndim == 2 and format_ == ".ppm":
+        pixels = np.repeat(pixels[..., None], 3, axis=-1)
     if pixels.ndim == 3:
         pixels = pixels[..., [2, 1, 0, 3]] if pixels.shape[2] == 4 else pixels[..., ::-1]
-    metadata, losses = encodable(photo.metadata, width, height) if format_ == ".avif" else ({}, [])
-    if icc and format_ in PROFILED:
+    metadata = dict(metadata or {})
+    if icc and FORMATS[format_].profile:
         metadata[cv2.IMAGE_METADATA_ICCP] = np.frombuffer(icc, np.uint8)
-    options = [QUALITIES[format_], quality] if format_ in QUALITIES else []
-    options += [cv2.IMWRITE_AVIF_DEPTH, bits] if format_ == ".avif" and bits > 8 else []
+    options = [FORMATS[format_].quality, quality] if FORMATS[format_].quality else []
+    options += [cv2.IMWRITE_AVIF_DEPTH, 12] if format_ == ".avif" and pixels.dtype == np.uint16 else []
     done, content = cv2.imencodeWithMetadata(
         format_, np.ascontiguousarray(pixels), list(metadata), list(metadata.values()), options
     )
     if not done:
         raise ValueError("the encoder failed")
-    return content.tobytes(), losses
+    return content.tobytes()
 
 
-def _encode_tiff(pixels, photo, icc):
-    options = {"extrasamples": ["unassalpha"]} if photo.alpha is not None else {}
-    if photo.metadata.resolution:
-        options |= {"resolution": photo.metadata.resolution, "resolutionunit": 2}
+def _encode_tiff(pixels, icc, resolution):
     file = io.BytesIO()
     tifffile.imwrite(
         file,
         pixels,
         photometric="rgb" if pixels.ndim == 3 else "minisblack",
+        extrasamples=["unassalpha"] if pixels.ndim == 3 and pixels.shape[2] == 4 else None,
         compression="zlib",
         metadata=None,
         software="",
         iccprofile=icc,
-        **options,
+        resolution=resolution,
+        resolutionunit=2 if resolution else None,
     )
     return file.getvalue()

@@ -14,3 +14,15 @@ class OptionError(UserError):
 
 class DatasetError(UserError):
     """A data set that cannot be used; the message says why and what to do."""
+
+
+class PhotoError(UserError):
+    """A photo that cannot be read or written. `cause` says why; the message names the file as well."""
+
+    def __init__(self, path, cause):
+        super().__init__(f"{path}: {cause}")
+        self.cause = cause
+
+
+class TooLarge(PhotoError):
+    """A photo of more pixels than the limit."""

@@ -1,20 +1,21 @@
 """A photo's file, read and written: pixels of 8 or 16 bits, gray or colour, transparency, profile and metadata."""
 
+import contextlib
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from common import decoding, encoding, profiles
-from common.codecs import CHANNELS, CannotDecode
-from common.encoding import CannotEncode
-from common.errors import UserError
+from common import profiles
+from common.codecs import CannotDecode, describe
+from common.decoding import open_image, suffix_of
+from common.encoding import QUALITY, encode
+from common.errors import PhotoError, TooLarge
 from common.files import describe_error, write_whole
-from common.metadata import COLORS, Metadata, orientation_of, read_exif, read_metadata
+from common.metadata import Metadata, read_metadata
 
 MAX_MEGAPIXELS = 500
-QUALITY = 95
 MEDIA_TYPES = {
     ".avif": "image/avif",
     ".bmp": "image/bmp",
@@ -27,18 +28,6 @@ MEDIA_TYPES = {
 }
 
 _measuring = threading.Lock()
-
-
-class PhotoError(UserError):
-    """A photo that cannot be read or written. `cause` says why; the message names the file as well."""
-
-    def __init__(self, path, cause):
-        super().__init__(f"{path}: {cause}")
-        self.cause = cause
-
-
-class TooLarge(PhotoError):
-    """A photo of more pixels than the limit."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +64,7 @@ def read(path, max_megapixels=MAX_MEGAPIXELS):
 def decode(name, content, max_megapixels=MAX_MEGAPIXELS):
     """Decodes the content of a file, bytes, as `read` does; `name` is for messages, its suffix for camera RAW."""
     pixels, alpha, icc, image, notes = _decode(name, content, max_megapixels)
-    metadata, damaged = read_metadata(content, decoding.sniff(content), image.resolution)
+    metadata, damaged = read_metadata(content, suffix_of(content), image.resolution)
     return Photo(pixels, alpha, icc, metadata, (*image.notes, *notes, *damaged), image.bits)
 
 
@@ -98,11 +87,6 @@ def megapixels(source):
     except PhotoError:
         return 0.0
     return image.width * image.height / 1e6
-
-
-def suffix_of(content):
-    """The suffix, like ".png", of the format that a file's content has; None where it cannot be told."""
-    return decoding.sniff(content)
 
 
 def write_photo(path, pixels):
@@ -136,21 +120,17 @@ def write(path, photo, quality=QUALITY):
     return losses
 
 
-def encode(name, photo, suffix, quality=QUALITY):
-    """Encodes what `write` writes. Returns (content, losses): bytes, and a sentence for each loss."""
+@contextlib.contextmanager
+def _decoding(name):
+    """Turns what libraries say of a file into PhotoErrors with its name."""
     try:
-        content, losses = encoding.encode(photo, suffix, quality)
-    except CannotEncode as error:
+        yield
+    except MemoryError:
+        raise
+    except CannotDecode as error:
         raise PhotoError(name, str(error)) from error
-    return content, [f"{name}: {loss}" for loss in (*photo.notes, *losses)]
-
-
-def check_size(path, width, height):
-    """Raises PhotoError if the format that a name asks for cannot hold a photo of this size."""
-    try:
-        encoding.check_size(Path(path).suffix.lower(), width, height)
-    except CannotEncode as error:
-        raise PhotoError(path, str(error)) from error
+    except Exception as error:  # They raise whatever damaged data leads them to.
+        raise PhotoError(name, describe(error)) from error
 
 
 def _read_bytes(path):
@@ -161,12 +141,8 @@ def _read_bytes(path):
 
 
 def _open(name, content):
-    if not content:
-        raise PhotoError(name, "the file is empty")
-    try:
-        return decoding.open_image(content, Path(str(name)).suffix.lower())
-    except CannotDecode as error:
-        raise PhotoError(name, str(error)) from error
+    with _decoding(name):
+        return open_image(content, Path(str(name)).suffix.lower())
 
 
 def _decode(name, content, max_megapixels):
@@ -175,23 +151,19 @@ def _decode(name, content, max_megapixels):
     size = image.width * image.height / 1e6
     if size > max_megapixels:
         raise TooLarge(name, f"{size:.3g} megapixels; the limit is {max_megapixels:g} (--max-megapixels)")
-    try:
+    with _decoding(name):
         values, space, icc = image.decode()
-    except CannotDecode as error:
-        raise PhotoError(name, str(error)) from error
-    exif = read_exif(content) if image.orientation is None else {}
-    values = _turn(values, image.orientation or orientation_of(exif))
-    if icc is None and exif.get(COLORS) == "R03":
-        icc = profiles.adobe_rgb()
-    count = CHANNELS[space]
+    values = _turn(values, image.orientation)
+    count = {"gray": 1, "rgb": 3, "cmyk": 4}[space]
     alpha = values[..., count] if values.shape[2] > count else None
     extra = values.shape[2] - count - 1
     notes = (f"{extra} further channels left out",) if extra > 0 else ()
     values = values[..., :count]
     try:
         pixels = profiles.to_srgb(values, space, icc)
-        if icc is not None and not (space == "rgb" and profiles.is_srgb(icc, space)):
-            notes += () if profiles.is_srgb(icc, space) else ("converted from its colour profile to sRGB",)
+        same = icc is None or profiles.is_srgb(icc, space)
+        notes += () if same else ("converted from its colour profile to sRGB",)
+        if icc is not None and not (same and space == "rgb"):
             icc = profiles.srgb()
     except profiles.BrokenProfile as error:
         pixels, icc = profiles.to_srgb(values, space, None), None

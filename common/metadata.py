@@ -1,5 +1,6 @@
 """What a file says about its photo: EXIF, IPTC, XMP, comments, resolution. exiv2 carries it from format to format."""
 
+import contextlib
 import re
 import struct
 import threading
@@ -15,7 +16,7 @@ import pyexiv2
 READABLE = frozenset({".avif", ".heic", ".jp2", ".jpg", ".jxl", ".png", ".raw", ".tif", ".webp"})
 # TIFF tags that say how the pixels of that very file are stored: sizes, strips, tiles, tables, sub-files, profile.
 LAYOUT = frozenset(
-    "NewSubfileType SubfileType ImageWidth ImageLength BitsPerSample Compression PhotometricInterpretation "
+    "NewSubfileType SubfileType Orientation ImageWidth ImageLength BitsPerSample Compression PhotometricInterpretation "
     "Thresholding CellWidth CellLength FillOrder StripOffsets SamplesPerPixel RowsPerStrip StripByteCounts "
     "MinSampleValue MaxSampleValue PlanarConfiguration FreeOffsets FreeByteCounts GrayResponseUnit GrayResponseCurve "
     "T4Options T6Options PageNumber TransferFunction Predictor WhitePoint PrimaryChromaticities ColorMap "
@@ -30,9 +31,18 @@ DEVELOPING = range(50706, 52600)
 GROUPS = frozenset({"GPSInfo", "Image", "Iop", "Photo"})
 # In XMP, what is said of the pixels as they were.
 OUTDATED = re.compile(r"Xmp\.(tiff\.Orientation|xmp\.Thumbnails|photoshop\.(ColorMode|ICCProfile))")
-# Which says "R03" for Adobe RGB, and "R98" for sRGB.
-COLORS = "Exif.Iop.InteroperabilityIndex"
-KINDS = {"exif": "EXIF", "iptc": "IPTC", "xmp": "XMP", "comment": "the comment"}
+# How exiv2 copies each kind. XMP and comments as text: it copies only those properties of a packet that it knows.
+NOTHING = dict.fromkeys(("exif", "iptc", "xmp", "comment", "icc", "thumbnail"), False)
+COPY = {
+    "exif": lambda source, target: source.copy_to_another_image(target, **NOTHING | {"exif": True}),
+    "iptc": lambda source, target: source.copy_to_another_image(target, **NOTHING | {"iptc": True}),
+    "xmp": lambda source, target: target.modify_raw_xmp(_text(source.read_raw_xmp("latin-1"))),
+    "comment": lambda source, target: target.modify_comment(_text(source.read_comment("latin-1"))),
+}
+WORDS = {"exif": "EXIF", "iptc": "IPTC", "xmp": "XMP", "comment": "the comment"}
+ERRORS = (RuntimeError, ValueError)
+# Of the header that JPEG files of OpenCV begin with, and of PNG's signature and IHDR.
+JFIF, IHDR = 20, 33
 
 # exiv2's XMP parser is one for the whole process.
 _using_exiv2 = threading.Lock()
@@ -58,21 +68,6 @@ def sensible(x, y):
     return (float(x), float(y)) if 1 < x < 65536 and 1 < y < 65536 else None
 
 
-def read_exif(content):
-    """The EXIF data of a file's content as {exiv2's name: text}; empty where they cannot be read."""
-    with _using_exiv2:
-        try:
-            return _open(content).read_exif("latin-1")
-        except (RuntimeError, ValueError):
-            return {}
-
-
-def orientation_of(exif):
-    """The orientation, 1..8, that EXIF data say, in whatever type; 1 without."""
-    number = re.match(r"\s*([1-8])(?!\d)", exif.get("Exif.Image.Orientation", "1"))
-    return int(number[1]) if number else 1
-
-
 def read_metadata(content, suffix, resolution=None):
     """Reads what a file's content, bytes, says about its photo, except for its orientation.
 
@@ -84,25 +79,29 @@ def read_metadata(content, suffix, resolution=None):
     with _using_exiv2:
         try:
             source = _open(content)
-            carrier = _open(_encode_smallest(".png"))
-            lost = _copy(source, carrier)
-            wanted, found = _names(source), _names(carrier)
-            lost |= {kind for kind in KINDS if wanted[kind] - found[kind]}
-            present = any(found.values())
-            _clear(carrier)
-            resolution = resolution or _resolution_of(carrier.read_exif("latin-1"))
-            empty_xmp = b"" if source.read_xmp("latin-1") else source.read_raw_xmp("latin-1").encode("latin-1")
-        except (RuntimeError, ValueError) as error:
+            content, lost = _copy(source, _encode_smallest(".png"), ".png")
+            carrier = _open(content)
+            exif, xmp = carrier.read_exif("latin-1"), carrier.read_xmp("latin-1")
+            for modify, names in (
+                (carrier.modify_exif, [name for name in exif if _is_outdated(name)]),
+                (carrier.modify_xmp, [name for name in xmp if OUTDATED.match(name)]),
+            ):
+                if names:
+                    modify(dict.fromkeys(names))
+            present = any(_names(carrier).values())
+            empty_xmp = b"" if xmp else source.read_raw_xmp("latin-1").encode("latin-1")
+        except ERRORS as error:
             return Metadata(None, resolution), (f"metadata left out, since it cannot be read ({error})",)
-    notes = tuple(f"{KINDS[kind]} left out, in whole or in part: damaged or too large" for kind in sorted(lost))
-    return Metadata(carrier.get_bytes() if present else None, resolution, empty_xmp), notes
+        carrier = carrier.get_bytes() if present else None
+    notes = tuple(f"{WORDS[kind]} left out, in whole or in part: damaged or too large" for kind in lost)
+    return Metadata(carrier, resolution or _resolution_of(exif), empty_xmp), notes
 
 
 def embed(content, suffix, metadata, width, height):
-    """Puts metadata into a file's content, bytes.
+    """Puts metadata into a file's content.
 
     Args:
-        content: The file's content.
+        content: The file's content, bytes, without any.
         suffix: Of its format.
         metadata: The `Metadata`.
         width, height: The photo's.
@@ -110,27 +109,21 @@ def embed(content, suffix, metadata, width, height):
     Returns:
         (content, losses): what the format does not hold, as words.
     """
-    content = _with_resolution(content, suffix, metadata.resolution)
-    with _using_exiv2:
-        carrier = _complete(metadata, width, height)
-        if carrier is None:
-            return _with_empty_xmp(content, suffix, metadata.empty_xmp), []
-        wanted = _names(carrier)
-        try:
-            target = _open(content)
-            failed = _copy(carrier, target)
-            content, found = _without_nul(target), _names(target)
-        except (RuntimeError, ValueError):  # A format that exiv2 does not know, or more than 2 GB.
-            failed, found = set(), {kind: set() for kind in KINDS}
-    lost = [words for kind, words in KINDS.items() if kind in failed or wanted[kind] - found[kind]]
-    content = _with_empty_xmp(content, suffix, metadata.empty_xmp)
-    return content, [f"{words} left out, in whole or in part, since {suffix} does not hold it" for words in lost]
+    lost = []
+    if metadata.resolution:
+        content = _with_resolution(content, suffix, metadata.resolution)
+    if metadata.carrier or metadata.resolution:
+        with _using_exiv2:
+            content, lost = _copy(_complete(metadata, width, height), content, suffix)
+    if suffix == ".jpg" and metadata.empty_xmp:
+        content = _insert_segment(content, b"\xe1", b"http://ns.adobe.com/xap/1.0/\0" + metadata.empty_xmp)
+    return content, [f"{WORDS[kind]} left out, in whole or in part, since {suffix} does not hold it" for kind in lost]
 
 
-def encodable(metadata, width, height):
+def encodable(metadata, suffix, width, height):
     """EXIF and XMP for a format that takes them when it is encoded: ({OpenCV's kind: bytes}, losses as words)."""
-    jpeg, losses = embed(_encode_smallest(".jpg"), ".jpg", metadata, width, height)
-    _, kinds, chunks = cv2.imdecodeWithMetadata(np.frombuffer(jpeg, np.uint8), flags=cv2.IMREAD_UNCHANGED)
+    webp, losses = embed(_encode_smallest(".webp"), suffix, metadata, width, height)
+    _, kinds, chunks = cv2.imdecodeWithMetadata(np.frombuffer(webp, np.uint8), flags=cv2.IMREAD_UNCHANGED)
     return dict(zip(kinds, chunks, strict=True)), losses
 
 
@@ -154,7 +147,7 @@ def _encode_smallest(suffix):
 
 
 def _names(image):
-    """The names of what a file holds, a set for each of `KINDS`."""
+    """The names of what a file holds, a set for each kind."""
     return {
         # Those of makers' notes may change with their place in the file.
         "exif": {
@@ -166,29 +159,20 @@ def _names(image):
     }
 
 
-def _copy(source, target):
-    """Copies all kinds of metadata that a file can hold. Returns those of them that failed."""
-    modes = target.get_access_mode()
-    failed = set()
-    for kind in ("exif", "iptc"):
-        if _names(source)[kind] and "write" in (modes[kind] or ""):
-            nothing = dict.fromkeys((*KINDS, "icc", "thumbnail"), False)
-            failed |= _try(kind, lambda only=nothing | {kind: True}: source.copy_to_another_image(target, **only))
-    # As text, since exiv2 copies only those properties of a packet that it knows.
-    packet, comment = source.read_raw_xmp("latin-1"), source.read_comment("latin-1")
-    if _names(source)["xmp"] and "write" in (modes["xmp"] or ""):
-        failed |= _try("xmp", lambda: target.modify_raw_xmp(_text(packet)))
-    if comment and "write" in (modes["comment"] or ""):
-        failed |= _try("comment", lambda: target.modify_comment(_text(comment)))
-    return failed
-
-
-def _try(kind, function):
-    try:
-        function()
-    except (RuntimeError, ValueError):
-        return {kind}
-    return set()
+def _copy(source, content, suffix):
+    """Puts what a file says into another one's content. Returns (content, kinds of which something is missing)."""
+    wanted, found = _names(source), {}
+    for kind in (kind for kind in COPY if wanted[kind]):
+        if (kind, suffix) == ("comment", ".jpg"):  # exiv2 would write a NUL behind it.
+            content = _insert_segment(content, b"\xfe", _text(source.read_comment("latin-1")).encode())
+            continue
+        with contextlib.suppress(*ERRORS):  # A target that failed once does so for the other kinds as well.
+            target = _open(content)
+            COPY[kind](source, target)
+            content = target.get_bytes()
+    with contextlib.suppress(*ERRORS):
+        found = _names(_open(content))
+    return content, [kind for kind in wanted if wanted[kind] - found.get(kind, set())]
 
 
 def _text(latin):
@@ -199,36 +183,22 @@ def _text(latin):
         return latin
 
 
-def _clear(carrier):
-    """Removes what says how the pixels were stored, how camera RAW is developed, and other pictures."""
-    exif = carrier.read_exif("latin-1")
-    removed = {name: None for name in exif if _is_outdated(name)}
-    if removed:
-        carrier.modify_exif(removed, "latin-1")
-    properties = {name: None for name in carrier.read_xmp("latin-1") if OUTDATED.match(name)}
-    if properties:
-        carrier.modify_xmp(properties)
-
-
 def _is_outdated(name):
+    """Whether EXIF says with a tag how pixels were stored or camera RAW is developed, or speaks of other pictures."""
     _, group, tag = name.split(".", 2)
     number = int(tag, 16) if tag.startswith("0x") else 0
-    outdated = tag in LAYOUT or tag == "Orientation" or tag.startswith("DNG") or number in DEVELOPING
+    outdated = tag in LAYOUT or tag.startswith("DNG") or number in DEVELOPING
     return bool(OTHER_PICTURES.match(name)) or (group == "Image" and outdated)
 
 
 def _complete(metadata, width, height):
-    """A carrier of all there is to say about a photo of a size; None if there is nothing."""
-    if metadata.carrier is None and metadata.resolution is None:
-        return None
+    """A carrier of all there is to say about a photo of a size."""
     carrier = _open(metadata.carrier or _encode_smallest(".png"))
     exif = carrier.read_exif("latin-1")
-    changes = {}
-    for name, size in (("Exif.Photo.PixelXDimension", width), ("Exif.Photo.PixelYDimension", height)):
-        if name in exif and exif[name] != str(size):
-            changes[name] = size
     # Results are sRGB.
-    changes |= {name: value for name, value in (("Exif.Photo.ColorSpace", 1), (COLORS, "R98")) if name in exif}
+    current = {"Exif.Photo.PixelXDimension": width, "Exif.Photo.PixelYDimension": height}
+    current |= {"Exif.Photo.ColorSpace": 1, "Exif.Iop.InteroperabilityIndex": "R98"}
+    changes = {name: value for name, value in current.items() if exif.get(name, str(value)) != str(value)}
     if metadata.resolution and "Exif.Image.XResolution" not in exif:
         x, y = (Fraction(value).limit_denominator(1000) for value in metadata.resolution)
         changes |= {"Exif.Image.XResolution": f"{x.numerator}/{x.denominator}"}
@@ -240,28 +210,16 @@ def _complete(metadata, width, height):
 
 def _with_resolution(content, suffix, resolution):
     """A file's content with the resolution in JFIF's header or in PNG's pHYs, which not all readers look past."""
-    if resolution is None:
-        return content
-    if suffix == ".jpg" and content[6:11] == b"JFIF\0":
+    if suffix == ".jpg":
         return content[:13] + struct.pack(">BHH", 1, *map(round, resolution)) + content[18:]
     if suffix == ".png":
         chunk = b"pHYs" + struct.pack(">IIB", *(round(value / 0.0254) for value in resolution), 1)
-        end = 33  # Of the signature and IHDR.
-        return content[:end] + struct.pack(">I", 9) + chunk + struct.pack(">I", zlib.crc32(chunk)) + content[end:]
+        return content[:IHDR] + struct.pack(">I", 9) + chunk + struct.pack(">I", zlib.crc32(chunk)) + content[IHDR:]
     return content
 
 
-def _without_nul(image):
-    """A file's content, without the NUL that exiv2 writes behind the comment of a JPEG file."""
-    comment = image.read_comment("latin-1").encode("latin-1")
-    written = b"\xff\xfe" + struct.pack(">H", (len(comment) + 3) & 65535) + comment + b"\0"
-    meant = b"\xff\xfe" + struct.pack(">H", (len(comment) + 2) & 65535) + comment
-    return image.get_bytes().replace(written, meant, 1) if comment else image.get_bytes()
-
-
-def _with_empty_xmp(content, suffix, packet):
-    """A JPEG file's content with a short XMP packet behind JFIF's header."""
-    if suffix != ".jpg" or content[6:11] != b"JFIF\0" or not 0 < len(packet) < 60_000:
+def _insert_segment(content, marker, data):
+    """A JPEG file's content with one segment more; as it was if that is too large."""
+    if len(data) > 65_533:
         return content
-    segment = b"http://ns.adobe.com/xap/1.0/\0" + packet
-    return content[:20] + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + content[20:]
+    return content[:JFIF] + b"\xff" + marker + struct.pack(">H", len(data) + 2) + data + content[JFIF:]

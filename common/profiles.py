@@ -1,4 +1,4 @@
-"""Colour profiles: pixels of any profile as sRGB."""
+"""Colour profiles: pixels of any profile as sRGB, by LittleCMS."""
 
 import functools
 
@@ -7,8 +7,8 @@ import numpy as np
 
 # A profile whose pixels have the same numbers in sRGB, up to this many in 65535, is one of sRGB: a step of 8 bits.
 SAME = 257
-# Pixels that are converted at a time.
-STRIP = 1 << 20
+# Tables, which LittleCMS makes to be ten times as fast, are too coarse for 16 bits and for steep curves.
+WITHOUT_TABLES = int(imagecodecs.CMS.FLAGS.NOOPTIMIZE)
 
 
 class BrokenProfile(Exception):
@@ -54,46 +54,18 @@ def to_srgb(values, space, icc):
     Raises:
         BrokenProfile: The profile is damaged, or for another space.
     """
+    if icc is None and space == "cmyk":
+        top = np.iinfo(values.dtype).max
+        light = top - values.astype(np.uint32)
+        return ((light[..., :3] * light[..., 3:] + top // 2) // top).astype(values.dtype)
     # With 16 bits, profiles of sRGB differ from each other.
-    if icc is not None and not (values.dtype == np.uint8 and is_srgb(icc, space)):
-        channels = 1 if space == "gray" else 3
-        result = np.empty((*values.shape[:2], channels), values.dtype)
-        whole = space == "cmyk" or (values.dtype == np.uint8 and _suits_whole_numbers(icc, space))
-        step = max(1, STRIP // values.shape[1])
-        for top in range(0, len(values), step):
-            strip = values[top : top + step]
-            strip = strip if whole else strip / np.float32(np.iinfo(values.dtype).max)
-            converted = _transform(strip, space, icc)[..., :channels]
-            result[top : top + step] = converted if values.dtype == np.uint16 else reduce_bits(converted, 8)
-        return result
-    if space != "cmyk":
+    if icc is None or (values.dtype == np.uint8 and is_srgb(icc, space)):
         return values
-    top = np.iinfo(values.dtype).max
-    light = top - values.astype(np.uint32)
-    return ((light[..., :3] * light[..., 3:] + top // 2) // top).astype(values.dtype)
-
-
-@functools.lru_cache(maxsize=16)
-def is_srgb(icc, space):
-    """Whether a profile says of gray or RGB values what sRGB says. Raises BrokenProfile, as `to_srgb` does."""
-    if space == "cmyk":
-        return False
-    colors = _cube(np.linspace(0, 1, 18, dtype=np.float32), space)
-    return bool(np.abs(_transform(colors, space, icc) - 65535 * colors).max() <= SAME)
-
-
-@functools.lru_cache(maxsize=16)
-def _suits_whole_numbers(icc, space):
-    """Whether LittleCMS is exact with 8 bits, in a tenth of the time that floats take: not where curves are steep."""
-    colors = _cube(np.r_[0:16, 16:256:16, 255].astype(np.uint8), space)
-    difference = _transform(colors, space, icc).astype(int) - _transform(colors / np.float32(255), space, icc)
-    return bool(np.abs(difference).max() <= SAME / 2)
-
-
-def _cube(steps, space):
-    """All colours, [steps, colours, channels], of some steps of each channel."""
-    axes = [steps] * (1 if space == "gray" else 3)
-    return np.stack(np.meshgrid(*axes), axis=-1).reshape(len(steps), -1, len(axes))
+    if space == "gray":
+        every = np.arange(np.iinfo(values.dtype).max + 1, dtype=values.dtype).reshape(1, -1, 1)
+        return _transform(every, space, icc, values.dtype, WITHOUT_TABLES)[0, :, 0][values]
+    tables = space == "cmyk" or (values.dtype == np.uint8 and _suits_tables(icc))
+    return _transform(values, space, icc, values.dtype, 0 if tables else WITHOUT_TABLES)
 
 
 def reduce_bits(values, bits):
@@ -102,22 +74,35 @@ def reduce_bits(values, bits):
     return reduced.astype(np.uint8 if bits <= 8 else np.uint16)
 
 
-def _transform(values, space, icc):
-    """Pixels of a profile as sRGB, uint16 [height, width, 3], with the rendering intent that the profile asks for.
+@functools.lru_cache(maxsize=16)
+def is_srgb(icc, space):
+    """Whether a profile says of gray or RGB values what sRGB says. Raises BrokenProfile, as `to_srgb` does."""
+    if space == "cmyk":
+        return False
+    colors = _colors(space)
+    return bool(np.abs(_transform(colors, space, icc, np.uint16, WITHOUT_TABLES) - 257.0 * colors).max() <= SAME)
 
-    Pixels are uint8, or floats in 0..1; of uint16, LittleCMS makes coarse tables.
-    """
-    values = values[..., 0] if space == "gray" else values
+
+@functools.lru_cache(maxsize=16)
+def _suits_tables(icc):
+    """Whether tables are exact for 8 bits of RGB."""
+    fast, exact = (_transform(_colors("rgb"), "rgb", icc, np.uint16, flags) for flags in (0, WITHOUT_TABLES))
+    return bool(np.abs(fast.astype(int) - exact).max() <= SAME / 2)
+
+
+def _colors(space):
+    """Colours all over a space, the dark ones close together: uint8 [steps, colours, channels]."""
+    steps = np.r_[0:16, 16:256:16, 255].astype(np.uint8)
+    axes = np.meshgrid(*[steps] * (1 if space == "gray" else 3))
+    return np.stack(axes, axis=-1).reshape(len(steps), -1, len(axes))
+
+
+def _transform(values, space, icc, dtype, flags):
+    """Pixels of a profile as sRGB, [height, width, 3], with the rendering intent that the profile asks for."""
+    values = np.ascontiguousarray(values[..., 0] if space == "gray" else values)
     intent = icc[67] if len(icc) > 67 and icc[67] < 4 else 0
+    options = {"colorspace": space, "outcolorspace": "rgb", "outdtype": np.dtype(dtype), "intent": intent}
     try:
-        return imagecodecs.cms_transform(
-            np.ascontiguousarray(values),
-            icc,
-            srgb(),
-            colorspace=space,
-            outcolorspace="rgb",
-            outdtype="u2",
-            intent=intent,
-        )
+        return imagecodecs.cms_transform(values, icc, srgb(), flags=flags, **options)
     except (imagecodecs.CmsError, ValueError) as error:
         raise BrokenProfile(str(error)) from error

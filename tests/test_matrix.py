@@ -5,10 +5,12 @@ everything, and the result is compared with what the file means: size, orientati
 """
 
 import io
+import re
 import struct
 import sys
 import zlib
 
+import av
 import cv2
 import imagecodecs
 import numpy as np
@@ -164,6 +166,8 @@ def tiff_cases():
     case("planar-gray-alpha.tif", by_tifffile(planes, photometric="minisblack", **options), alpha=ALPHA)
     planes[0] = 65535 - planes[0]
     case("planar-miniswhite-alpha.tif", by_tifffile(planes, photometric="miniswhite", **options), alpha=ALPHA)
+    planes = np.stack([255 - gray(), whole(ALPHA, 8)])
+    case("planar-miniswhite-alpha8.tif", by_tifffile(planes, photometric="miniswhite", **options), alpha=ALPHA)
     planes = np.stack([*[255 - gray()] * 3, np.zeros_like(gray())])
     case("planar-cmyk.tif", by_tifffile(planes, photometric="separated", planarconfig="separate"))
     case("predictor.tif", by_tifffile(rgb(16), photometric="rgb", compression="lzw", predictor=2))
@@ -209,7 +213,11 @@ def other_cases():
         for subsampling in ("4:0:0", "4:2:0", "4:4:4"):
             content = by_pillow(rgb(), "AVIF", range=range_, subsampling=subsampling, quality=100)
             case(f"{range_}-{subsampling.replace(':', '')}.avif", content, tolerance=2)
-    case("alpha.avif", by_pillow(np.dstack([rgb(), whole(ALPHA, 8)]), "AVIF", quality=100), alpha=ALPHA, tolerance=2)
+    for premultiplied in (False, True):
+        options = {"quality": 100, "alpha_premultiplied": premultiplied}
+        content = by_pillow(np.dstack([rgb(), whole(ALPHA, 8)]), "AVIF", **options)
+        name = "premultiplied.avif" if premultiplied else "alpha.avif"
+        case(name, content, alpha=ALPHA, tolerance=4 if premultiplied else 2)
     for bits in (8, 10, 12, 16):
         for codec in ("jp2", "j2k"):
             options = {"level": 0, "codecformat": codec, "bitspersample": bits}
@@ -412,20 +420,77 @@ def test_further_pictures_are_said_to_be_left_out():
         file = io.BytesIO()
         pictures[0].save(file, format_, save_all=True, append_images=pictures[1:])
         (note,) = images.decode("photo", file.getvalue()).notes
-        assert "left out: only the first is used" in note
+        assert re.fullmatch(r"(1 of 2|further) p(ictures|ages) left out: only the (first|main) one is used", note)
 
 
-def test_heic_is_read_where_its_library_is_installed(monkeypatch):
-    pillow_heif = pytest.importorskip("pillow_heif", reason="needs requirements-formats.txt")
-    for bits, mode in ((8, "RGB"), (16, "RGB;16")):
-        file = io.BytesIO()
-        pillow_heif.from_bytes(mode, (WIDTH, HEIGHT), rgb(bits).tobytes()).save(file, quality=-1)
-        pixels = images.decode("photo.heic", file.getvalue()).pixels
-        assert pixels.dtype == np.dtype(f"uint{bits}")
-        assert np.abs(pixels[..., 0] / np.iinfo(pixels.dtype).max - PICTURE).max() < 0.6 / 255
+def test_further_pictures_of_jpeg_xl_are_said_to_be_left_out():
+    for pictures, container in ((1, False), (3, False), (1, True), (3, True)):
+        content = imagecodecs.jpegxl_encode(np.stack([rgb()] * pictures).squeeze(), usecontainer=container)
+        notes = images.decode("photo", content).notes
+        assert notes == (("further pictures left out: only the first one is used",) if pictures > 1 else ())
+
+
+def by_pillow_heif(values, mode, *more, **options):
+    file = io.BytesIO()
+    pictures = pillow_heif_or_skip().HeifFile()
+    for picture in (values, *more):
+        pictures.add_frombytes(mode, picture.shape[1::-1], picture.tobytes())
+    pictures.save(file, **{"quality": -1, **options})
+    return file.getvalue()
+
+
+def pillow_heif_or_skip():
+    return pytest.importorskip("pillow_heif", reason="needs requirements-formats.txt")
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12])
+@pytest.mark.parametrize("range_", ["full", "limited"])
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_heic_is_read_as_ffmpeg_reads_it(monkeypatch, bits, range_, mode):
+    monkeypatch.setattr(pillow_heif_or_skip().options, "SAVE_HDR_TO_12_BIT", bits == 12)
+    top, step = (1 << bits) - 1, 1 << (bits - 8)
+    limited = range_ == "limited"
+    # Its encoder makes colours of a range, and takes gray as it is.
+    picture = (16 + 219 * PICTURE) * step / top if limited and mode == "L" else PICTURE
+    values = whole(picture, 8 if bits == 8 else 16)
+    color = {"color_primaries": 1, "transfer_characteristics": 13, "matrix_coefficients": 6}
+    content = by_pillow_heif(
+        values if mode == "L" else np.dstack([values] * 3),
+        mode if bits == 8 else f"{mode};16",
+        full_range_flag=int(not limited),
+        quality=100,
+        **color,
+    )
+    with av.open(io.BytesIO(content)) as file:
+        plane = next(file.decode(video=0)).planes[0]
+    stored = np.frombuffer(plane, np.uint8 if bits == 8 else np.uint16).reshape(HEIGHT, -1)[:, :WIDTH].astype(float)
+    shown = ((stored / step - 16) / 219).clip(0, 1) if limited else stored / top
+    assert np.abs(shown - PICTURE).max() < 3 / 255
+    found = images.decode("photo.heic", content)
+    assert found.bits == bits and found.pixels.dtype == (np.uint8 if bits == 8 else np.uint16)
+    assert found.pixels.ndim == (2 if mode == "L" else 3)
+    rounding = 1.5 if limited and mode == "RGB" else 0.6
+    assert np.abs(np.atleast_3d(found.pixels)[..., 0] / np.iinfo(found.pixels.dtype).max - shown).max() < rounding / top
+
+
+def test_heic_gives_its_main_picture_and_straight_alpha():
+    pictures = [np.full((30 + 10 * number, 50, 3), 80 * number, np.uint8) for number in range(3)]
+    found = images.decode("photo.heic", by_pillow_heif(pictures[0], "RGB", *pictures[1:], primary_index=2))
+    assert found.pixels.shape == (50, 50, 3) and found.pixels[0, 0, 0] == 160
+    assert found.notes == ("2 of 3 pictures left out: only the main one is used",)
+    alpha = whole(ALPHA, 8)
+    multiplied = np.round(rgb() * ALPHA[..., None]).astype(np.uint8)
+    for mode, colors in (("RGBA", rgb()), ("RGBa", multiplied)):
+        found = images.decode("photo.heic", by_pillow_heif(np.dstack([colors, alpha]), mode))
+        np.testing.assert_array_equal(found.alpha, alpha)
+        assert np.abs(found.pixels.astype(int) - rgb()).max() <= (0 if mode == "RGBA" else 3)
+
+
+def test_heic_needs_its_library(monkeypatch):
+    content = by_pillow_heif(rgb(), "RGB")
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     with pytest.raises(PhotoError, match=r"HEIC needs pillow-heif, .*pip install -r requirements-formats\.txt"):
-        images.decode("photo.heic", file.getvalue())
+        images.decode("photo.heic", content)
 
 
 def test_camera_raw_is_read_where_its_library_is_installed(monkeypatch):
