@@ -1,17 +1,19 @@
 """Photos and models that several tests use."""
 
-from pathlib import Path
+import gc
 
 import cv2
 import keras
 import numpy as np
+import processes
 import pytest
+from small_networks import shrink
 
 import models
 from configs import SAMPLES
 from models.colorization import PaperColorizer
 
-ROOT = Path(__file__).parent.parent
+ROOT = processes.ROOT
 COLOR_SAMPLES = ("mountain-lake.jpg", "castle-forest.jpg", "great-wall-hills.jpg", "autumn-meadow.jpg")
 
 
@@ -21,10 +23,34 @@ def pytest_addoption(parser):
     parser.addoption("--damaged-photos", type=int, default=0, help="photos that test_damaged.py measures speed with")
 
 
+def pytest_collection_finish():
+    """What is imported by now stays, so that searches for garbage need not look at it."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_unconfigure():
+    gc.unfreeze()
+    processes.stop_server()
+
+
 @pytest.fixture(autouse=True)
 def float32():
     """Every test starts under float32, whatever the hardware and the tests before it."""
     keras.config.set_dtype_policy("float32")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def free_memory():
+    """Models lie in cycles of references: Python frees those of a file of tests when it is told to."""
+    yield
+    gc.collect()
+
+
+@pytest.fixture
+def few_channels(monkeypatch):
+    """Networks are small, see small_networks.py."""
+    shrink(monkeypatch)
 
 
 @pytest.fixture(scope="session")

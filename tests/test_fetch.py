@@ -5,7 +5,6 @@ import io
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import tarfile
 import threading
@@ -13,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import cv2
 import pytest
-from conftest import ROOT
+from processes import Script
 
 for package in ("tensorflow_datasets", "importlib_resources"):
     pytest.importorskip(package, reason="needs requirements-data.txt")
@@ -228,34 +227,24 @@ def test_interruption_ends_a_download_at_once(tmp_path):
         def log_message(self, *_):
             pass
 
-    script = """
+    (tmp_path / "slow.py").write_text("""
 import runpy, sys
 from tensorflow_datasets.datasets.lfw import lfw_dataset_builder
 lfw_dataset_builder._URL = sys.argv.pop()
 runpy.run_module("data.fetch", run_name="__main__")
-"""
-    # tf2onnx, which other tests import, sets a variable that switches the silence off.
-    environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+""")
     with ThreadingHTTPServer(("127.0.0.1", 0), Slow) as server:
         threading.Thread(target=server.serve_forever).start()
         url = f"http://127.0.0.1:{server.server_port}/lfw.tgz"
-        process = subprocess.Popen(
-            [sys.executable, "-c", script, "faces", "-o", tmp_path / "faces", url],
-            cwd=ROOT,
-            env=environment | {"TFDS_DATA_DIR": str(tmp_path / "tfds"), "no_proxy": "*"},
-            stderr=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            text=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
+        env = os.environ | {"TFDS_DATA_DIR": str(tmp_path / "tfds"), "no_proxy": "*"}
+        script = Script(tmp_path / "slow.py", "faces", "-o", tmp_path / "faces", url, env=env)
         try:
             assert asked.wait(100)
-            process.send_signal(signal.SIGINT)
-            _, errors = process.communicate(timeout=20)
+            script.send(signal.SIGINT)
+            status, _, errors = script.wait(timeout=20)
         finally:
-            process.kill()
             ended.set()
             server.shutdown()
-    assert process.returncode == 1
-    assert errors == "interrupted; the photos so far are whole, and the same command goes on\n"
+    assert status == 1
+    assert errors == ["interrupted; the photos so far are whole, and the same command goes on"]
     assert not (tmp_path / "faces").exists()

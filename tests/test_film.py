@@ -1,7 +1,6 @@
 """Film in, film out: all but the colours is as it was, and what is broken is named."""
 
 import os
-import resource
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,8 +10,8 @@ import numpy as np
 import pytest
 from av.sidedata.sidedata import Type
 from av.video.reformatter import Colorspace
+from processes import call, run
 from skimage import color
-from test_scripts import run
 
 from colorizing.film import colorize_film, process_films
 from colorizing.film_reader import ACCURATE, FilmError, Reader
@@ -472,7 +471,7 @@ def test_photos_and_films_in_one_run(gray, photos, model_file, tmp_path):
     (folder / "text.mp4").write_text("no film")
     before = film.read_bytes()
     command = ["test.py", folder, tmp_path / "missing.mp4", "--output", output, "--model", model_file]
-    status, summary, errors = run(*command, "--steadiness", "0.5")
+    status, summary, errors = call(*command, "--steadiness", "0.5")
     assert status == 1 and "1 of 1 photos and 1 of 2 films colorized" in summary
     assert len(errors) == 2 and "missing.mp4: no such file" in errors[0] and "text.mp4: not a film" in errors[1]
     written = {path: path.stat().st_mtime_ns for path in output.rglob("[!.]*") if path.is_file()}
@@ -480,13 +479,10 @@ def test_photos_and_films_in_one_run(gray, photos, model_file, tmp_path):
     assert read(output / "deep" / "film.mp4")[1].shape == (5, 96, 128, 3) and film.read_bytes() == before
 
     # A limit on the size of a file stands in for a full disk: the write fails half way.
-    def full():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
-
     (folder / "text.mp4").unlink()
     noise = np.random.default_rng(0).integers(0, 256, (40, 96, 128), np.uint8)
     make_film(folder / "long.mp4", noise)
-    status, summary, errors = run(*command, "--skip-existing", preexec_fn=full)
+    status, summary, errors = run(*command, "--skip-existing", file_limit=50_000)
     assert status == 1 and "0 of 1 photos and 0 of 2 films colorized, 2 skipped" in summary
     assert len(errors) == 2 and f"{output / 'long.mp4'}: cannot be written: file too large" in errors[1]
     assert written == {path: path.stat().st_mtime_ns for path in output.rglob("[!.]*") if path.is_file()}

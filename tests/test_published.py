@@ -8,7 +8,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from test_scripts import run
+from processes import call
 
 import models
 from common.errors import UserError
@@ -79,18 +79,19 @@ def test_tensors_cannot_reach_beyond_their_storage(tmp_path):
         read_pth(tmp_path / "bad.pth")
 
 
-def test_other_weights_are_one_sentence(tmp_path):
+def test_other_weights_are_one_sentence(few_channels, tmp_path):
     (tmp_path / "a.pth").write_bytes(FILES["zip"])
-    status, _, errors = run("-m", "models.published", "zhang", tmp_path / "a.pth", "--output", tmp_path / "model.keras")
+    output = tmp_path / "model.keras"
+    status, _, errors = call("-m", "models.published", "zhang", tmp_path / "a.pth", "--output", output)
     assert status == 1
     assert "a.pth: not the weights of the network of Zhang et al." in errors[-1]
-    assert not (tmp_path / "model.keras").exists()
+    assert not output.exists()
 
 
 def state_dict(model, bins):
     """The weights of a `ZhangColorizer` under the names and in the layouts of the published code."""
     names = {f"block_8_{number}": f"model8.{2 * number - 2}" for number in (1, 2, 3)} | {"logits": "model8.6"}
-    for block, layout in enumerate(BLOCKS, start=1):
+    for block, layout in enumerate(published.BLOCKS, start=1):
         names |= {f"block_{block}_{number}": f"model{block}.{2 * number - 2}" for number in range(1, len(layout) + 1)}
         names[f"block_{block}_norm"] = f"model{block}.{2 * len(layout)}"
     weights = {"model_out.weight": bins.T[..., None, None] / 110, "model1.4.num_batches_tracked": np.array(7)}
@@ -102,7 +103,7 @@ def state_dict(model, bins):
     return weights
 
 
-def test_weights_there_and_back():
+def test_weights_there_and_back(few_channels):
     model = ZhangColorizer()
     for variable in model.variables:
         variable.assign(np.random.default_rng(0).uniform(0, 0.1, variable.shape))
@@ -122,14 +123,14 @@ def test_weights_there_and_back():
         (lambda weights: weights.update({"model3.4.bias": np.zeros(7)}), "not the weights of the network of Zhang"),
     ],
 )
-def test_what_is_missing_or_too_much_is_named(change, cause):
+def test_what_is_missing_or_too_much_is_named(few_channels, change, cause):
     weights = state_dict(ZhangColorizer(), ab_bins())
     change(weights)
     with pytest.raises(models.ModelError, match=cause):
         published.zhang(weights)
 
 
-def test_other_bins_are_refused():
+def test_other_bins_are_refused(few_channels):
     with pytest.raises(models.ModelError, match="for other bins of ab"):
         published.zhang(state_dict(ZhangColorizer(), ab_bins()[::-1]))
 
@@ -188,7 +189,7 @@ def test_colours_are_those_of_pytorch(kind, tmp_path, capsys):
     network = pytorch_network(torch)
     torch.save(network.state_dict(), tmp_path / "a.pth", _use_new_zipfile_serialization=kind == "zip")
     output = tmp_path / "zhang" / "model.keras"
-    status, lines, _ = run("-m", "models.published", "zhang", tmp_path / "a.pth", "--output", output)
+    status, lines, _ = call("-m", "models.published", "zhang", tmp_path / "a.pth", "--output", output)
     assert status == 0 and "the published weights of zhang" in lines
     assert json.loads(output.with_suffix(".json").read_text())["file"] == "a.pth"
     model = models.load(output)

@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from test_scripts import run
+from processes import call
 
 from evaluation.scores import Scores, format_differences, format_means, over_seeds, seed_differences
 
@@ -65,7 +65,7 @@ def test_tables_come_together_again(scores, tmp_path):
     assert list(joined.values) == ["base", "better", "same"] and joined.photos == scores.photos
     for model, figures in scores.values.items():
         np.testing.assert_allclose(joined.values[model]["psnr"], figures["psnr"], rtol=1e-5)
-    status, output, _ = run("-m", "evaluation.scores", *tables, "--reference", "base")
+    status, output, _ = call("-m", "evaluation.scores", *tables, "--reference", "base")
     assert status == 0 and format_means(joined.means()) in output and output.count("*") == 1
 
 
@@ -86,9 +86,9 @@ def test_tables_that_do_not_belong_together_are_named(scores, tmp_path):
     other.write_text("model,photo,psnr\nbase,another.jpg,20\n")
     for content, words in (("model,photo,psnr\nbase,another.jpg,20\n", "other photos"), ("text", "not a photos.csv")):
         other.write_text(content)
-        status, _, errors = run("-m", "evaluation.scores", tmp_path / "photos.csv", other)
+        status, _, errors = call("-m", "evaluation.scores", tmp_path / "photos.csv", other)
         assert status == 1 and len(errors) == 1 and "other.csv" in errors[0] and words in errors[0]
-    status, _, errors = run("-m", "evaluation.scores", tmp_path / "photos.csv")
+    status, _, errors = call("-m", "evaluation.scores", tmp_path / "photos.csv")
     assert status == 1 and "base, better, same" in errors[0]
 
 
@@ -102,8 +102,8 @@ def test_seeds_are_put_together(tmp_path):
     assert model == "with"
     np.testing.assert_allclose(figures["psnr"], [1, 1 - 4.3027 / 3**0.5, 1 + 4.3027 / 3**0.5], rtol=1e-4)
     scores.save(tmp_path, {}, "gray")
-    status, output, _ = run("-m", "evaluation.scores", tmp_path / "photos.csv", "--reference", "without", "--seeds")
+    status, output, _ = call("-m", "evaluation.scores", tmp_path / "photos.csv", "--reference", "without", "--seeds")
     assert status == 0 and "gray      18" in output and "with  22 ± 2" in output and "without  21 ± 1" in output
     assert "-1.48 .. +3.48" in output and "*" not in output
-    status, _, errors = run("-m", "evaluation.scores", tmp_path / "photos.csv", "--reference", "with-0", "--seeds")
+    status, _, errors = call("-m", "evaluation.scores", tmp_path / "photos.csv", "--reference", "with-0", "--seeds")
     assert status == 1 and "the tables have gray, with, without" in errors[0]

@@ -1,7 +1,6 @@
-"""The command lines, as a person runs them."""
+"""The command lines, as a person uses them."""
 
-import os
-import resource
+import ast
 import signal
 import subprocess
 import sys
@@ -10,23 +9,12 @@ import time
 import cv2
 import numpy as np
 import pytest
-from conftest import ROOT
+from processes import LOUD, ROOT, Script, call, run
 from skimage import color
 
 from colorizing.pixels import to_gray
 from common.images import read, read_photo, write_photo
 from configs import SAMPLES
-
-
-def run(*command, env=os.environ, **options):
-    """Runs a script in a process of its own. Returns its status, stdout, and the lines of stderr."""
-    command = [sys.executable, *map(str, command)]
-    # tf2onnx, which other tests import, sets a variable that switches the silence off.
-    env = {name: value for name, value in env.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
-    options = {"timeout": 120, **options}
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, **options)
-    assert "Traceback" not in done.stderr
-    return done.returncode, done.stdout, done.stderr.splitlines()
 
 
 @pytest.fixture
@@ -72,55 +60,47 @@ def test_colorizes_the_good_and_names_the_bad(folder, model_file):
 
 def test_compare_puts_gray_beside_colour(folder, model_file, photos):
     photo = folder / "in" / "color.png"
-    status, _, errors = run("test.py", photo, "--output", folder / "out", "--model", model_file, "--compare")
+    status, _, errors = call("test.py", photo, "--output", folder / "out", "--model", model_file, "--compare")
     assert (status, errors) == (0, [])
     left, right = np.split(read_photo(folder / "out" / "color.png"), 2, axis=1)
     assert left.shape == photos[0].shape and (left == left[..., :1]).all() and (right != right[..., :1]).any()
 
 
-MANY = 300
+MANY = 60
 
 
 def start_on_many(folder, photos, model_file, *options):
-    """Starts test.py on many photos, and waits until some are done. Returns the process."""
+    """Starts test.py on many photos, and waits until some are done. Returns the `Script`."""
     for number in range(MANY):
         write_photo(folder / "in" / f"{number:03}.png", np.roll(photos[number % 4], number, axis=1))
     command = ["test.py", folder / "in", "-o", folder / "out", "--model", model_file, *options]
-    process = subprocess.Popen(
-        [sys.executable, *map(str, command)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # Tests that a shell started in the background inherit that Ctrl-C is ignored, and would pass it on.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-    while process.poll() is None and len(list((folder / "out").glob("[0-9]*.png"))) < 5:
+    script = Script(*command)
+    while script.status is None and len(list((folder / "out").glob("[0-9]*.png"))) < 5:
         time.sleep(0.005)
-    return process
+    return script
 
 
 def test_killed_run_goes_on_where_it_was(tmp_path, photos, model_file):
-    process = start_on_many(tmp_path, photos, model_file)
-    process.kill()
-    process.wait()
+    script = start_on_many(tmp_path, photos, model_file)
+    script.send(signal.SIGKILL)
+    assert script.wait()[0] == -signal.SIGKILL
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("[0-9]*.png")}
     assert 5 <= len(before) < MANY
     arguments = ["test.py", tmp_path / "in", "--model", model_file]
-    status, output, _ = run(*arguments, "-o", tmp_path / "out", "--skip-existing")
+    status, output, _ = call(*arguments, "-o", tmp_path / "out", "--skip-existing")
     assert status == 0 and f"{MANY - len(before)} of {MANY} photos colorized, {len(before)} skipped" in output
     assert before == {path: path.stat().st_mtime_ns for path in before}
-    run(*arguments, "-o", tmp_path / "whole")
+    assert call(*arguments, "-o", tmp_path / "whole")[0] == 0
     for path in (tmp_path / "whole").glob("*.png"):
         difference = read_photo(path).astype(int) - read_photo(tmp_path / "out" / path.name)
         assert np.abs(difference).max() <= 1
 
 
 def test_interrupted_run_leaves_whole_files_only(tmp_path, photos, model_file):
-    process = start_on_many(tmp_path, photos, model_file)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 1 and errors.strip().endswith("--skip-existing goes on")
+    script = start_on_many(tmp_path, photos, model_file)
+    script.send(signal.SIGINT)
+    status, _, errors = script.wait()
+    assert status == 1 and errors[-1].endswith("--skip-existing goes on")
     results = [path.name for path in (tmp_path / "out").glob("[!.]*")]
     assert 5 <= len(results) < MANY
     assert all(read_photo(tmp_path / "out" / name).shape == photos[0].shape for name in results)
@@ -130,15 +110,16 @@ def test_options_of_taste_and_format(tmp_path, photos, model_file):
     deep = to_gray(photos[0]).astype(np.uint16) * 257
     write_photo(tmp_path / "deep.tif", deep)
     arguments = ["test.py", tmp_path / "deep.tif", "--model", model_file]
-    status, _, errors = run(*arguments, "-o", tmp_path / "a")
+    status, _, errors = call(*arguments, "-o", tmp_path / "a")
     assert status == 0 and not errors
     result = read(tmp_path / "a" / "deep.tif").pixels
     assert result.dtype == np.uint16 and result.shape == photos[0].shape and np.ptp(result.astype(int), axis=-1).max()
-    status, _, errors = run(*arguments, "-o", tmp_path / "b", "--format", "jpg", "--saturation", "0", "--quality", "50")
+    options = ["--format", "jpg", "--saturation", 0, "--quality", 50]
+    status, _, errors = call(*arguments, "-o", tmp_path / "b", *options)
     assert status == 0 and len(errors) == 1 and "16 bits reduced to 8" in errors[0]
     gray = read_photo(tmp_path / "b" / "deep.tif.jpg").astype(int)
     assert np.ptp(gray, axis=-1).max() <= 2
-    status, _, errors = run(*arguments, "-o", tmp_path / "c", "--max-megapixels", "0.01")
+    status, _, errors = call(*arguments, "-o", tmp_path / "c", "--max-megapixels", "0.01")
     assert status == 1 and "0.0123 megapixels; the limit is 0.01" in errors[0]
     assert not list((tmp_path / "c").glob("[!.]*"))
 
@@ -146,26 +127,23 @@ def test_options_of_taste_and_format(tmp_path, photos, model_file):
 def test_places_that_cannot_be_written(folder, model_file):
     (folder / "file").touch()
     photo = folder / "in" / "color.png"
-    status, _, errors = run("test.py", photo, "--output", folder / "file" / "out", "--model", model_file)
+    status, _, errors = call("test.py", photo, "--output", folder / "file" / "out", "--model", model_file)
     assert status == 2 and len(errors) == 1 and "file is a file, where a folder is needed" in errors[0]
 
     # A limit on the size of a file stands in for a full disk: the write fails half way.
-    def full():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
-
     photo, output = SAMPLES / "mountain-lake.jpg", folder / "full"
-    status, _, errors = run("test.py", photo, "--output", output, "--model", model_file, preexec_fn=full)
+    status, _, errors = run("test.py", photo, "--output", output, "--model", model_file, file_limit=50_000)
     assert status == 1 and len(errors) == 1 and "mountain-lake.jpg: cannot be written" in errors[0]
     assert list(output.glob("[!.]*")) == []
 
 
 def test_unknown_model_is_one_line(folder):
-    status, _, errors = run("test.py", folder / "in" / "color.png", "--model", folder / "in" / "text.jpg")
+    status, _, errors = call("test.py", folder / "in" / "color.png", "--model", folder / "in" / "text.jpg")
     assert status == 1 and len(errors) == 1 and "text.jpg" in errors[0]
 
 
 def test_turns_photos_gray(folder):
-    status, output, errors = run("-m", "colorizing.gray", folder / "in", "--output", folder / "out")
+    status, output, errors = call("-m", "colorizing.gray", folder / "in", "--output", folder / "out")
     assert status == 1 and "4 of 8" in output and len(errors) == 4
     gray = cv2.imread(str(folder / "out" / "color.png"), cv2.IMREAD_UNCHANGED)
     photo = read_photo(folder / "in" / "color.png")
@@ -186,16 +164,37 @@ def test_turns_photos_gray(folder):
     ],
 )
 def test_wrong_command_lines_exit_with_usage(command):
-    status, _, errors = run(*command)
+    status, _, errors = call(*command)
     assert status == 2 and errors[-1].startswith(f"usage: python {command[0]}")
 
 
-@pytest.mark.parametrize("script", ["train.py", "test.py", "evaluate.py", "export.py", "-m colorizing.gray"])
+SCRIPTS = ["train.py", "test.py", "evaluate.py", "export.py", "-m colorizing.gray"]
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
 def test_help(script):
-    status, output, errors = run(*script.split(), "--help")
+    status, output, errors = call(*script.split(), "--help")
     assert (status, errors) == (0, []) and "--" in output
 
 
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_libraries_are_silenced_before_they_are_imported(script):
+    path = ROOT / script.removeprefix("-m ").removesuffix(".py").replace(".", "/")
+    before, silence, _ = path.with_suffix(".py").read_text().partition('if __name__ == "__main__":\n    tame_native_')
+    imports = [node for node in ast.parse(before).body if isinstance(node, ast.Import | ast.ImportFrom)]
+    names = {getattr(node, "module", node.names[0].name).split(".")[0] for node in imports}
+    assert silence and names <= sys.stdlib_module_names | {"common"}
+
+
+def test_a_script_is_as_quiet_from_a_shell(monkeypatch):
+    monkeypatch.delenv(LOUD, raising=False)
+    command = [sys.executable, "train.py", "unknown"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    errors = done.stderr.splitlines()
+    assert (done.returncode, done.stdout, len(errors)) == (2, "", 2), errors
+    assert errors[0] == "no experiment is named unknown" and errors[1].startswith("usage: python train.py")
+
+
 def test_training_on_a_missing_folder_is_one_line(tmp_path):
-    status, _, errors = run("train.py", "scenes", "--dataset", tmp_path / "none", "--run-dir", tmp_path / "run")
+    status, _, errors = call("train.py", "scenes", "--dataset", tmp_path / "none", "--run-dir", tmp_path / "run")
     assert status == 1 and len(errors) == 1 and "does not exist" in errors[0]

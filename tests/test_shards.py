@@ -2,13 +2,12 @@
 
 import contextlib
 import json
-import resource
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from array_record.python.array_record_data_source import ArrayRecordDataSource
-from test_scripts import run
+from processes import call, run
 
 from common.errors import DatasetError, UserError
 from common.images import PhotoError, read_photo, write_photo
@@ -250,7 +249,7 @@ def main(monkeypatch, *arguments):
 
 def test_command_line(folder, packed, monkeypatch, capsys):
     output = folder.parent / "out"
-    status, text, errors = run("-m", "data.shards", folder, "-o", output, "--photos-per-shard", "4")
+    status, text, errors = call("-m", "data.shards", folder, "-o", output, "--photos-per-shard", "4")
     assert (status, errors) == (0, []) and text == f"11 of 11 photos packed into 3 shards, in {output}\n"
     assert contents(output) == contents(packed)
     assert main(monkeypatch, "--verify", output) == 0
@@ -269,11 +268,8 @@ def test_command_line(folder, packed, monkeypatch, capsys):
 
 def test_full_disk_leaves_no_half_shard(folder):
     # A limit on the size of a file stands in for a full disk.
-    def full():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
-
     output = folder.parent / "out"
-    status, _, errors = run("-m", "data.shards", folder, "-o", output, preexec_fn=full)
+    status, _, errors = run("-m", "data.shards", folder, "-o", output, file_limit=50_000)
     assert status == 1 and len(errors) == 1 and f"{output}: a shard cannot be written: " in errors[0]
     assert [path.name for path in output.iterdir()] == ["shards.json"]
 

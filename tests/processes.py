@@ -1,0 +1,146 @@
+"""Scripts as tests run them: in this process, or in processes of their own that start at once.
+
+Importing TensorFlow takes a processor several seconds, more than most tests of a script. `call` runs a script's main
+function in this process, where also compiled functions stay compiled. `Script` and `run` are for what needs a process:
+signals, limits, what native libraries write. One process imports TensorFlow and forks into each of these scripts before
+any operation has started TensorFlow's threads. From then on it is what `python SCRIPT` makes it, with an environment, a
+standard output and error, and a status of its own.
+"""
+
+import atexit
+import contextlib
+import importlib
+import io
+import multiprocessing
+import os
+import resource
+import runpy
+import signal
+import sys
+import tempfile
+from multiprocessing import forkserver
+from pathlib import Path
+
+import keras
+import pytest
+
+from common import command_line
+
+ROOT = Path(__file__).parent.parent
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["pytest", "evaluate", "export", "test", "train"])
+# What the scripts set before they import anything, and a variable that switches their silence off: tf2onnx, which
+# other tests import, sets it.
+SERVER = {"OPENBLAS_NUM_THREADS": "1", "OPENCV_FOR_THREADS_NUM": "1", "PYTHONPATH": str(ROOT)}
+LOUD = "TF_CPP_MIN_LOG_LEVEL"
+
+
+class Script:
+    """A script that runs.
+
+    Attributes:
+        pid: Of its process.
+    """
+
+    def __init__(self, *command, env=None, file_limit=None):
+        """Starts it.
+
+        Args:
+            command: What follows `python` on the command line.
+            env: Environment variables; those of this process by default.
+            file_limit: The most bytes that it can write to a file, which stands in for a full disk.
+        """
+        start_server()
+        self._folder = tempfile.TemporaryDirectory()
+        self._output, self._errors = (Path(self._folder.name) / name for name in ("output", "errors"))
+        environment = {name: value for name, value in (os.environ if env is None else env).items() if name != LOUD}
+        arguments = [*map(str, command)], environment, self._output, self._errors, file_limit
+        self._process = FORKS.Process(target=become, args=arguments)
+        self._process.start()
+        self.pid = self._process.pid
+
+    @property
+    def status(self):
+        """None while it runs; -N where signal N ended it."""
+        return self._process.exitcode
+
+    def send(self, number):
+        """Sends it a signal."""
+        os.kill(self.pid, number)
+
+    def wait(self, timeout=300):
+        """Waits for its end. Returns its status, stdout, and the lines of stderr."""
+        self._process.join(timeout)
+        late = self.status is None
+        if late:
+            self._process.kill()
+            self._process.join()
+        output, errors = (path.read_text(errors="surrogateescape") for path in (self._output, self._errors))
+        self._folder.cleanup()
+        assert not late, f"still running after {timeout} s: {errors}"
+        return self.status, output, errors.splitlines()
+
+
+def run(*command, env=None, file_limit=None, timeout=300):
+    """Runs a script. Returns its status, stdout, and the lines of stderr."""
+    status, output, errors = Script(*command, env=env, file_limit=file_limit).wait(timeout)
+    assert not any("Traceback" in line for line in errors), errors
+    return status, output, errors
+
+
+def call(*command):
+    """Runs a script's main function in this process. Returns what `run` returns."""
+    name, *arguments = map(str, command[1:] if command[0] == "-m" else command)
+    main = importlib.import_module(name.removesuffix(".py")).main
+    policy, output, errors = keras.config.dtype_policy(), io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [name, *arguments])
+        patch.chdir(ROOT)
+        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+            try:
+                command_line.run(main)
+                status = 0
+            except SystemExit as end:
+                status = end.code or 0
+    keras.config.set_dtype_policy(policy)
+    lines = errors.getvalue().splitlines()
+    return (status, output.getvalue(), lines) if isinstance(status, int) else (1, output.getvalue(), [*lines, status])
+
+
+def start_server():
+    """Starts the process that forks, if it does not run yet."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in SERVER.items():
+            patch.setenv(name, value)
+        patch.delenv(LOUD, raising=False)
+        forkserver.ensure_running()
+
+
+def stop_server():
+    """Ends the process that forks, and what is left of its forks."""
+    for process in multiprocessing.active_children():
+        process.kill()
+    forkserver._forkserver._stop()  # Waits for it, so that its processor time counts as that of the tests.
+
+
+def become(command, environment, output, errors, file_limit):
+    """Runs a script in this process, which is a fork."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # Ignored in what a shell has started in the background.
+    for number, path in ((1, output), (2, errors)):
+        file = os.open(path, os.O_WRONLY | os.O_CREAT)
+        os.dup2(file, number)
+        os.close(file)
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(ROOT)
+    if file_limit is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
+    try:
+        if command[0] == "-m":
+            sys.argv = command[1:]
+            runpy.run_module(command[1], run_name="__main__", alter_sys=True)
+        else:
+            sys.argv = command
+            runpy.run_path(command[0], run_name="__main__")
+    finally:
+        atexit._run_exitfuncs()  # A fork ends without.
