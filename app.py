@@ -333,7 +333,7 @@ def status_of(error):
 
 
 def main():
-    options = parse(Options, "app.py", "[options]")
+    options = parse(Options, "app.py")
     keras.config.set_dtype_policy(choose_policy())
     share_one_heap()
     server = make_server(options)

@@ -154,7 +154,7 @@ def report(location):
 
 
 def main():
-    options = parse(Options, "archive.py", "SOURCE OUTPUT [options]  or  python archive.py --report OUTPUT")
+    options = parse(Options, "archive.py")
     if options.report is not None:
         report(options.report)
     if options.output is None:

@@ -64,7 +64,7 @@ def find_mean_colors(names):
 
 
 def main():
-    options = parse(Options, "evaluate.py", "FOLDER|GRAY:COLOUR ... [options]")
+    options = parse(Options, "evaluate.py")
     if options.boundaries and len(options.photos) > 1:
         raise DatasetError("--boundaries belongs to one set of photos; give one folder")
     if options.render_size and options.crop:

@@ -36,7 +36,7 @@ class Options:
 
 
 def main():
-    options = parse(Options, "export.py", "[MODEL] [options]")
+    options = parse(Options, "export.py")
     keras.config.set_dtype_policy("float32")
     (name,) = models.short_names([options.model])
     default = OUTPUTS / f"{name}{'-photo' if options.photo else ''}{SUFFIXES[options.format]}"

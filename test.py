@@ -92,7 +92,7 @@ def load_model(options):
 
 
 def main():
-    options = parse(Options, "test.py", "[PHOTO|FILM|FOLDER ...] [options]")
+    options = parse(Options, "test.py")
     plan = plan_jobs(options.photos, options.output, options.format and f".{options.format}", films=True)
     todo, notes = plan.record.split(plan.jobs) if options.skip_existing else (plan.jobs, [])
     keras.config.set_dtype_policy(choose_policy())

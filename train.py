@@ -46,17 +46,13 @@ class Options:
 
 def read_command_line(arguments):
     """Reads an experiment's name, if the first argument is one, and fields to override. Returns (name, Options)."""
-    usage = f"[{'|'.join(EXPERIMENTS)}] [options]"
     name, rest = (
         (arguments[0], arguments[1:]) if arguments and not arguments[0].startswith("-") else ("paper", arguments)
     )
     if name not in EXPERIMENTS:
-        print(f"no experiment is named {name}\nusage: python train.py {usage}", file=sys.stderr)
-        sys.exit(2)
+        raise OptionError(f"no experiment is named {name}; there are {', '.join(EXPERIMENTS)}")
     description = f"{Options.__doc__} There are {', '.join(EXPERIMENTS)}; the defaults shown are those of {name}."
-    options = parse(
-        Options, f"train.py {name}", usage, description=description, default=Options(EXPERIMENTS[name]), args=rest
-    )
+    options = parse(Options, f"train.py {name}", description=description, default=Options(EXPERIMENTS[name]), args=rest)
     check_effect(options, rest)
     return name, options
 

@@ -180,7 +180,7 @@ def measure_memory(folder, files):
 
 
 def main():
-    options = parse(Options, "-m benchmarks.archive", "[options]")
+    options = parse(Options, "-m benchmarks.archive")
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         source, rows = folder / "in", []

@@ -58,7 +58,7 @@ def make_training(experiment, kind, options):
 
 
 def main():
-    options = parse(Options, "-m benchmarks.batch_norm", "[options]")
+    options = parse(Options, "-m benchmarks.batch_norm")
     keras.config.set_dtype_policy(choose_policy())
     print(f"photos/s at {options.size}x{options.size}, batch {options.batch_size}, {choose_policy()}; median (range)")
     for name in options.experiments:

@@ -116,7 +116,7 @@ def measure_small(folder, trained, count, rounds):
 
 
 def main():
-    options = parse(Options, "-m benchmarks.colorizing", "[options]")
+    options = parse(Options, "-m benchmarks.colorizing")
     with tempfile.TemporaryDirectory() as folder:
         measure_large(Path(folder), options.model, options.megapixels)
         measure_small(Path(folder), options.model, options.small_photos, options.rounds)

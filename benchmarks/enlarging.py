@@ -73,7 +73,7 @@ def errors(photo, drawn, factor):
 
 
 def main():
-    options = parse(Options, "-m benchmarks.enlarging", "FOLDER [options]")
+    options = parse(Options, "-m benchmarks.enlarging")
     photos = {path: read_photo(path) for path in find_photos(options.photos).paths}
     photos = {path: photo for path, photo in photos.items() if np.ptp(photo, axis=-1).max()}
     print(f"{len(photos)} photos of {options.photos}\nfactor  way            error  at boundaries")

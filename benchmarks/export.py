@@ -100,7 +100,7 @@ def run_all(go, inputs):
 
 
 def main():
-    options = parse(Options, "-m benchmarks.export", "[options]")
+    options = parse(Options, "-m benchmarks.export")
     keras.config.set_dtype_policy("float32")
     model = models.load(options.model)
     photos = [read_photo(path) for path in find_photos(SAMPLES).paths[: options.photos]]

@@ -114,7 +114,7 @@ def pan_error(ab, step):
 
 
 def main():
-    options = parse(Options, "-m benchmarks.film", "[options]")
+    options = parse(Options, "-m benchmarks.film")
     keras.config.set_dtype_policy(choose_policy())
     pipeline = Pipeline(models.load(options.model))
     photos = [read_photo(SAMPLES / name) for name in options.photos]

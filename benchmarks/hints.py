@@ -357,7 +357,7 @@ def report_cost(options):
 
 
 def main():
-    options = parse(Gain | Leak | Cost, "-m benchmarks.hints", "gain|leak|cost ... [options]", description=__doc__)
+    options = parse(Gain | Leak | Cost, "-m benchmarks.hints", description=__doc__)
     keras.config.set_dtype_policy(choose_policy())
     {Gain: report_gain, Leak: report_leak, Cost: report_cost}[type(options)](options)
 

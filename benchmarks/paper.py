@@ -250,7 +250,7 @@ def memory(folder, rounds):
 
 
 def main():
-    options = parse(Options, "-m benchmarks.paper", "--dataset DIR [options]")
+    options = parse(Options, "-m benchmarks.paper")
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)

@@ -118,7 +118,7 @@ def measure_memory(content, requests):
 
 
 def main():
-    options = parse(Options, "-m benchmarks.serving", "[options]")
+    options = parse(Options, "-m benchmarks.serving")
     photo = cv2.resize(read_photo(SAMPLES / "castle-forest.jpg"), (1224, 816), interpolation=cv2.INTER_AREA)
     content = bytes(images.encode("photo", Photo(photo), ".jpg")[0])
     measure_load(content, options)

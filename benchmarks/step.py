@@ -176,7 +176,7 @@ def measure(settings, rounds):
 
 
 def main():
-    options = parse(Options, "-m benchmarks.step", "[options]")
+    options = parse(Options, "-m benchmarks.step")
     counts = {}
     for setting in (BASE, PAPER, replace(PAPER, published=True), LFN):
         name = setting.network + " as published" * setting.published

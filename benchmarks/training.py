@@ -105,7 +105,7 @@ def decode(path):
 
 
 def main():
-    options = parse(Options, "-m benchmarks.training", "--dataset DIR [options]")
+    options = parse(Options, "-m benchmarks.training")
     experiment = replace(EXPERIMENTS[options.experiment], dataset=(options.dataset,))
     speeds = measure(experiment, options.steps, options.rounds)
     print(f"{options.experiment}, batch {experiment.batch_size}, {experiment.crop}, {choose_policy()}")

@@ -32,7 +32,7 @@ class Options:
 
 
 def main():
-    options = parse(Options, "-m colorizing.gray", "PHOTO|FOLDER ... --output DIR")
+    options = parse(Options, "-m colorizing.gray")
     plan = plan_jobs(options.photos, options.output)
     outcome = process_photos(plan.jobs, lambda photo, path: replace(photo, pixels=to_gray(photo.pixels)), plan.record)
     summary = f"{outcome.done} of {len(plan.jobs)} photos turned gray, in {options.output}"

@@ -3,7 +3,9 @@
 import atexit
 import contextlib
 import importlib
+import io
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -15,6 +17,11 @@ import tyro
 from common import native_log
 from common.errors import OptionError, UserError
 from common.options import find_problem
+
+# In what tyro writes of a wrong command line: colours, its frame, and an option's name in a list.
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
+FRAME = re.compile("[\u2502\u256d-\u2570]")
+OPTION = re.compile(r"^ {6}(\S.*?) *$", re.M)
 
 
 def tame_native_libraries():
@@ -54,30 +61,57 @@ def end_native_log():
         os.write(2, native_log.DONE)
 
 
-def parse(options, script, usage, **arguments):
+def parse(options, script, **arguments):
     """Reads the command line into a dataclass of options, whose docstring is the script's description.
-
-    A wrong command line ends the script with what is wrong, the usage, and status 2. So does a value out of bounds,
-    with one line, where the script's main function is started by `run`.
 
     Args:
         options: The dataclass.
         script: What follows `python` on the command line to start the script.
-        usage: What follows the script, for the message on a wrong command line.
         arguments: More for tyro.cli.
 
     Raises:
-        OptionError: A value is out of the bounds that the dataclass declares; see options.py.
+        OptionError: The command line is wrong, or a value is out of the bounds that the dataclass declares; see
+            options.py.
     """
+    screen = io.StringIO()
     try:
-        parsed = tyro.cli(options, prog=script, **{"description": options.__doc__, **arguments})
+        with contextlib.redirect_stderr(screen):
+            parsed = tyro.cli(options, prog=script, **{"description": options.__doc__, **arguments})
     except SystemExit as end:
-        if end.code:
-            print(f"usage: python {script} {usage}", file=sys.stderr)
-        raise
+        if not end.code:
+            raise
+        raise OptionError(f"{describe_rejection(screen.getvalue())}; see python {script} --help") from None
     if problem := find_problem(parsed):
         raise OptionError(problem)
     return parsed
+
+
+def describe_rejection(screen):
+    """What tyro says of a wrong command line, in a frame of several lines, as a sentence without its end."""
+    rows = FRAME.sub(" ", ANSI.sub("", screen)).replace("\u2500", "-").partition("\n")[2]
+    frame, more, *_ = [*(part for part in re.split(r"^ *-{3,} *$", rows, flags=re.M) if part.strip()), "", ""]
+    said, more_said = " ".join(frame.split()), " ".join(more.split())
+    if wrong := re.match(r"Error parsing (\S+): (.*)", said.partition(" Got errors:")[0]):
+        values = " ".join(value for _, value in re.findall(r"(['\"])(.*?)\1", wrong[2]))
+        kind = re.search(r"helptext:\s+.*--\S+ (.*?) *$", more, re.M)
+        return f"{wrong[1]} {values}: {f'use {_in_words(kind[1])}' if kind else wrong[2]}"
+    if choice := re.match(r"invalid choice '(.*)' for argument '(.*)'\. Expected one of \((.*)\)", said):
+        choices = sorted(set(re.findall(r"'(.*?)'", choice[3])) - {"None"})
+        return f"{choice[2]} {choice[1]}: use {', '.join(choices)}"
+    if without := re.match(r"Missing value for argument '(.*?)'", said):
+        return f"{without[1]} has no value"
+    if said.startswith("Missing from"):
+        return f"missing: {'; '.join(re.findall(OPTION, frame))}"
+    if said.startswith("Unrecognized options:"):
+        hint = re.match(r"Perhaps you meant: (\S+)|Available subcommands: (.*)", more_said)
+        return f"unknown: {said.partition(': ')[2]}{f'; use {hint[1] or hint[2]}' if hint else ''}"
+    return said.rstrip(".") or "a wrong command line"
+
+
+def _in_words(kind):
+    """A kind of value as tyro names it, in words: "{None}|FLOAT" is "a number"."""
+    kind = kind.replace("{None}|", "").strip("{}")
+    return {"INT": "a whole number", "FLOAT": "a number", "INT INT": "two whole numbers"}.get(kind, kind)
 
 
 def run(main, interrupted="interrupted"):

@@ -187,7 +187,6 @@ def main():
     options = parse(
         Options,
         "-m data.fetch",
-        f"{{{','.join(DATASETS)}}} [-o DIR] [--limit N]",
         description=f"{Options.__doc__} There are {', '.join(DATASETS)}.",
     )
     folder = options.output or FETCHED / options.name

@@ -177,7 +177,7 @@ class Options:
 
 
 def main():
-    options = parse(Options, "-m data.shards", "FOLDER -o DIR [options] | --verify DIR")
+    options = parse(Options, "-m data.shards")
     if options.verify:
         manifest, failures = verify(options.folder)
         finish(f"{len(manifest.shards) - len(failures)} of {len(manifest.shards)} shards are whole", failures)

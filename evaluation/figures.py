@@ -225,7 +225,6 @@ def main():
     options = parse(
         Docs | Hints | Compare | Curves,
         "-m evaluation.figures",
-        "docs|hints|compare|curves [options]",
         description="Draws pictures of what models do.",
     )
     keras.config.set_dtype_policy(choose_policy())

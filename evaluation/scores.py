@@ -236,7 +236,7 @@ class Options:
 
 
 def main():
-    options = parse(Options, "-m evaluation.scores", "TABLE ... [options]")
+    options = parse(Options, "-m evaluation.scores")
     scores = Scores.load(*options.tables)
     means = over_seeds(scores.means()) if options.seeds else scores.means()
     if options.reference not in means:

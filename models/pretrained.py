@@ -137,7 +137,7 @@ class Options:
 
 
 def main():
-    variant = parse(Options, "-m models.pretrained", "VARIANT").variant
+    variant = parse(Options, "-m models.pretrained").variant
     state = read_package(variant)
     photos = example_photos()
     expected = torch_outputs(state, variant, photos)

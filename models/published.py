@@ -86,7 +86,7 @@ class Options:
 
 
 def main():
-    options = parse(Options, "-m models.published", "NETWORK FILE [options]")
+    options = parse(Options, "-m models.published")
     output = options.output or RUNS / f"{options.network}-published" / "model.keras"
     try:
         model = NETWORKS[options.network](read_pth(options.file))

@@ -4,15 +4,17 @@ import dataclasses
 import importlib
 import typing
 from dataclasses import dataclass
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Literal
 
 import pytest
+import tyro
 from annotated_types import Interval
 from conftest import ROOT
 
 import models
 import train
-from common.command_line import parse, run
+from common.command_line import describe_rejection, parse, run
 from common.errors import OptionError
 from common.options import Count, Folder, NotNegative, OutputFolder, Picture, Share, find_problem
 from configs import EXPERIMENTS, Experiment
@@ -47,16 +49,53 @@ class Options:
 )
 def test_a_value_out_of_bounds_is_one_sentence(arguments, problem):
     if problem is None:
-        assert parse(Options, "script.py", "", args=arguments).share == 1
+        assert parse(Options, "script.py", args=arguments).share == 1
         return
     with pytest.raises(OptionError) as error:
-        parse(Options, "script.py", "", args=arguments)
+        parse(Options, "script.py", args=arguments)
     assert str(error.value) == problem
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--cuont", "3"], "unknown: --cuont, 3; use --count"),
+        (["--nothing-like-it"], "unknown: --nothing-like-it"),
+        (["--count"], "--count has no value"),
+        (["--count", "many"], "--count many: use a whole number"),
+        (["--count", "it's"], "--count it's: use a whole number"),
+        (["--share", "half"], "--share half: use a number"),
+        (["--kind", "purple"], "--kind purple: use green, red"),
+        (["--count", "1", "--place"], "-p/--place has no value"),
+        (["stray"], "unknown: stray"),
+        ([], "missing: -p PATH, --place PATH"),
+        (["--box", "1", "--place", "x"], "--box 1: use two whole numbers"),
+    ],
+)
+def test_a_wrong_command_line_is_one_sentence(arguments, problem, monkeypatch):
+    @dataclass(frozen=True)
+    class Wanted:
+        place: Annotated[Path, tyro.conf.arg(aliases=["-p"])]
+        kind: Literal["red", "green"] = "red"
+        count: Count = 1
+        share: Share | None = None
+        box: tuple[Count, Count] | None = None
+
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    arguments = arguments if not arguments or "--place" in arguments else [*arguments, "--place=x"]
+    with pytest.raises(OptionError) as error:
+        parse(Wanted, "script.py", args=arguments)
+    assert str(error.value) == f"{problem}; see python script.py --help"
+
+
+def test_what_is_not_known_of_a_wrong_command_line_is_said_as_tyro_says_it():
+    assert describe_rejection("Title\n---------\n  Arguments --a\n  and --b.\n ---------\n") == "Arguments --a and --b"
+    assert describe_rejection("") == "a wrong command line"
 
 
 def test_a_script_ends_with_one_line_and_status_2(capsys):
     with pytest.raises(SystemExit) as end:
-        run(lambda: parse(Options, "script.py", "", args=["--count", "0"]))
+        run(lambda: parse(Options, "script.py", args=["--count", "0"]))
     assert end.value.code == 2 and capsys.readouterr().err == "--count 0: use at least 1\n"
 
 
