@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 import pytest
-from test_scripts import run
+from processes import call
 
 from common.images import write_photo
 from configs import SAMPLES
@@ -14,11 +14,11 @@ def test_compare_shows_each_photo_with_each_model(tmp_path, model_file, photos):
     write_photo(tmp_path / "photos" / "color.png", photos[0])
     write_photo(tmp_path / "photos" / "gray.png", photos[1][..., 0])
     arguments = ["--models", model_file, "-o", tmp_path / "out.png"]
-    status, _, errors = run(
+    status, _, errors = call(
         "-m", "evaluation.figures", "compare", tmp_path / "photos", SAMPLES / "life-boat.jpg", *arguments
     )
     assert status == 1 and "no such file" in errors[-1] and not (tmp_path / "out.png").exists()
-    status, _, errors = run(
+    status, _, errors = call(
         "-m", "evaluation.figures", "compare", tmp_path / "photos", *arguments, "--zoom", "0.5", "0.2", "0.3"
     )
     assert status == 0, errors
@@ -48,7 +48,7 @@ def test_curves_need_a_history(tmp_path):
         (tmp_path / name).mkdir()
         (tmp_path / name / "history.csv").write_text(content)
     assert read_history(tmp_path / "good")[1] == {"epoch": 2, "loss": 0.4, "val_loss": 0.5}
-    status, _, errors = run("-m", "evaluation.figures", "curves", tmp_path / "good", "-o", tmp_path / "curves.png")
+    status, _, errors = call("-m", "evaluation.figures", "curves", tmp_path / "good", "-o", tmp_path / "curves.png")
     assert status == 0 and cv2.imread(str(tmp_path / "curves.png")).shape == (500, 900, 3), errors
     for name in ("bad", "none", "missing"):
         with pytest.raises(Exception, match=r"history\.csv: not the history"):

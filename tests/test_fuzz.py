@@ -2,7 +2,7 @@
 
 import imagecodecs
 import numpy as np
-from test_scripts import run
+from processes import run
 
 from common import images
 from common.files import REPLACED

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image, ImageCms, ImageOps
+from processes import call
 from skimage.color import lab2rgb, rgb2lab
-from test_scripts import run
 
 from colorizing.jobs import process_photos
 from colorizing.photo import Pipeline
@@ -540,7 +540,7 @@ def test_the_command_line_does_the_same(tmp_path, model_file):
         path = tmp_path / "in" / name.replace(".", "-") / name
         path.parent.mkdir(parents=True)
         path.write_bytes(CASES[name][0])
-    status, output, errors = run(
+    status, output, errors = call(
         "test.py", tmp_path / "in", "--output", tmp_path / "out", "--format", "png", "--model", model_file
     )
     assert status == 0 and f"{len(names)} of {len(names)} photos" in output, errors

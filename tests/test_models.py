@@ -56,7 +56,7 @@ def test_resize_agrees_with_tensorflow(shape):
     np.testing.assert_allclose(ResizeTo(64, 48)(image), expected, atol=1e-3)
 
 
-def test_trains_under_xla(lightness):
+def test_trains_under_xla(few_channels, lightness):
     # Keras compiles the training step with XLA wherever there is a GPU.
     model = PaperColorizer(classification_size=32)
     model.compile(optimizer="sgd", jit_compile=True)
@@ -64,7 +64,7 @@ def test_trains_under_xla(lightness):
 
 
 @pytest.mark.parametrize("shape", [(97, 131), (1, 1), (64, 8)])
-def test_any_height_and_width(shape):
+def test_any_height_and_width(few_channels, shape):
     model = PaperColorizer(classification_size=32)
     ab = model.colorize(np.full((2, *shape, 1), 60, np.float32))
     assert ab.shape == (2, *shape, 2) and ab.dtype == "float32"
@@ -90,7 +90,7 @@ def test_half_precision_file_is_small_and_close(tmp_path, lightness):
     np.testing.assert_allclose(loaded.colorize(lightness), model.colorize(lightness), atol=0.1)
 
 
-def test_colorize_keeps_its_model():
+def test_colorize_keeps_its_model(few_channels):
     colorize = PaperColorizer(classification_size=32).colorize
     gc.collect()
     assert colorize(np.zeros((1, 16, 16, 1), np.float32)).shape == (1, 16, 16, 2)

@@ -38,7 +38,7 @@ def test_parameter_counts():
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_odd_sizes_saving_and_loading(name, tmp_path):
+def test_odd_sizes_saving_and_loading(few_channels, name, tmp_path):
     model = SMALL[name]()
     lightness = np.random.default_rng(0).uniform(0, 100, (1, 97, 131, 1)).astype(np.float32)
     ab = model.colorize(lightness).numpy()
@@ -53,7 +53,7 @@ def test_odd_sizes_saving_and_loading(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", [name for name in SMALL if name != "zhang"])
-def test_encoding_of_ab_decodes_to_itself(name, photos):
+def test_encoding_of_ab_decodes_to_itself(few_channels, name, photos):
     model, ab = SMALL[name](), ab_from_rgb(tf.constant(photos))
     np.testing.assert_allclose(model.decode(model.encode(ab)), ab, atol=1e-4)
 
@@ -100,7 +100,7 @@ def test_symmetric_convolution_pads_all_sides(size):
 
 
 @pytest.mark.parametrize("network", [ZhangColorizer, IizukaColorizer])
-def test_files_of_an_earlier_revision_are_refused(network, tmp_path, monkeypatch):
+def test_files_of_an_earlier_revision_are_refused(few_channels, network, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(network, "revision", 1)
         models.save(network(), tmp_path / "old.keras")
@@ -176,7 +176,7 @@ def test_gray_flow_sees_gray_values():
     np.testing.assert_allclose(GrayFromLightness()(lightness), gray, atol=1e-4)
 
 
-def test_gray_flow_does_not_depend_on_colour(photos):
+def test_gray_flow_does_not_depend_on_colour(few_channels, photos):
     neutral = np.round(color.lab2rgb(color.rgb2lab(photos[0]) * [1, 0, 0]) * 255).astype(np.uint8)
     model = ColorNet(flow="gray", native_size=32)
     ab, ab_of_neutral = (Pipeline(model).full_size_ab(photo) for photo in (photos[0], neutral))
@@ -199,7 +199,7 @@ def test_mended_colornet_leaves_less_of_a_checkerboard(photos, monkeypatch):
     assert mended < published / 2
 
 
-def test_iizuka_shares_its_low_level_weights():
+def test_iizuka_shares_its_low_level_weights(few_channels):
     model = IizukaColorizer(batch_norm=False)
     low = [layer for layer in model.layers if layer.name.startswith("low_")]
     assert len(low) == 6 and all(len(layer._inbound_nodes) == 2 for layer in low)
@@ -207,7 +207,7 @@ def test_iizuka_shares_its_low_level_weights():
 
 
 @pytest.mark.parametrize("name", ["iizuka", "paper"])
-def test_classification_adds_its_weighted_cross_entropy(name):
+def test_classification_adds_its_weighted_cross_entropy(few_channels, name):
     model = SMALL[name]()
     random = np.random.default_rng(0)
     ab = random.uniform(-50, 50, (4, 8, 8, 2)).astype(np.float32)

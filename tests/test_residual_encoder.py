@@ -236,12 +236,9 @@ def test_the_published_residual_encoder_on_vgg16(tmp_path, monkeypatch, photos):
     monkeypatch.setattr(keras.applications, "VGG16", vgg16)
     model.prepare(None, tmp_path)
     assert asked == ["imagenet"]
-    lightness = lightness_from_rgb(tf.constant(photos))
-    assert model(lightness).shape == (4, 96, 128, 2)  # The published network paints at the photo's own size.
+    lightness = lightness_from_rgb(tf.constant(photos[:1, :64, :48]))
+    assert model(lightness).shape == (1, 64, 48, 2)  # The published network paints at the photo's own size.
     gray = np.repeat(color.lab2rgb(np.pad(lightness, [(0, 0)] * 3 + [(0, 2)]))[..., :1] * 255, 3, axis=-1)
-    features = keras.applications.vgg16.preprocess_input(gray.astype(np.float32))
-    for layer in published.layers[1:4]:
-        features = layer(features)
     shallowest = model.encoder(gray.astype(np.float32))[0]
     expected = published.layers[2](published.layers[1](keras.applications.vgg16.preprocess_input(gray.copy())))
     np.testing.assert_allclose(shallowest, expected, rtol=1e-3, atol=1e-2)
