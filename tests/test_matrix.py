@@ -228,6 +228,9 @@ def other_cases():
         case(f"gray{bits}.jxl", imagecodecs.jpegxl_encode(gray(bits), lossless=True, bitspersample=bits), shown)
         case(f"rgb{bits}.jxl", imagecodecs.jpegxl_encode(rgb(bits), lossless=True, bitspersample=bits), shown)
     with_alpha = np.dstack([rgb(), whole(ALPHA, 8)])
+    for container in (False, True):
+        content = imagecodecs.jpegxl_encode(np.full((40, 50), 90, np.uint8), lossless=True, usecontainer=container)
+        case(f"{len(content)}-bytes.jxl", content, np.full((40, 50), 90 / 255))
     case("alpha.jp2", imagecodecs.jpeg2k_encode(with_alpha, level=0, codecformat="jp2"), alpha=ALPHA)
     case("alpha.jxl", imagecodecs.jpegxl_encode(with_alpha, lossless=True), alpha=ALPHA)
     for top in (1, 3, 7, 15, 100, 200, 254, 255, 300, 1023, 4095, 65535):
