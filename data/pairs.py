@@ -32,6 +32,21 @@ def lab_pair(rgb, saturation_factor):
     return lightness_from_rgb(rgb), ab_from_rgb(saturated)
 
 
+def crop_pair(pixels, saturation_factor):
+    """`lab_pair` of crops: uint8 [batch, height, width, 3], or four channels of which the last is the gray picture."""
+    lightness, ab = lab_pair(pixels[..., :3], saturation_factor)
+    return lightness_from_gray(pixels[..., 3:]) if pixels.shape[-1] == 4 else lightness, ab
+
+
+@functools.cache
+def compiled_crop_pair(saturation_factor):
+    """`crop_pair` for one saturation factor as a function of the pixels, which all data sets share.
+
+    Each shape takes half a second to compile.
+    """
+    return tf.function(lambda pixels: crop_pair(pixels, saturation_factor), jit_compile=True, autograph=False)
+
+
 @dataclass(frozen=True)
 class Pairs:
     """Turns crops into what a network learns from. Its fields are those of `lab_pair`, and
@@ -47,17 +62,18 @@ class Pairs:
         """Crops and their photos as (L, ab) or (L, (ab, labels)).
 
         Args:
-            pixels: uint8 [batch, height, width, 3], or four channels of which the last is the gray picture.
+            pixels: As for `crop_pair`.
             indices: int64 [batch].
         """
-        lightness, ab = lab_pair(pixels[..., :3], self.saturation_factor)
-        if pixels.shape[-1] == 4:
-            lightness = lightness_from_gray(pixels[..., 3:])
-        return lightness, ab if self.labels is None else (ab, tf.gather(self.labels, indices))
+        return self._with_labels(*crop_pair(pixels, self.saturation_factor), indices)
 
     def of(self, crops):
         """The pairs of `Crops`, computed on the CPU: a dataset."""
-        return crops.dataset.map(tf.function(self, jit_compile=True)).prefetch(2)
+        pair = compiled_crop_pair(self.saturation_factor)
+        return crops.dataset.map(lambda pixels, indices: self._with_labels(*pair(pixels), indices)).prefetch(2)
+
+    def _with_labels(self, lightness, ab, indices):
+        return lightness, ab if self.labels is None else (ab, tf.gather(self.labels, indices))
 
 
 @dataclass(frozen=True)
