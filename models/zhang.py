@@ -87,7 +87,7 @@ def soft_encoding_table():
     distances = np.sum(ab**2, axis=-1, keepdims=True) - 2 * ab @ bins.T + np.sum(bins**2, axis=-1)
     # For 15 % of all ab the tenth and the eleventh bin are equally near. With the bin's number in the key no two are
     # equal, so the choice does not depend on how the processor sorts.
-    keys = distances.astype(np.int64) * len(bins) + np.arange(len(bins))
+    keys = distances.astype(np.int32) * len(bins) + np.arange(len(bins), dtype=np.int32)
     squares, nearest = np.divmod(np.sort(np.partition(keys, NEIGHBOURS)[:, :NEIGHBOURS]), len(bins))
     # Relative to the nearest, so that colours far outside the bins do not underflow.
     weights = np.exp(-(squares - squares[:, :1]) / (2 * SIGMA**2))
