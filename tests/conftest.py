@@ -10,6 +10,7 @@ import pytest
 from small_networks import shrink
 
 import models
+from colorizing.service import give_back_memory
 from configs import SAMPLES
 from models.colorization import PaperColorizer
 
@@ -45,6 +46,7 @@ def free_memory():
     """Models lie in cycles of references: Python frees those of a file of tests when it is told to."""
     yield
     gc.collect()
+    give_back_memory()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Networks with an eighth of their channels and all of their layers, for tests that are not about their numbers.
+"""Small networks, for tests that are not about their numbers: the paper's has few layers, others have few channels.
 
 python -m tests.small_networks train.py [EXPERIMENT] [OPTIONS] trains one.
 """
@@ -16,12 +16,12 @@ def shrink(patch):
     """Makes networks small that are built until a `pytest.MonkeyPatch` is undone."""
 
     def few(layout):
-        return tuple((-(-filters // 8), *rest) for filters, *rest in layout)
+        return tuple((filters // 8, *rest) for filters, *rest in layout)
 
-    layouts = [(module, "LAYERS") for module in (classification, local_features)]
-    layouts += [(iizuka, name) for name in ("LOW_LEVEL", "MID_LEVEL", "GLOBAL")]
-    for module, name in layouts:
-        patch.setattr(module, name, few(getattr(module, name)))
+    for module in (classification, local_features):
+        patch.setattr(module, "LAYERS", ((16, 2), (32, 2), (32, 2)))
+    for name in ("LOW_LEVEL", "MID_LEVEL", "GLOBAL"):
+        patch.setattr(iizuka, name, few(getattr(iizuka, name)))
     blocks = tuple(map(few, zhang.BLOCKS))
     for module in (zhang, published):
         patch.setattr(module, "BLOCKS", blocks)

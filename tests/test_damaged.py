@@ -69,13 +69,14 @@ def make_data_set(folder, photos, count, damaged):
     return found
 
 
-def test_training_counts_and_lists_damaged_files(tmp_path, photos, capfd):
+def test_training_counts_and_lists_damaged_files(few_channels, tmp_path, photos, capfd):
     damaged = make_data_set(tmp_path / "photos", photos, count=40, damaged=0.4)
     experiment = dataclasses.replace(
         EXPERIMENTS["scenes"],
         dataset=(tmp_path / "photos",),
         crop=(64, 64),
         classification_size=32,
+        edges=False,
         policy="float32",
         epochs=1,
         batch_size=4,

@@ -4,13 +4,11 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from processes import Script
 
 from data.pairs import Share
 from training.distribution import DistributionError, choose_strategy, divide_batch, divide_photos
@@ -19,7 +17,7 @@ EPOCHS = 2
 
 
 def start(folder, workers=1, devices=1, epochs=EPOCHS):
-    """Starts the processes of one training: one a worker, each a `subprocess.Popen`."""
+    """Starts the processes of one training: one a worker, each a `Script`."""
     sockets = [socket.socket() for _ in range(workers)]
     for found in sockets:
         found.bind(("localhost", 0))
@@ -30,16 +28,8 @@ def start(folder, workers=1, devices=1, epochs=EPOCHS):
     for worker in range(workers):
         config = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": worker}})
         arguments = [folder, weights_file(folder, worker), devices, epochs]
-        processes.append(
-            subprocess.Popen(
-                [sys.executable, "-m", "tests.training_process", *map(str, arguments)],
-                cwd=ROOT,
-                env=os.environ | ({"TF_CONFIG": config} if workers > 1 else {}),
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-        )
+        env = os.environ | ({"TF_CONFIG": config} if workers > 1 else {})
+        processes.append(Script("-m", "tests.training_process", *arguments, env=env))
     return processes
 
 
@@ -51,8 +41,8 @@ def finish(processes):
     """The history that each process prints, as an array [epochs, (loss, val_loss)]."""
     histories = []
     for process in processes:
-        output, errors = process.communicate(timeout=240)
-        assert process.returncode == 0, errors
+        status, output, errors = process.wait()
+        assert status == 0, errors
         rows = json.loads(output.splitlines()[-1])
         histories.append(np.array([[row["loss"], row["val_loss"]] for row in rows]))
     return histories
@@ -70,34 +60,38 @@ def test_two_devices_learn_what_one_does(tmp_path, alone):
     np.testing.assert_allclose(history, alone, rtol=1e-4)
 
 
-@pytest.mark.parametrize("workers", [2, 3])
-def test_workers_learn_what_one_process_does_and_end_with_equal_weights(tmp_path, alone, workers):
-    histories = finish(start(tmp_path / "run", workers))
-    for history in histories:
-        np.testing.assert_allclose(history, alone, rtol=1e-4)
-    chief, *others = (np.load(weights_file(tmp_path / "run", worker)) for worker in range(workers))
+def assert_equal_weights(folder, workers):
+    chief, *others = (np.load(weights_file(folder, worker)) for worker in range(workers))
     for other in others:
         assert other.files == chief.files
         for name in chief.files:
             np.testing.assert_array_equal(other[name], chief[name])
+
+
+def test_workers_learn_what_one_process_does_and_end_with_equal_weights(tmp_path, alone):
+    for history in finish(start(tmp_path / "run", workers=3)):
+        np.testing.assert_allclose(history, alone, rtol=1e-4)
+    assert_equal_weights(tmp_path / "run", workers=3)
     # Only the chief writes: one set of logs, and no temporary files left behind.
     assert len(list((tmp_path / "run" / "logs" / "train").iterdir())) == 1
     assert not list((tmp_path / "run").glob(".*"))
 
 
 def test_killed_worker_ends_the_others_and_all_go_on(tmp_path, alone):
-    processes = start(tmp_path / "run", 2, epochs=10)
+    processes = start(tmp_path / "run", 2, epochs=6)
     checkpoint = tmp_path / "run" / "last.weights.h5"
     while not checkpoint.exists():
-        assert all(process.poll() is None for process in processes)
+        assert all(process.status is None for process in processes)
         time.sleep(0.01)
-    processes[1].send_signal(signal.SIGKILL)
-    _, errors = processes[0].communicate(timeout=120)
-    processes[1].communicate()
-    assert processes[0].returncode == 1 and "another machine has stopped" in errors and "--resume" in errors
-    for history in finish(start(tmp_path / "run", 2, epochs=10)):
-        assert len(history) == 10
+    processes[1].send(signal.SIGKILL)
+    status, _, errors = processes[0].wait()
+    processes[1].wait()
+    told = "\n".join(errors)
+    assert status == 1 and "another machine has stopped" in told and "--resume" in told
+    for history in finish(start(tmp_path / "run", 2, epochs=6)):
+        assert len(history) == 6
         np.testing.assert_allclose(history[:EPOCHS], alone, rtol=1e-4)
+    assert_equal_weights(tmp_path / "run", workers=2)
 
 
 def test_batches_that_cannot_be_shared_say_so():

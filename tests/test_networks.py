@@ -186,7 +186,7 @@ def test_gray_flow_does_not_depend_on_colour(few_channels, photos):
 
 def test_mended_colornet_leaves_less_of_a_checkerboard(photos, monkeypatch):
     monkeypatch.setattr(colornet, "FILTERS", (8, 16, 32))
-    lightness, ab = (function(tf.constant(photos)) for function in (lightness_from_rgb, ab_from_rgb))
+    lightness, ab = (function(tf.constant(photos[:, :64, :64])) for function in (lightness_from_rgb, ab_from_rgb))
 
     def checkerboard_after_training(name):
         keras.utils.set_random_seed(0)

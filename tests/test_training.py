@@ -1,13 +1,13 @@
 """Training: it learns, it survives being killed, and it says what is wrong."""
 
+import contextlib
 import csv
 import dataclasses
+import io
 import json
-import os
 import resource
+import shutil
 import signal
-import subprocess
-import sys
 import time
 
 import h5py
@@ -15,7 +15,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import ROOT
+from processes import Script
+from small_networks import shrink
 
 import models
 from common.images import write_photo
@@ -26,71 +27,78 @@ from training import trainer
 from training.callbacks import Checkpoints, TrainingError, steps_done
 from training.trainer import train
 
-SMALL = dict(dataset=(SAMPLES,), crop=(64, 64), classification_size=64, policy="float32")
+# Epochs of the runs that are killed.
+EPOCHS = 2
+SMALL = dict(dataset=(SAMPLES,), crop=(64, 64), classification_size=64, edges=False, policy="float32")
 
 
 def small(name, **changes):
     return dataclasses.replace(EXPERIMENTS[name], **{**SMALL, **changes})
 
 
-def test_training_starts_from_a_trained_model(tmp_path):
-    experiment = small("scenes", epochs=1, batch_size=4, learning_rate=1e-9, warmup_steps=0)
-    train(experiment, tmp_path / "first")
-    start = str(tmp_path / "first" / "model.keras")
-    again = dataclasses.replace(experiment, seed=1, start_from=start)
+@pytest.fixture(scope="module", autouse=True)
+def few_channels():
+    with pytest.MonkeyPatch.context() as patch:
+        shrink(patch)
+        yield
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run of two epochs on the photos that ship: its experiment, its folder, its history, and what it told."""
+    experiment = small("scenes", edges=True, epochs=2, batch_size=3, learning_rate=1e-3, warmup_steps=0)
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    with contextlib.redirect_stderr(io.StringIO()) as errors:
+        history = train(experiment, folder)
+    return experiment, folder, history, errors.getvalue()
+
+
+def test_training_starts_from_a_trained_model(tmp_path, finished):
+    experiment, folder, *_ = finished
+    again = dataclasses.replace(
+        experiment, epochs=1, seed=1, learning_rate=1e-9, start_from=str(folder / "model.keras")
+    )
     train(again, tmp_path / "second")
-    pairs = zip(*(models.load(tmp_path / run).get_weights() for run in ("first", "second")), strict=True)
+    pairs = zip(*(models.load(run).get_weights() for run in (folder, tmp_path / "second")), strict=True)
     for first, second in pairs:
         np.testing.assert_allclose(first, second, atol=1e-3)
     with pytest.raises(TrainingError, match="another network"):
         train(dataclasses.replace(again, edges=False), tmp_path / "third")
 
 
-def test_two_epochs_on_bundled_photos_lower_the_loss(tmp_path, capfd):
-    experiment = small("scenes", epochs=2, batch_size=3, learning_rate=1e-4, warmup_steps=0)
-    history = train(experiment, tmp_path / "run")
+def test_two_epochs_on_bundled_photos_lower_the_loss(finished):
+    experiment, folder, history, errors = finished
     assert history[1]["loss"] < history[0]["loss"]
 
-    files = {path.name for path in (tmp_path / "run").iterdir()}
+    files = {path.name for path in folder.iterdir()}
     wanted = {"config.json", "history.csv", "best.keras", "last.weights.h5", "model.keras", "model.json", "logs"}
     assert files == wanted | {"skipped.txt"}
-    rows = list(csv.DictReader((tmp_path / "run" / "history.csv").open()))
+    rows = list(csv.DictReader((folder / "history.csv").open()))
     assert [float(row["val_loss"]) for row in rows] == [row["val_loss"] for row in history]
-    made = json.loads((tmp_path / "run" / "model.json").read_text())
+    made = json.loads((folder / "model.json").read_text())
     assert made["experiment"]["saturation_factor"] == 1.8 and made["last_epoch"] == history[1]
     assert len(made["mean_ab"]) == 2
-    assert "gray" in (tmp_path / "run" / "skipped.txt").read_text()
-    assert "skipped 8 photos: 8 gray" in capfd.readouterr().err
+    assert "gray" in (folder / "skipped.txt").read_text()
+    assert "skipped 8 photos: 8 gray" in errors
 
-    pictures = list((tmp_path / "run" / "logs" / "pictures").glob("events*"))
+    pictures = list((folder / "logs" / "pictures").glob("events*"))
     events = [value for event in tf.compat.v1.train.summary_iterator(str(pictures[0])) for value in event.summary.value]
     # One row a validation photo and epoch, gray beside colorized beside target; one of the 24 photos is held out.
     assert len(events) == 2
     assert tf.io.decode_png(events[0].tensor.string_val[2]).shape == (64, 3 * 64, 3)
 
     with pytest.raises(TrainingError, match="--resume"):
-        train(experiment, tmp_path / "run")
+        train(experiment, folder)
     with pytest.raises(TrainingError, match="--epochs 2"):
-        train(dataclasses.replace(experiment, epochs=3), tmp_path / "run", resume=True)
-    ab = models.load(tmp_path / "run").colorize(np.full((1, 64, 64, 1), 50, np.float32))
+        train(dataclasses.replace(experiment, epochs=3), folder, resume=True)
+    ab = models.load(folder).colorize(np.full((1, 64, 64, 1), 50, np.float32))
     assert np.isfinite(ab).all()
 
 
 def start(name, folder, *more):
-    options = ["--crop", "64", "64", "--classification-size", "64", "--batch-size", "2", "--epochs", "4"]
-    command = [
-        sys.executable,
-        "train.py",
-        name,
-        "--dataset",
-        str(SAMPLES),
-        "--run-dir",
-        str(folder),
-        "--resume",
-        *options,
-        *more,
-    ]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    options = ["--crop", 64, 64, "--classification-size", 64, "--no-edges", "--batch-size", 3, "--epochs", EPOCHS]
+    command = ["train.py", name, "--dataset", SAMPLES, "--run-dir", folder, "--resume", *options, *more]
+    return Script("-m", "tests.small_networks", *command)
 
 
 def final_state(folder):
@@ -104,25 +112,25 @@ def final_state(folder):
 
 @pytest.mark.parametrize(("name", "options"), [("paper", []), ("scenes", ["--save-every-steps", "3"])])
 def test_killed_run_resumes_and_ends_bit_equal(name, options, tmp_path):
-    straight = start(name, tmp_path / "straight")
-    assert straight.wait(timeout=120) == 0, straight.stderr.read()
+    status, _, errors = start(name, tmp_path / "straight").wait()
+    assert status == 0, errors
 
     killed = start(name, tmp_path / "killed", *options)
     checkpoint = tmp_path / "killed" / "last.weights.h5"
     while not checkpoint.exists():
-        assert killed.poll() is None, killed.stderr.read()
+        assert killed.status is None, killed.wait()
         time.sleep(0.01)
-    os.kill(killed.pid, signal.SIGKILL)
-    killed.wait()
+    killed.send(signal.SIGKILL)
+    assert killed.wait()[0] == -signal.SIGKILL
     assert not (tmp_path / "killed" / "model.keras").exists()
     with h5py.File(checkpoint) as file:
         assert (json.loads(file.attrs["state"])["step"] > 0) == bool(options)
 
-    resumed = start(name, tmp_path / "killed")
-    assert resumed.wait(timeout=120) == 0, resumed.stderr.read()
+    status, _, errors = start(name, tmp_path / "killed").wait()
+    assert status == 0, errors
     expected, expected_history = final_state(tmp_path / "straight")
     values, history = final_state(tmp_path / "killed")
-    assert history == expected_history and len(history) == 4
+    assert history == expected_history and len(history) == EPOCHS
     assert values.keys() == expected.keys() and any(key.startswith("optimizer") for key in values)
     for key, value in expected.items():
         np.testing.assert_array_equal(values[key], value, err_msg=key)
@@ -177,13 +185,13 @@ def test_full_disk_is_one_sentence_and_leaves_the_checkpoint_whole(tmp_path, mon
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         with pytest.raises(TrainingError, match=r"epoch 2 cannot be saved .*; make room and go on with --resume"):
-            train(small("scenes", epochs=3, batch_size=4), tmp_path / "run")
+            train(small("scenes", epochs=2, batch_size=4), tmp_path / "run")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert checkpoint.read_bytes() == kept[0]
     assert not list((tmp_path / "run").glob(".*"))
     monkeypatch.setattr(Checkpoints, "on_epoch_end", save)
-    assert len(train(small("scenes", epochs=3, batch_size=4), tmp_path / "run", resume=True)) == 3
+    assert len(train(small("scenes", epochs=2, batch_size=4), tmp_path / "run", resume=True)) == 2
 
 
 def test_unwritable_folder_is_one_sentence(tmp_path):
@@ -198,17 +206,26 @@ def class_folders(folder, photos):
     return folder
 
 
-@pytest.mark.parametrize("weight", [0.0, 0.01])
-def test_class_folders_are_learnt_where_asked(tmp_path, photos, weight):
-    dataset = class_folders(tmp_path / "photos", photos)
+def train_on_class_folders(folder, photos, weight):
+    """One epoch. Returns (experiment, history); the run and its photos lie in the folder."""
+    dataset = class_folders(folder / "photos", photos)
     experiment = small("scenes", dataset=(dataset,), epochs=1, batch_size=4, classification_weight=weight)
-    history = train(experiment, tmp_path / "run")
+    return experiment, train(experiment, folder / "run")
+
+
+@pytest.fixture(scope="module")
+def unclassified(tmp_path_factory, photos):
+    """What `train_on_class_folders` leaves and returns for a network that does not classify."""
+    folder = tmp_path_factory.mktemp("unclassified")
+    return folder, *train_on_class_folders(folder, photos, 0.0)
+
+
+def test_class_folders_are_learnt_where_asked(tmp_path, photos, unclassified):
     wanted = {"color_loss", "scene_loss", "accuracy", "val_color_loss", "val_scene_loss", "val_accuracy"}
-    assert (history[0].keys() >= wanted) if weight else not (history[0].keys() & wanted)
-    if weight:
-        np.testing.assert_allclose(
-            history[0]["loss"], history[0]["color_loss"] + 0.01 * history[0]["scene_loss"], rtol=1e-4
-        )
+    assert not unclassified[2][0].keys() & wanted
+    _, (row,) = train_on_class_folders(tmp_path, photos, 0.01)
+    assert row.keys() >= wanted
+    np.testing.assert_allclose(row["loss"], row["color_loss"] + 0.01 * row["scene_loss"], rtol=1e-4)
 
 
 def test_time_budget_becomes_steps_that_a_resumed_run_keeps(tmp_path, photos, monkeypatch):
@@ -253,13 +270,12 @@ def test_a_time_budget_includes_the_time_for_measuring(tmp_path, monkeypatch):
     assert trainer.plan_steps(tmp_path, small("scenes"), OneStepAnEpoch(), 1, strategy, writes=True) == 6
 
 
-def test_a_run_goes_on_with_the_same_photos_only(tmp_path, photos):
-    dataset = class_folders(tmp_path / "photos", photos)
-    experiment = small("scenes", dataset=(dataset,), epochs=1, batch_size=4)
-    train(experiment, tmp_path / "run")
-    moved = dataset.rename(tmp_path / "moved")
+def test_a_run_goes_on_with_the_same_photos_only(tmp_path, photos, unclassified):
+    folder, experiment, history = unclassified
+    shutil.copytree(folder / "run", tmp_path / "run")
+    moved = shutil.copytree(folder / "photos", tmp_path / "moved")
     experiment = dataclasses.replace(experiment, dataset=(moved,))
-    assert len(train(experiment, tmp_path / "run", resume=True)) == 1
+    assert train(experiment, tmp_path / "run", resume=True) == history
     write_photo(moved / "sea" / "new.png", photos[0])
     with pytest.raises(TrainingError, match=r"photos were added or are gone since .* with 12 photos where now are 13"):
         train(experiment, tmp_path / "run", resume=True)

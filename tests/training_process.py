@@ -10,15 +10,18 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from common.command_line import run
 from configs import EXPERIMENTS, SAMPLES
+from tests.small_networks import shrink
 from training import trainer
 
 
 def main():
     folder, weights, devices, epochs = sys.argv[1:]
+    shrink(pytest.MonkeyPatch())
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * int(devices))
     experiment = dataclasses.replace(
@@ -26,6 +29,7 @@ def main():
         dataset=(SAMPLES,),
         crop=(48, 48),
         classification_size=32,
+        edges=False,
         validation_fraction=0.25,
         batch_size=6,
         epochs=int(epochs),
