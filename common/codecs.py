@@ -31,8 +31,8 @@ from common.profiles import adobe_rgb, profile_of_gamma
 ISO = (".avif", ".heic")
 SPACES = {"b-w": "gray", "grey16": "gray", "srgb": "rgb", "rgb": "rgb", "rgb16": "rgb", "cmyk": "cmyk"}
 LOADERS = {".gif": "gif", ".jpg": "jpeg", ".png": "png", ".tif": "tiff", ".webp": "webp"} | dict.fromkeys(ISO, "heif")
-# How a header tells of further pictures that libvips does not count: image sequences, JPEG's MPF, APNG.
-FURTHER = re.compile(rb"^.{4}ftyp.{4,48}(avis|hevc|hevx|msf1)|\xff\xe2..MPF\0|\0\0\0\x08acTL", re.S)
+# Marks of further pictures that libvips does not count: image sequences, JPEG's Multi-Picture Format, APNG.
+FURTHER = {".avif": [b"avis"], ".heic": [b"hevc", b"hevx", b"msf1"], ".jpg": [b"MPF\0"], ".png": [b"acTL"]}
 # H.273's numbers in AVIF, HEIC or PNG: the transfer characteristics PQ and HLG; and values of 16 to 235.
 HIGH_DYNAMIC_RANGE = re.compile(rb"colrnclx..\0[\x10\x12]|cICP.[\x10\x12]", re.S)
 LIMITED_RANGE = re.compile(rb"colrnclx.{6}[\0-\x7f]", re.S)
@@ -88,12 +88,12 @@ def open_vips(content, suffix, **options):
     load = getattr(pyvips.Image, f"{LOADERS[suffix]}load_buffer")
     image = load(content, fail_on="error", access="sequential", **options)
     if suffix in ISO:
-        start = content.find(b"meta")
-        header = content[:64] + content[start : content.find(b"mdat", start)]
+        meta = content.find(b"meta")
+        marks, header = content[:64], content[meta : content.find(b"mdat", meta)]
     else:
-        header = content[: content.find(b"IDAT") if suffix == ".png" else 1 << 18]
+        marks = header = content[: content.find(b"IDAT") if suffix == ".png" else 1 << 18]
     space = SPACES.get(image.interpretation)
-    if HIGH_DYNAMIC_RANGE.search(header):
+    if suffix in (*ISO, ".png") and HIGH_DYNAMIC_RANGE.search(header):
         raise CannotDecode("an image of high dynamic range (PQ or HLG), which is not read; convert it to sRGB")
     if image.format not in ("uchar", "ushort"):
         raise CannotDecode(f"pixels of type {image.format}; convert it to 8 or 16 bits")
@@ -127,7 +127,8 @@ def open_vips(content, suffix, **options):
     known = get("resolution-unit") if suffix == ".jpg" else suffix == ".png" and b"pHYs" in header
     resolution = sensible(image.xres * 25.4, image.yres * 25.4) if known else None
     pages = get("n-pages", 1)
-    number = "further" if FURTHER.search(header) else f"{pages - 1} of {pages}" if pages > 1 else None
+    further = any(mark in marks for mark in FURTHER.get(suffix, ()))
+    number = "further" if further else f"{pages - 1} of {pages}" if pages > 1 else None
     used = "main" if suffix in ISO else "first"
     notes = (f"{number} pictures left out: only the {used} one is used",) if number else ()
     orientation = 1 if suffix in ISO else get("orientation", 1)
