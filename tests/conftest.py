@@ -10,7 +10,6 @@ import pytest
 from small_networks import shrink
 
 import models
-from colorizing.service import give_back_memory
 from configs import SAMPLES
 from models.colorization import PaperColorizer
 
@@ -46,7 +45,6 @@ def free_memory():
     """Models lie in cycles of references: Python frees those of a file of tests when it is told to."""
     yield
     gc.collect()
-    give_back_memory()
 
 
 @pytest.fixture

@@ -1,14 +1,15 @@
 """evaluate.py from end to end, against scikit-image."""
 
 import csv
+import functools
 import json
 
 import numpy as np
 import pytest
 from conftest import COLOR_SAMPLES
+from processes import call
 from skimage import color
 from skimage import metrics as reference
-from test_scripts import run
 
 import models
 from colorizing.photo import Pipeline
@@ -16,9 +17,18 @@ from common.images import read_photo, write_photo
 from configs import SAMPLES, WEIGHTS
 from data.photos import DatasetError, cut, scale_to_cover
 from evaluate import find_mean_colors
+from evaluation import semantics
 from evaluation.photo_sets import find_set
 from evaluation.scoring import evaluate
 from utils import lightness_from_rgb
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_classifier():
+    """The classifier is loaded and compiled once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(semantics, "Classifier", functools.cache(semantics.Classifier))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +43,7 @@ def evaluated(tmp_path_factory):
         write_photo(folder / "maps" / f"{number}.png", drawn)
     (folder / "photos" / "text.jpg").write_text("no photo")
     options = ["--crop", "64", "96", "--output", folder / "out", "--boundaries", folder / "maps"]
-    return folder, run("evaluate.py", folder / "photos", "--models", WEIGHTS / "scenes.keras", *options)
+    return folder, call("evaluate.py", folder / "photos", "--models", WEIGHTS / "scenes.keras", *options)
 
 
 def scikit_image_figures(photo, ab):
