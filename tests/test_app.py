@@ -120,7 +120,22 @@ def test_the_page_may_load_nothing_from_elsewhere(client):
         assert client.get(f"/gradio_api/file={path}").status_code in (403, 404), path
 
 
-def test_hostile_uploads_never_stop_the_server(client, photos):
+class Gray:
+    """The cheapest network, for tests of what is around it."""
+
+    native_size = 32
+    grid = 8
+
+    def colorize(self, lightness):
+        return np.zeros((*lightness.shape[:3], 2), np.float32)
+
+
+@pytest.fixture
+def cheap(monkeypatch):
+    monkeypatch.setattr(service, "_load", lambda name: Gray())
+
+
+def test_hostile_uploads_never_stop_the_server(client, photos, cheap):
     random = np.random.default_rng(1)
     whole = [encode(Photo(photos[number % 4][:64, :64]), suffix) for number, suffix in enumerate(SUFFIXES)]
     answers = []
@@ -135,7 +150,7 @@ def test_hostile_uploads_never_stop_the_server(client, photos):
     assert post(client, whole[0]).status_code == 200
 
 
-def test_what_is_left_out_or_damaged_beside_the_pixels_is_told_in_a_header(client, photos):
+def test_what_is_left_out_or_damaged_beside_the_pixels_is_told_in_a_header(client, photos, cheap):
     small = photos[0][:64, :64]
     assert "Colorize-Notes" not in post(client, content_of(small, ".png")).headers
     random = np.random.default_rng(0)
@@ -161,13 +176,10 @@ def test_what_is_left_out_or_damaged_beside_the_pixels_is_told_in_a_header(clien
         ]
 
 
-class Slow:
-    native_size = 32
-    grid = 8
-
+class Slow(Gray):
     def colorize(self, lightness):
         time.sleep(0.3)
-        return np.zeros((*lightness.shape[:3], 2), np.float32)
+        return super().colorize(lightness)
 
 
 def test_who_waits_too_long_or_behind_too_many_is_told(photos, monkeypatch):

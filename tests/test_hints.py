@@ -149,7 +149,7 @@ def test_networks_offer_no_features_unless_they_say_so():
     assert Colorizer.features(None, np.zeros((1, 8, 8, 1), np.float32)) is None
 
 
-def test_zhang_offers_the_modes_of_its_distribution():
+def test_zhang_offers_the_modes_of_its_distribution(few_channels):
     model = ZhangColorizer(32)
     lightness = np.random.default_rng(0).uniform(0, 100, (1, 32, 40, 1)).astype(np.float32)
     likely = model.likely_colors(lightness, (9, 30))
