@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 from conftest import ROOT
-from test_scripts import run
+from processes import call, run
 
 for package in ("ray", "pyarrow", "s3fs", "moto"):
     pytest.importorskip(package, reason="archives need requirements-archive.txt")
@@ -306,7 +306,7 @@ def test_an_archive_has_the_results_of_test_py_and_accounts_for_every_file(tmp_p
     assert len(errors) == 1 and errors[0].startswith("a/text.jpg: not an image")
     check_archive(source, output, model_file, failed={"a/text.jpg"})
     before = {path: path.stat().st_mtime_ns for path in output.rglob("*.png")}
-    assert run(*command)[1] == run("archive.py", "--report", output)[1] + f"in {output}\n"
+    assert call(*command)[1] == call("archive.py", "--report", output)[1] + f"in {output}\n"
     assert before == {path: path.stat().st_mtime_ns for path in output.rglob("*.png")}
 
 
