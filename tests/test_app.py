@@ -232,6 +232,9 @@ def test_memory_is_given_back_when_nobody_is_left(photos, monkeypatch):
 
     monkeypatch.setattr(service, "_load", lambda name: Held())
     left = []
+    for thread in threading.enumerate():  # Of services of other tests.
+        if isinstance(thread, threading.Timer):
+            thread.join()
     monkeypatch.setattr(service, "give_back_memory", lambda: left.append(threading.get_ident()))
     patient = Service(Limits())
     content = content_of(photos[0], ".png")
