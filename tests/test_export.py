@@ -8,8 +8,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from processes import run
 from skimage import feature
-from test_scripts import run
 
 for package in ("onnx", "tf2onnx", "onnxruntime", "ai_edge_litert"):
     pytest.importorskip(package, reason="needs requirements-export.txt")
@@ -60,43 +60,60 @@ def assert_within_one(outputs, references):
     assert np.mean(np.concatenate([np.ravel(difference) for difference in differences]) <= 1) >= 0.999
 
 
-@pytest.mark.parametrize("format", FORMATS)
-def test_ab_of_ten_photos(format, scenes, ten_photos, tmp_path):
-    go = open_export(export.make_graph(scenes), format, tmp_path)
+@pytest.fixture(scope="module")
+def ab_of_ten_photos(scenes, ten_photos):
+    """The graph from L to ab, and pairs of L and Keras's ab: of ten photos, and of a batch of odd size."""
     lightness = [Pipeline(scenes).reduce(photo)[None] for photo in ten_photos]
-    ab = [go(copy) for copy in lightness]
-    assert all(paint.dtype == np.float32 for paint in ab)
-    assert_within_one(ab, [scenes.colorize(copy) for copy in lightness])
     odd = np.concatenate([lightness[0], lightness[0][:, ::-1]])[:, :97, :101]
-    assert_within_one([go(odd)], [scenes.colorize(odd)])
+    return export.make_graph(scenes), [(copy, scenes.colorize(copy)) for copy in (*lightness, odd)]
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_ten_photos(format, scenes, ten_photos, tmp_path):
-    go = open_export(export.make_graph(scenes, photo=True), format, tmp_path)
+def test_ab_of_ten_photos(format, ab_of_ten_photos, tmp_path):
+    graph, pairs = ab_of_ten_photos
+    go = open_export(graph, format, tmp_path)
+    ab, expected = zip(*[(go(lightness), by_keras) for lightness, by_keras in pairs], strict=True)
+    assert all(paint.dtype == np.float32 for paint in ab)
+    assert_within_one(ab[:-1], expected[:-1])
+    assert_within_one(ab[-1:], expected[-1:])
+
+
+@pytest.fixture(scope="module")
+def colorized_photos(scenes, ten_photos):
+    """The graph from photo to photo, and ten photos in colour by OpenCV and Keras."""
+    return export.make_graph(scenes, photo=True), [Pipeline(scenes)(photo) for photo in ten_photos]
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_ten_photos(format, colorized_photos, ten_photos, tmp_path):
+    graph, expected = colorized_photos
+    go = open_export(graph, format, tmp_path)
     colorized = [go(photo[None])[0] for photo in ten_photos]
     assert all(result.dtype == np.uint8 for result in colorized)
-    # The reference resizes with OpenCV.
-    assert_within_one(colorized, [Pipeline(scenes)(photo) for photo in ten_photos])
+    assert_within_one(colorized, expected)
     for gray in (ten_photos[0][None, ..., :1], np.full((1, 1, 1, 1), 200, np.uint8), np.zeros((1, 30, 9, 1), np.uint8)):
         np.testing.assert_array_equal(go(gray), go(np.repeat(gray, 3, axis=-1)))
         assert go(gray).shape == (*gray.shape[:3], 3)
 
 
-def make_small(name, monkeypatch):
-    """An untrained network, of a few channels if it can be, whose colours differ."""
+@pytest.fixture(scope="module")
+def small_network(request, ten_photos):
+    """An untrained network, of a few channels if it can be, whose colours differ: its graph, and pairs of L and ab."""
+    keras.config.set_dtype_policy("float32")
     keras.utils.set_random_seed(0)
-    monkeypatch.setattr(colornet, "FILTERS", (8, 16, 32))
-    model = models.build(EXPERIMENTS[name], classes=3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(colornet, "FILTERS", (8, 16, 32))
+        model = models.build(EXPERIMENTS[request.param], classes=3)
     for variable in model.variables:
         if variable.path.endswith("moving_mean"):
             variable.assign(keras.random.uniform(variable.shape, -0.1, 0.1, seed=0))
-    return model
+    lightness = [Pipeline(model, render_size=64).reduce(photo)[None, :, :61] for photo in ten_photos[:2]]
+    return export.make_graph(model), [(copy, model.colorize(copy).numpy()) for copy in lightness]
 
 
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize(
-    "name",
+    "small_network",
     [
         "colornet-gray",
         "colornet-plus",
@@ -104,13 +121,12 @@ def make_small(name, monkeypatch):
         pytest.param("iizuka", marks=pytest.mark.slow),
         pytest.param("zhang", marks=pytest.mark.slow),
     ],
+    indirect=True,
 )
-def test_every_network(name, format, ten_photos, tmp_path, monkeypatch):
-    model = make_small(name, monkeypatch)
-    go = open_export(export.make_graph(model), format, tmp_path)
-    for photo in ten_photos[:2]:
-        lightness = Pipeline(model, render_size=64).reduce(photo)[None, :, :61]
-        ab = model.colorize(lightness).numpy()
+def test_every_network(small_network, format, tmp_path):
+    graph, pairs = small_network
+    go = open_export(graph, format, tmp_path)
+    for lightness, ab in pairs:
         assert ab.std() > 0
         np.testing.assert_allclose(go(lightness), ab, atol=1e-3)
 
