@@ -1,16 +1,15 @@
 """The page in a real browser: Chromium, driven by Playwright."""
 
 import shutil
+import signal
 import socket
-import subprocess
-import sys
 import time
 import urllib.request
 
 import cv2
 import numpy as np
 import pytest
-from conftest import ROOT
+from processes import Script, call
 from skimage import color
 
 from colorizing.pixels import to_gray
@@ -30,17 +29,17 @@ def server():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "app.py", "--port", str(port), "--max-megapixels", "2"]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as process:
-        address = f"http://127.0.0.1:{port}"
-        for _ in range(600):
-            try:
-                urllib.request.urlopen(f"{address}/api/health", timeout=5)
-                break
-            except OSError:
-                time.sleep(0.1)
-        yield address
-        process.terminate()
+    script = Script("app.py", "--port", port, "--max-megapixels", 2)
+    address = f"http://127.0.0.1:{port}"
+    for _ in range(600):
+        try:
+            urllib.request.urlopen(f"{address}/api/health", timeout=5)
+            break
+        except OSError:
+            time.sleep(0.1)
+    yield address
+    script.send(signal.SIGTERM)
+    script.wait()
 
 
 @pytest.fixture(scope="module")
@@ -164,8 +163,7 @@ def test_a_click_and_a_colour_and_the_object_takes_it(server, browser, gray_file
     assert waiting.value.suggested_filename == "a gray photo.hints.json"
     hints = tmp_path / "a gray photo.hints.json"
     waiting.value.save_as(hints)
-    command = [sys.executable, "test.py", gray_file, "--hints", hints, "-o", tmp_path / "out"]
-    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    assert call("test.py", gray_file, "--hints", hints, "-o", tmp_path / "out")[0] == 0
     assert (tmp_path / "out" / gray_file.name).read_bytes() == hinted
 
     # One undo takes the colour back, and loading the hints brings it again.
@@ -190,7 +188,7 @@ def test_what_is_no_photo_gets_a_sentence(server, browser, gray_file, tmp_path):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1440])
-def test_the_page_fits_its_window(server, browser, gray_file, width, scheme, tmp_path):
+def test_the_page_fits_its_window(server, browser, gray_file, width, scheme):
     page = open_page(browser, server, width, [], color_scheme=scheme)
     upload(page, gray_file)
     wait_for_colour(page)
@@ -198,5 +196,4 @@ def test_the_page_fits_its_window(server, browser, gray_file, width, scheme, tmp
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
     light = sum(int(value) for value in background.strip("rgba()").split(",")[:3]) > 380
     assert light == (scheme == "light")
-    page.screenshot(path=str(tmp_path / "page.png"), full_page=True)
     page.close()
