@@ -7,14 +7,12 @@
 `gain` follows Zhang et al., *Real-Time User-Guided Image Colorization with Learned Deep Priors*, SIGGRAPH 2017: hints
 at random places, each with the own mean ab of 7x7 pixels there. The hints of one draw are nested. `leak` sets one hint
 near a boundary that people drew, and compares the correction across the boundary with that on the hint's own side, at
-the same distance. Both compare three ways to spread a correction: `hints`, the package's; `lightness`, the same with
-lightness as the only affinity; and `distance`, the same without affinities.
+the same distance. Both compare three ways to spread a correction: `hints`, the package's; `lightness`, the same without
+the network's ab and features; and `distance`, also without lightness.
 """
 
 import asyncio
-import statistics
-import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from common.command_line import parse, run, tame_native_libraries
@@ -26,13 +24,14 @@ import cv2
 import keras
 import matplotlib.pyplot as plt
 import numpy as np
-import scipy.sparse.linalg
 import tyro
 from scipy.stats import bootstrap
 from tqdm import tqdm
 
 import models
-from colorizing.hints import Hint, correct, normal_equations, place_of, solve_direct
+from benchmarks import timing
+from benchmarks.timing import print_table, time_rounds
+from colorizing.hints import NOISE, OF_LIGHTNESS, Hint, correct, describe, places, smooth, spread
 from colorizing.photo import Pipeline
 from colorizing.pixels import lightness_of
 from colorizing.service import Limits, Service
@@ -45,14 +44,16 @@ from models.precision import choose_policy
 from utils import ab_from_rgb
 
 COUNTS = (0, 1, 2, 5, 10, 20, 50, 100)
+# Shorter side in pixels that photos are reduced to.
+SIDE = 256
 # Side in pixels of the patch whose mean ab a hint has.
 PATCH = 7
 # Pixels from a boundary to a hint, and half of those from the hint to where the correction is compared.
 APART = 8
 # Length in Lab units of the correction that a hint near a boundary asks for.
 STEP = 30.0
-# Ways to spread a correction, see above.
-METHODS = ("hints", "lightness", "distance")
+# Ways to spread a correction, see above, each with the variance of hints at which it gains most.
+METHODS = {"hints": NOISE, "lightness": 0.1, "distance": 0.3}
 
 
 @dataclass(frozen=True)
@@ -89,26 +90,32 @@ class Leak:
 
 @dataclass(frozen=True)
 class Cost:
-    """Milliseconds of a correction, of other solvers, and of a whole photo as the page has it colorized."""
+    """Milliseconds of a correction, and of a photo of one megapixel from file to file, as on the page."""
 
+    model: str = MODEL
+    """A trained model."""
     sizes: tuple[int, ...] = (128, 224)
-    """Shorter sides of grids of 3:2."""
-    counts: tuple[int, ...] = (1, 10, 100)
+    """Shorter sides of what the network sees, of 3:2."""
+    counts: tuple[int, ...] = (0, 1, 10, 100)
     """Numbers of hints."""
     rounds: int = 5
-    """Measurements, of which the median is shown."""
+    """Measurements, of which the median and the range are shown."""
 
 
-def spread(method, ab, lightness, hints, features=None):
-    """The corrected ab by one of `METHODS`; other arguments as for `colorizing.hints.correct`.
-
-    The plain methods correct an ab of 0 by hints that ask for the difference, so ab has no part in the affinities.
-    """
+def describe_by(method, ab, lightness, features):
+    """What `colorizing.hints.describe` says of pixels, or as much of it as one of `METHODS` uses."""
     if method == "hints":
-        return correct(ab, lightness, hints, features)
-    asked = [replace(hint, ab=tuple(hint.ab - ab[place_of(hint, ab)])) for hint in hints]
-    known = lightness if method == "lightness" else np.zeros_like(lightness)
-    return ab + correct(np.zeros_like(ab), known, asked)
+        return describe(ab, lightness, features)
+    near = places(*ab.shape[:2])
+    return near if method == "distance" else np.dstack([near, smooth(lightness) / OF_LIGHTNESS])
+
+
+def ask(pipeline, photo):
+    """What the network sees of a photo, its ab, and what describes the pixels: (lightness, ab, {method: vectors})."""
+    lightness = pipeline.reduce(photo)
+    ab = pipeline.predict(lightness[None])[0]
+    features = pipeline.features(lightness)
+    return lightness, ab, {method: describe_by(method, ab, lightness, features) for method in METHODS}
 
 
 def draw_hints(ab, count, random):
@@ -119,30 +126,36 @@ def draw_hints(ab, count, random):
     hints = []
     for row, column in zip(rows, columns, strict=True):
         patch = ab[max(row - reach, 0) : row + reach + 1, max(column - reach, 0) : column + reach + 1]
-        color = tuple(patch.mean(axis=(0, 1)).tolist())
-        hints.append(Hint((column + 0.5) / width, (row + 0.5) / height, color, PATCH / 2 / min(height, width)))
+        hints.append(Hint((column + 0.5) / width, (row + 0.5) / height, tuple(patch.mean(axis=(0, 1)).tolist())))
     return hints
 
 
+def read_reduced(path):
+    """A photo with its shorter side at most SIDE pixels."""
+    photo = read_photo(path)
+    scale = SIDE / min(photo.shape[:2])
+    return cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else photo
+
+
 def measure_gain(pipeline, photo, draws, seed):
-    """PSNR in dB and mean distance in ab of one photo: {method: float [2, draws, COUNTS]}."""
-    lightness, truth = pipeline.reduce(photo), np.asarray(ab_from_rgb(photo))
-    ab = pipeline.predict(lightness[None])[0]
-    features = pipeline.model.features(lightness[None])
-    features = None if features is None else np.asarray(features)[0]
+    """PSNR in dB and mean distance in ab of one photo, means over the draws: {method: float [2, COUNTS]}."""
+    truth = np.asarray(ab_from_rgb(photo))
+    lightness, ab, described = ask(pipeline, photo)
 
     def score(corrected):
         result = np.ascontiguousarray(pipeline.paint(photo, lightness, corrected))
         error = np.linalg.norm(np.asarray(ab_from_rgb(result)) - truth, axis=-1).mean()
         return psnr(result[None], photo[None])[0], error
 
+    draws = [draw_hints(truth, max(COUNTS), np.random.default_rng((seed, draw))) for draw in range(draws)]
     start = score(ab)
-    figures = {method: np.empty((2, draws, len(COUNTS))) for method in METHODS}
-    for draw in range(draws):
-        hints = draw_hints(truth, max(COUNTS), np.random.default_rng((seed, draw)))
-        for method, own in figures.items():
-            for column, count in enumerate(COUNTS):
-                own[:, draw, column] = score(spread(method, ab, lightness, hints[:count], features)) if count else start
+    figures = {}
+    for method, vectors in described.items():
+        scores = [
+            [score(spread(ab, vectors, hints[:count], METHODS[method])) if count else start for count in COUNTS]
+            for hints in draws
+        ]
+        figures[method] = np.mean(scores, axis=0).T
     return figures
 
 
@@ -165,27 +178,35 @@ def choose(folder, count):
     return [paths[number * len(paths) // count] for number in range(count)]
 
 
+def measure(name, paths, function):
+    """Calls a function of (pipeline, number, path) for each photo, with a model by name. Returns a list."""
+    pipeline = Pipeline(models.load(name))
+    bar = tqdm(paths, unit=" photos", leave=False, disable=None)
+    return [function(pipeline, number, path) for number, path in enumerate(bar)]
+
+
 def report_gain(options):
     paths = choose(options.photos, options.count)
     curves = {}
     for name in options.models:
-        pipeline = Pipeline(models.load(name))
-        rows = [
-            measure_gain(pipeline, read_photo(path), options.draws, seed)
-            for seed, path in enumerate(tqdm(paths, unit=" photos", leave=False, disable=None))
-        ]
+        rows = measure(
+            name, paths, lambda pipeline, seed, path: measure_gain(pipeline, read_reduced(path), options.draws, seed)
+        )
         print(f"\n{name}, {len(paths)} photos of {options.photos.name}, {options.draws} draws, {choose_policy()}\n")
-        print(f"| hints | {' | '.join(f'{method}: PSNR, dB | ab error' for method in METHODS)} |")
-        print(f"| --- {'| --- | --- ' * len(METHODS)}|")
-        # Draws of one photo are not independent: their mean counts.
-        means = {method: np.mean([row[method] for row in rows], axis=2) for method in METHODS}
-        for column, count in enumerate(COUNTS):
-            cells = [show(means[method][:, figure, column]) for method in METHODS for figure in (0, 1)]
-            print(f"| {count} | {' | '.join(cells)} |")
+        means = {method: np.array([row[method] for row in rows]) for method in METHODS}
+        header = ["hints", *(f"{method}: PSNR, dB | ab error" for method in METHODS)]
+        table = [
+            [str(count), *(show(means[method][:, figure, column]) for method in METHODS for figure in (0, 1))]
+            for column, count in enumerate(COUNTS)
+        ]
+        print_table(" | ".join(header).split(" | "), table)
         ten = COUNTS.index(10)
         for method in METHODS:
             print(f"ten over none, {method}: {show(means[method][:, 0, ten] - means[method][:, 0, 0])} dB")
             curves[name, method] = [interval(means[method][:, 0, column]) for column in range(len(COUNTS))]
+        for plain in list(METHODS)[1:]:
+            better = means["hints"][:, 0, 1:] - means[plain][:, 0, 1:]
+            print(f"hints over {plain}, mean of all numbers: {show(better.mean(axis=1))} dB")
     if options.plot:
         draw_curves(curves, options.plot)
 
@@ -253,107 +274,60 @@ def measure_leak(pipeline, photo, drawn, count, seed):
     """
     random = np.random.default_rng(seed)
     height, width = photo.shape[:2]
-    lightness = pipeline.reduce(photo)
-    ab = pipeline.predict(lightness[None])[0]
-    features = pipeline.model.features(lightness[None])
-    features = None if features is None else np.asarray(features)[0]
+    lightness, ab, described = ask(pipeline, photo)
     own = lightness_of(photo)
     before = pipeline.enlarge(photo, lightness, ab).ab(own)
     shares = {method: [] for method in METHODS}
-    for places in find_places(drawn, count, random):
+    for near in find_places(drawn, count, random):
         angle = random.uniform(0, 2 * np.pi)
-        row, column = places[0]
+        row, column = near[0]
         wanted = before[row, column] + STEP * np.array([np.cos(angle), np.sin(angle)])
         hint = Hint((column + 0.5) / width, (row + 0.5) / height, tuple(wanted.tolist()))
-        for method in METHODS:
-            corrected = spread(method, ab, lightness, [hint], features)
-            moved = pipeline.enlarge(photo, lightness, corrected).ab(own) - before
-            at_hint, across, same = (np.linalg.norm(moved[place]) for place in places)
+        for method, vectors in described.items():
+            moved = pipeline.enlarge(photo, lightness, spread(ab, vectors, [hint], METHODS[method])).ab(own) - before
+            at_hint, across, same = (np.linalg.norm(moved[place]) for place in near)
             shares[method].append((across / at_hint, same / at_hint))
     return {method: np.reshape(rows, (-1, 2)) for method, rows in shares.items()}
 
 
 def report_leak(options):
+    def measure_one(pipeline, seed, path):
+        drawn = read_map(options.boundaries / f"{path.stem}.png") > AGREEMENT
+        return measure_leak(pipeline, read_photo(path), drawn, options.places, seed)
+
     paths = choose(options.photos, options.count)
     for name in options.models:
-        pipeline = Pipeline(models.load(name))
-        rows = []
-        for seed, path in enumerate(tqdm(paths, unit=" photos", leave=False, disable=None)):
-            drawn = read_map(options.boundaries / f"{path.stem}.png") > AGREEMENT
-            rows.append(measure_leak(pipeline, read_photo(path), drawn, options.places, seed))
-        rows = [row for row in rows if len(row["hints"])]
-        places = sum(len(row["hints"]) for row in rows)
-        print(f"\n{name}, {places} places in {len(rows)} photos of {options.photos.name}, {choose_policy()}\n")
-        print("| spread | own side | across the boundary | across, as a share of own side |")
-        print("| --- | --- | --- | --- |")
+        rows = [row for row in measure(name, paths, measure_one) if len(row["hints"])]
+        count = sum(len(row["hints"]) for row in rows)
+        print(f"\n{name}, {count} places in {len(rows)} photos of {options.photos.name}, {choose_policy()}\n")
+        table = []
         for method in METHODS:
             across, same = np.transpose([row[method].mean(axis=0) for row in rows])
-            ratio = across.mean() / same.mean()
-            print(f"| {method} | {show(same)} | {show(across)} | {ratio:.2f} |")
-
-
-def solvers():
-    """Solvers of a sparse symmetric system for two right-hand sides: {name: function(matrix, right)}."""
-
-    def conjugate_gradients(matrix, right):
-        matrix = matrix.tocsr()
-        scale = scipy.sparse.diags_array(1 / matrix.diagonal())
-        solve = scipy.sparse.linalg.cg
-        return np.stack([solve(matrix, plane, M=scale, rtol=1e-5, maxiter=10_000)[0] for plane in right.T], axis=1)
-
-    def multigrid(matrix, right):
-        solver = pyamg.ruge_stuben_solver(matrix.tocsr())
-        return np.stack([solver.solve(plane, tol=1e-5, accel="cg") for plane in right.T], axis=1)
-
-    known = {"direct": solve_direct, "conjugate gradients": conjugate_gradients}
-    try:
-        import pyamg
-    except ImportError:
-        return known
-    return known | {"pyamg": multigrid}
-
-
-def median_milliseconds(function, rounds):
-    """The median of several calls, after one that does not count."""
-    seconds = []
-    for _ in range(rounds + 1):
-        started = time.perf_counter()
-        function()
-        seconds.append(time.perf_counter() - started)
-    return 1000 * statistics.median(seconds[1:])
+            table.append([method, show(same), show(across), f"{across.mean() / same.mean():.2f}"])
+        print_table(["spread", "own side", "across the boundary", "across, as a share of own side"], table)
 
 
 def report_cost(options):
-    known = solvers()
-    print(f"| grid | hints | correction, ms | {' | '.join(f'{name}, ms (largest error)' for name in known)} |")
-    print(f"| --- | --- | --- {'| --- ' * len(known)}|")
-    photo = read_photo(SAMPLES / "castle-forest.jpg")
+    photo = cv2.resize(read_photo(SAMPLES / "castle-forest.jpg"), (1224, 816), interpolation=cv2.INTER_AREA)
+    truth = np.asarray(ab_from_rgb(photo))
+    hints = draw_hints(truth, max(options.counts), np.random.default_rng(0))
+    model = models.load(options.model)
+    table = []
     for size in options.sizes:
-        pipeline = Pipeline(models.load(MODEL), size)
+        pipeline = Pipeline(model, size)
         lightness = pipeline.reduce(photo)
-        ab = pipeline.predict(lightness[None])[0]
-        for count in options.counts:
-            hints = draw_hints(ab, count, np.random.default_rng(0))
-            whole = median_milliseconds(lambda: correct(ab, lightness, hints), options.rounds)  # noqa: B023
-            matrix, right = normal_equations(ab, lightness, hints)
-            exact = solve_direct(matrix, right)
-            cells = []
-            for solve in known.values():
-                took = median_milliseconds(lambda: solve(matrix, right), options.rounds)  # noqa: B023
-                cells.append(f"{took:.0f} ({np.abs(solve(matrix, right) - exact).max():.1g})")
-            rows, columns = ab.shape[:2]
-            print(f"| {columns}x{rows} | {count} | {whole:.0f} | {' | '.join(cells)} |")
-    photo = cv2.resize(photo, (1224, 816), interpolation=cv2.INTER_AREA)
-    content = encode("photo", Photo(photo), ".jpg")[0]
-    service = Service(Limits())
-
-    async def answer(hints):
-        await service.colorize("photo", content, MODEL, hints=hints)
-
-    for count in (0, *options.counts):
-        hints = draw_hints(np.asarray(ab_from_rgb(photo)), count, np.random.default_rng(0))
-        took = median_milliseconds(lambda: asyncio.run(answer(hints)), options.rounds)  # noqa: B023
-        print(f"a JPEG file of 1 megapixel to another, {count} hints: {took:.0f} ms")
+        ab, features = pipeline.predict(lightness[None])[0], pipeline.features(lightness)
+        runs = {count: lambda count=count: correct(ab, lightness, hints[:count], features) for count in options.counts}  # noqa: B023
+        took = time_rounds(runs, options.rounds)
+        table += [[f"{ab.shape[1]}x{ab.shape[0]}", str(count), timing.show(1e3 * took[count], 0)] for count in runs]
+    print_table(["the network sees", "hints", "correction, ms"], table)
+    content, service = encode("photo", Photo(photo), ".jpg")[0], Service(Limits())
+    runs = {
+        count: lambda count=count: asyncio.run(service.colorize("photo", content, options.model, hints=hints[:count]))
+        for count in options.counts
+    }
+    for count, took in time_rounds(runs, options.rounds).items():
+        print(f"a JPEG file of 1 megapixel to another, {count} hints: {timing.show(1e3 * took, 0)} ms")
 
 
 def main():

@@ -1,18 +1,15 @@
 """Colour hints: what a person knows of a photo's colours, and the correction of the network's ab that meets it.
 
-Colorization by optimization (Levin, Lischinski and Weiss, SIGGRAPH 2004), on the network's grid. The unknown is d, the
-difference between the corrected and the network's ab, so places that no hint is about keep the network's colours. d
-minimizes the sum of
+The correction, the difference d between the true and the network's ab, is predicted by Gaussian process regression
+(Rasmussen and Williams 2006, section 2.2), known as kriging where it predicts maps from samples. Its covariance at two
+pixels is a product of Gaussians of their distance and of their differences in lightness, in the network's ab and, where
+the network offers them, in its features. So what is near a hint and looks like its place takes the correction, and
+what is far or looks different keeps the network's colours.
 
-    w_ij |d_i - d_j|^2      over neighbouring pixels i and j,
-    m_ik |d_i - d_k|^2      over pixels i and hints k,
-    lambda |d_i|^2          over pixels i.
+A photo's pixels are described by vectors v in which all these differences are divided by their scales. The covariance
+of two pixels is
 
-w_ij, the affinity of neighbours, falls with their difference in lightness, in the network's ab and, where the network
-offers them, in its features: d is smooth inside an object and may jump at its edge. m_ik is large where the hint was
-set. Elsewhere it falls with the distance from there and with the difference in the same three quantities, so that a
-whole object takes the colour, across its folds. lambda makes d fade far from all hints. The matrix is sparse, symmetric
-and positive definite, and the same for a and b.
+    (1 - BROAD) exp(-|v_i - v_j|^2 / 2) + BROAD exp(-|v_i - v_j|^2 / 8).
 """
 
 import json
@@ -21,8 +18,6 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import scipy.sparse
-from scipy.sparse.linalg import splu
 
 from common.errors import UserError
 from common.files import describe_error
@@ -34,18 +29,17 @@ MAX_HINTS = 1000
 # The largest a or b, up or down, that a hint may ask for; sRGB stays within 108.
 LARGEST_AB = 128.0
 
-# Standard deviations of differences in L, in ab (both Lab units) and in features (of length 1): for the affinity of
-# neighbours, and for the likeness to a hint's place.
-NEIGHBOURS, LIKENESS = (3.0, 8.0, 0.5), (5.0, 5.0, 0.5)
-# The least affinity of neighbours, so that no pixel is cut off.
-LEAST_AFFINITY = 1e-3
-# Standard deviation of the distance from a hint, in shorter sides of the photo, in the weight of likeness.
-DISTANCE = 0.3
-# Weight of a hint at its own place, relative to the affinity of equal neighbours.
-MET = 100.0
-# Lengths in shorter sides of the photo: beyond the first, likeness to a hint outweighs smoothness between neighbours;
-# over the second, d fades where all pixels are equal.
-LIKENESS_LENGTH, FADING_LENGTH = 0.12, 0.8
+# Scales of the covariance: of distance in shorter sides of the photo, of L and of ab in Lab units, and of features of
+# length 1. Wider ones gain more from hints at random places, but then a single hint changes colours all over the photo.
+REACH, OF_LIGHTNESS, OF_AB, OF_FEATURES = 0.45, 16.0, 20.0, 1.5
+# Share of d's variance that is alike twice as far in all of these: hints that agree change what is less like them, too.
+BROAD = 0.2
+# Variance of what a hint says, relative to that of d: hints that contradict each other are averaged.
+NOISE = 0.01
+# Radius above which a hint also counts at four places around its centre, and how far these are, in radii.
+LARGE, AROUND = 0.05, 0.7
+# Covariances computed at a time.
+AT_A_TIME = 1 << 23
 
 
 class HintError(UserError):
@@ -64,16 +58,18 @@ class Hint:
         ab: The colour's a and b in Lab units, -128..128, or None to keep the network's colour there. L stays the
             photo's, and ab that it cannot carry inside sRGB is painted with the same hue and less chroma.
         radius: In shares of the photo's shorter side, above 0 and at most 0.5.
+        time: In a film, from when to the end of its shot it holds, in seconds; None for the start, and in photos.
     """
 
     x: float
     y: float
     ab: tuple[float, float] | None
     radius: float = RADIUS
+    time: float | None = None
 
 
-def read_hints(path):
-    """Reads a JSON file of hints, see `parse_hints`: a list of `Hint`.
+def read_hints(path, film=False):
+    """Reads a JSON file of hints of a photo or film, see `parse_hints`: a list of `Hint`.
 
     Raises:
         HintError: The file cannot be read or holds something else.
@@ -82,17 +78,18 @@ def read_hints(path):
         content = path.read_bytes()
     except OSError as error:
         raise HintError(path, describe_error(error)) from error
-    return parse_hints(content, path)
+    return parse_hints(content, path, film)
 
 
-def parse_hints(content, name):
+def parse_hints(content, name, film=False):
     """Hints of JSON like `{"hints": [{"x": 0.5, "y": 0.25, "ab": [40, 20], "radius": 0.0125}]}`.
 
-    `radius` may be missing. `"ab": null` keeps the network's colour at the place.
+    `radius` may be missing. `"ab": null` keeps the network's colour at the place. `"time": 2.5` is for films.
 
     Args:
         content: JSON, str or UTF-8 bytes.
         name: Of the file, for messages.
+        film: Whether the hints are of a film, so that they may have times.
 
     Returns:
         A list of `Hint`.
@@ -109,22 +106,26 @@ def parse_hints(content, name):
         raise HintError(name, 'no list of hints; write {"hints": [{"x": 0.5, "y": 0.5, "ab": [40, 20]}]}')
     if len(entries) > MAX_HINTS:
         raise HintError(name, f"{len(entries)} hints; the limit is {MAX_HINTS}")
-    return [_parse_hint(entry, f"{name}: hint {number}") for number, entry in enumerate(entries, start=1)]
+    return [_parse_hint(entry, f"{name}: hint {number}", film) for number, entry in enumerate(entries, start=1)]
 
 
 def format_hints(hints):
     """JSON of hints, as `parse_hints` reads it, a line a hint."""
-    rows = [{"x": hint.x, "y": hint.y, "ab": hint.ab and list(hint.ab), "radius": hint.radius} for hint in hints]
+    rows = [
+        {"x": hint.x, "y": hint.y, "ab": hint.ab and list(hint.ab), "radius": hint.radius}
+        | ({} if hint.time is None else {"time": hint.time})
+        for hint in hints
+    ]
     return '{"hints": [\n' + ",\n".join(map(json.dumps, rows)) + "\n]}\n"
 
 
-def _parse_hint(entry, name):
+def _parse_hint(entry, name, film):
     if not isinstance(entry, dict):
         raise HintError(name, 'not an object; write {"x": 0.5, "y": 0.5, "ab": [40, 20]}')
-    missing, unknown = {"x", "y", "ab"} - entry.keys(), entry.keys() - {"x", "y", "ab", "radius"}
+    missing, unknown = {"x", "y", "ab"} - entry.keys(), entry.keys() - {"x", "y", "ab", "radius", "time"}
     if missing or unknown:
         cause = f"no {min(missing)}" if missing else f"unknown field {_shown(min(unknown))}"
-        raise HintError(name, f"{cause}; a hint has x, y, ab and, if need be, radius")
+        raise HintError(name, f"{cause}; a hint has x, y, ab and, if need be, radius and time")
     for side in ("x", "y"):
         if not _is_number(entry[side]) or not 0 <= entry[side] <= 1:
             raise HintError(name, f"{side} is {_shown(entry[side])}; use a number from 0 to 1, a share of the photo")
@@ -139,7 +140,12 @@ def _parse_hint(entry, name):
         if not numbers or max(map(abs, ab)) > LARGEST_AB:
             raise HintError(name, f"ab is {_shown(ab)}; use two numbers from -128 to 128, or null to keep the colour")
         ab = tuple(map(float, ab))
-    return Hint(float(entry["x"]), float(entry["y"]), ab, float(radius))
+    time = entry.get("time")
+    if time is not None and not film:
+        raise HintError(name, "a time is for films; remove it")
+    if time is not None and (not _is_number(time) or not 0 <= time < 1e6):
+        raise HintError(name, f"time is {_shown(time)}; use seconds from the film's start")
+    return Hint(float(entry["x"]), float(entry["y"]), ab, float(radius), None if time is None else float(time))
 
 
 def _is_number(value):
@@ -174,40 +180,75 @@ def correct(ab, lightness, hints, features=None):
     Returns:
         The corrected ab, like `ab`; `ab` itself without hints.
     """
-    if not hints:
-        return ab
-    difference = solve_direct(*normal_equations(ab, lightness, hints, features))
-    return ab + difference.reshape(ab.shape).astype(np.float32)
+    return spread(ab, describe(ab, lightness, features), hints) if hints else ab
 
 
-def normal_equations(ab, lightness, hints, features=None):
-    """The matrix and the right-hand sides whose solution is d, see this file's header; arguments as for `correct`.
+def describe(ab, lightness, features=None):
+    """Vectors of pixels whose distances say what belongs together, see this file's header; arguments as for `correct`.
 
     Returns:
-        (matrix, right): a sparse array [pixels, pixels], symmetric and positive definite, and float64 [pixels, 2].
+        float32 [rows, columns, channels], of which the first two are places.
     """
     rows, columns = ab.shape[:2]
-    features = None if features is None else _unit_features(features, rows, columns)
-    right, below = _affinities(ab, lightness, features)
-    diagonal, pulled = _data_terms(ab, lightness, hints, features)
-    diagonal[:, :-1] += right
-    diagonal[:, 1:] += right
-    diagonal[:-1] += below
-    diagonal[1:] += below
-    # The last pixel of a row has no neighbour to the right.
-    along = np.pad(right, ((0, 0), (0, 1))).ravel()[:-1]
-    bands = [-below.ravel(), -along, diagonal.ravel(), -along, -below.ravel()]
-    matrix = scipy.sparse.diags_array(bands, offsets=[-columns, -1, 0, 1, columns], format="csc")
-    return matrix, pulled.reshape(-1, 2)
+    parts = [places(rows, columns), smooth(lightness) / OF_LIGHTNESS, ab / OF_AB]
+    if features is not None:
+        parts.append(_unit_features(features, rows, columns) / OF_FEATURES)
+    return np.dstack(parts).astype(np.float32)
 
 
-def solve_direct(matrix, right):
-    """Solves `normal_equations` by SciPy's sparse LU, with the ordering for symmetric matrices.
+def places(rows, columns):
+    """The part of `describe` that says where pixels are: float32 [rows, columns, 2]."""
+    down, right = np.mgrid[:rows, :columns].astype(np.float32)
+    return np.dstack([down, right]) / (REACH * min(rows, columns))
 
-    `python -m benchmarks.hints cost` compares it with other solvers.
-    """
-    options = {"SymmetricMode": True}
-    return splu(matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options=options).solve(right)
+
+def smooth(lightness):
+    """The means of 3x3 pixels of L, [rows, columns, 1], so that fine texture does not stop a hint: [rows, columns]."""
+    return cv2.blur(lightness[..., 0], (3, 3))
+
+
+def spread(ab, vectors, hints, noise=NOISE):
+    """The correction of ab by hints, at least one, over pixels that `describe` described. Returns the corrected ab."""
+    known, asked = _observations(ab, vectors, hints)
+    exact = known.astype(np.float64)
+    weights = np.linalg.solve(_covariance(exact, exact) + noise * np.eye(len(exact)), asked).astype(np.float32)
+    pixels = vectors.reshape(-1, vectors.shape[-1])
+    step = max(1, AT_A_TIME // len(known))
+    parts = [_covariance(pixels[start : start + step], known) @ weights for start in range(0, len(pixels), step)]
+    return ab + np.concatenate(parts).reshape(ab.shape)
+
+
+def _observations(ab, vectors, hints):
+    """What hints say of d: vectors of places, [count, channels], and d there, [count, 2]."""
+    known, asked = [], []
+    for hint in hints:
+        points = _points(hint, ab)
+        known.append(vectors[points])
+        asked.append(np.zeros_like(ab[points]) if hint.ab is None else np.float32(hint.ab) - ab[points])
+    return np.concatenate(known), np.concatenate(asked)
+
+
+def _points(hint, picture):
+    """Rows and columns of the places that a hint counts at, its centre first."""
+    row, column = place_of(hint, picture)
+    if hint.radius <= LARGE:
+        return [row], [column]
+    rows, columns = picture.shape[:2]
+    away = round(AROUND * hint.radius * min(rows, columns))
+    found = [(row, column), (row - away, column), (row + away, column), (row, column - away), (row, column + away)]
+    return tuple(np.transpose([(y, x) for y, x in found if 0 <= y < rows and 0 <= x < columns]))
+
+
+def _covariance(one, other):
+    """Of d at places, by vectors of one [count, channels] and of others [others, channels]: [count, others], 0..1."""
+    squares = _square(one)[:, None] + _square(other) - 2 * one @ other.T
+    near = np.exp(np.minimum(-squares / 2, 0))
+    return (1 - BROAD) * near + BROAD * np.sqrt(np.sqrt(near))
+
+
+def _square(vectors):
+    """Squared lengths, [count], of vectors [count, channels]."""
+    return np.einsum("ic,ic->i", vectors, vectors)
 
 
 def _unit_features(features, rows, columns):
@@ -215,45 +256,3 @@ def _unit_features(features, rows, columns):
     features = features - features.mean(axis=(0, 1))
     features = np.dstack([cv2.resize(plane, (columns, rows)) for plane in np.moveaxis(features, -1, 0)])
     return features / (np.linalg.norm(features, axis=-1, keepdims=True) + 1e-6)
-
-
-def _scaled(ab, lightness, features, scales):
-    """L, ab and features, each divided by its standard deviation: float32 [rows, columns, channels]."""
-    parts = [lightness / scales[0], ab / scales[1]]
-    if features is not None:
-        parts.append(features / scales[2])
-    return np.concatenate(parts, axis=-1, dtype=np.float32)
-
-
-def _square(vectors):
-    """Squared lengths, [...], of vectors [..., channels]."""
-    return np.einsum("...c,...c", vectors, vectors)
-
-
-def _affinities(ab, lightness, features):
-    """w of each pixel and its neighbour to the right, [rows, columns - 1], and below, [rows - 1, columns]."""
-    scaled = _scaled(ab, lightness, features, NEIGHBOURS)
-    return [np.exp(-_square(np.diff(scaled, axis=axis)) / 2) + LEAST_AFFINITY for axis in (1, 0)]
-
-
-def _data_terms(ab, lightness, hints, features):
-    """Sums over the hints of m and of m * d_k, and with lambda: [rows, columns] and [rows, columns, 2]."""
-    rows, columns = ab.shape[:2]
-    shorter = min(rows, columns)
-    scaled = _scaled(ab, lightness, features, LIKENESS)
-    y, x = np.mgrid[:rows, :columns].astype(np.float32) + 0.5
-    weights = np.full((rows, columns), (FADING_LENGTH * shorter) ** -2)
-    pulled = np.zeros((rows, columns, 2))
-    for hint in hints:
-        place = place_of(hint, ab)
-        squares = (y - hint.y * rows) ** 2 + (x - hint.x * columns) ** 2
-        likeness = np.exp(-_square(scaled - scaled[place]) / 2)
-        like = likeness * np.exp(-squares / (2 * (DISTANCE * shorter) ** 2)) * (LIKENESS_LENGTH * shorter) ** -2
-        own = squares <= (hint.radius * shorter) ** 2
-        own[place] = True
-        # Of the hint's own pixels those unlike its centre belong to something else.
-        met = MET * likeness * own
-        weights += like + met
-        if hint.ab is not None:
-            pulled += like[..., None] * (hint.ab - ab[place]) + met[..., None] * (hint.ab - ab)
-    return weights, pulled

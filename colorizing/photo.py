@@ -75,8 +75,12 @@ class Pipeline:
         """The ab of one reduced photo with hints met, see `colorizing.hints.correct`; hints name final colours."""
         if not hints:
             return ab
+        return correct(ab, lightness, hints, self.features(lightness))
+
+    def features(self, lightness):
+        """What the network offers besides ab, of one reduced photo: [any, any, channels], or None for nothing."""
         features = self.model.features(lightness[None])
-        return correct(ab, lightness, hints, None if features is None else np.asarray(features)[0])
+        return None if features is None else np.asarray(features)[0]
 
     def likely_colors(self, pixels, hint):
         """The ab that the network thinks likely at a hint's place, see `Colorizer.likely_colors`."""

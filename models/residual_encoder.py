@@ -44,8 +44,8 @@ def vgg16():
     return keras.Model(photo, outputs, name="vgg16")
 
 
-# Which of an encoder's outputs has stride 8.
-FEATURES = {"efficientnet-lite0": 2, "vgg16": 3}
+# Which of an encoder's outputs has stride 16.
+FEATURES = {"efficientnet-lite0": 3, "vgg16": 4}
 # Each encoder with the stride of its deepest features, and the decoder's filters at that and each finer scale. On the
 # small encoder it ends at a quarter of the photo's size, on VGG-16, as published, at the whole.
 ENCODERS = {
@@ -193,10 +193,10 @@ class ResidualEncoder(Colorizer):
         return tf.image.resize(ab, self.stride * tf.shape(ab)[1:3])
 
     def features(self, lightness):
-        """The encoder's features at an eighth of the photo's size, see `Colorizer.features`."""
+        """The encoder's features at a sixteenth of the photo's size, see `Colorizer.features`."""
         padded = pad_to_multiple(lightness, self.grid)
         features = self.encoder(ToNeutral()(padded), training=False)[FEATURES[self.encoder_name]]
-        rows, columns = (-(-side // 8) for side in lightness.shape[1:3])
+        rows, columns = (-(-side // 16) for side in lightness.shape[1:3])
         return tf.cast(features[:, :rows, :columns], tf.float32)
 
     def color_loss(self, ab, output):
