@@ -6,6 +6,7 @@ Results have the names, sizes and formats of the photos and films; those of a fo
 turned gray first. Nothing is overwritten but results of earlier runs.
 """
 
+import functools
 import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -54,8 +55,8 @@ class Options:
     render_size: RenderSize | None = None
     """Shorter side in pixels of the copy that the network sees. Default: the size it was trained at."""
     hints: Path | None = None
-    """JSON file with colours that you know of the one photo given, see docs/hints.md. Without this option, those of
-    `album/a.jpg` are read from `album/a.hints.json` if that exists."""
+    """JSON file with colours that you know of the one photo or film given, see docs/hints.md. Without this option,
+    those of `album/a.jpg` are read from `album/a.hints.json` if that exists."""
     compare: bool = False
     """Put the gray photo or film beside the result."""
     format: Literal[*FORMATS] | None = None
@@ -65,20 +66,20 @@ class Options:
     steadiness: Share = STEADINESS
     """Of a film's colours over time, from 0, each frame by itself, to 1."""
     skip_existing: bool = False
-    """Leave out photos and films whose result is there already, unless they changed since."""
+    """Leave out photos and films whose result is there already, unless they or their hints changed since."""
     max_megapixels: Positive = images.MAX_MEGAPIXELS
     """Refuse larger photos, and films of larger frames."""
 
 
 def hints_beside(path):
-    """The file of hints beside a photo: NAME.hints.json."""
+    """The file of hints beside a photo or film: NAME.hints.json."""
     return path.with_name(f"{path.stem}.hints.json")
 
 
 def find_hints(options, path):
-    """The hints of a photo: those of --hints, else of the file beside it, else none. Raises HintError."""
+    """The hints of a photo or film: those of --hints, else of the file beside it, else none. Raises HintError."""
     file = options.hints or hints_beside(path)
-    return read_hints(file) if options.hints or file.exists() else []
+    return read_hints(file, is_film(path)) if options.hints or file.exists() else []
 
 
 def load_model(options):
@@ -93,7 +94,8 @@ def load_model(options):
 
 def main():
     options = parse(Options, "test.py")
-    plan = plan_jobs(options.photos, options.output, options.format and f".{options.format}", films=True)
+    suffix = options.format and f".{options.format}"
+    plan = plan_jobs(options.photos, options.output, suffix, True, lambda path: options.hints or hints_beside(path))
     todo, notes = plan.record.split(plan.jobs) if options.skip_existing else (plan.jobs, [])
     keras.config.set_dtype_policy(choose_policy())
     print(f"colorizes on {describe_devices()}", flush=True)
@@ -111,9 +113,9 @@ def main():
             return replace(photo, pixels=result)
         return replace(photo, pixels=side_by_side(to_gray(photo.pixels), result), alpha=None)
 
-    if options.hints and (len(plan.jobs) != 1 or any(is_film(source) for source, _ in plan.jobs)):
+    if options.hints and len(plan.jobs) != 1:
         raise UserError(
-            f"--hints {options.hints}: give one photo with it; hints of more lie beside them: NAME.hints.json"
+            f"--hints {options.hints}: give one photo or film with it; hints of more lie beside them: NAME.hints.json"
         )
     columns = 2 if options.compare else 1
     photos_done = process_photos(photos, colorize, plan.record, options.max_megapixels, options.quality, columns)
@@ -125,6 +127,7 @@ def main():
             films,
             pipeline,
             plan.record,
+            functools.partial(find_hints, options),
             steadiness=options.steadiness,
             compare=options.compare,
             max_megapixels=options.max_megapixels,
@@ -137,9 +140,6 @@ def main():
     failures = plan.failures + photos_done.failures + films_done.failures
     failed = f", {len(failures)} failed" if failures else ""
     summary = f"{' and '.join(counts)} colorized{skipped}{failed}, with {models.find(options.model)}"
-    notes += [
-        f"{hints_beside(film)}: not used, hints are for photos" for film, _ in films if hints_beside(film).exists()
-    ]
     finish(f"{summary}, in {options.output}", failures, plan.notes + notes + photos_done.losses + films_done.losses)
 
 

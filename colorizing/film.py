@@ -23,7 +23,9 @@ from tqdm import tqdm
 
 from colorizing.film_reader import FilmError, Reader
 from colorizing.film_writer import Writer
+from colorizing.hints import HintError
 from colorizing.jobs import MEGAPIXELS_AT_A_TIME, Outcome, describe_surprise
+from colorizing.moving_hints import MovingHints
 from colorizing.pixels import side_by_side, to_gray
 from colorizing.steadiness import STEADINESS, Steadier
 from common.errors import UserError
@@ -34,7 +36,9 @@ from common.images import MAX_MEGAPIXELS
 FRAMES_AT_A_TIME = 8
 
 
-def colorize_film(pipeline, path, result, steadiness=STEADINESS, compare=False, max_megapixels=MAX_MEGAPIXELS):
+def colorize_film(
+    pipeline, path, result, steadiness=STEADINESS, compare=False, max_megapixels=MAX_MEGAPIXELS, hints=()
+):
     """Colorizes a film, with a progress bar.
 
     Args:
@@ -44,6 +48,7 @@ def colorize_film(pipeline, path, result, steadiness=STEADINESS, compare=False, 
         steadiness: See `Steadier`.
         compare: Whether to put the gray film beside the result.
         max_megapixels: Films of larger frames are refused.
+        hints: `colorizing.hints.Hint`s, see `MovingHints`.
 
     Returns:
         (losses, damage): what the result does not keep, as a sentence each, and where and why the film is broken, as
@@ -51,16 +56,23 @@ def colorize_film(pipeline, path, result, steadiness=STEADINESS, compare=False, 
 
     Raises:
         FilmError: The film cannot be read at all, or the disk or its rights do not allow the result.
+        HintError: The film is over before a hint's time.
     """
-    steadier = Steadier(steadiness)
+    steadier, moving = Steadier(steadiness), MovingHints(hints)
 
-    def colorize(photos):
+    def colorize(film, frames):
+        photos = [film.pixels(frame) for frame in frames]
         lightness = np.stack([pipeline.reduce(pixels) for pixels in photos])
-        for pixels, small, ab in zip(photos, lightness, pipeline.predict(lightness), strict=True):
-            painted = pipeline.paint(pixels, small, steadier.steady(small, ab))
+        for frame, pixels, small, ab in zip(frames, photos, lightness, pipeline.predict(lightness), strict=True):
+            ab = steadier.steady(small, ab)
+            ab = pipeline.correct(small, ab, moving.at(film.end_of(frame), steadier.origins))
+            painted = pipeline.paint(pixels, small, ab)
             yield side_by_side(to_gray(pixels), painted) if compare else painted
 
     with Reader(path, max_megapixels) as film:
+        late = [hint.time for hint in hints if hint.time and film.seconds and hint.time > film.seconds]
+        if late:
+            raise HintError(path, f"it ends at {film.seconds:.3g} s, before a hint's time, {late[0]:.3g} s")
         try:
             result.parent.mkdir(parents=True, exist_ok=True)
             with replacing(result) as temporary:
@@ -73,13 +85,13 @@ def colorize_film(pipeline, path, result, steadiness=STEADINESS, compare=False, 
 
 
 def _write(film, path, colorize):
-    """Writes a film whose frames go through a function of lists of pixels. Returns what is lost, as words."""
+    """Writes a film whose lists of frames go through a function. Returns what is lost, as words."""
     with contextlib.ExitStack() as stack:
         bar = stack.enter_context(tqdm(total=film.frames, unit=" frames", leave=False, disable=None))
         writer = None
         for frames, packets in _batches(film):
             if frames:
-                for frame, pixels in zip(frames, colorize([film.pixels(frame) for frame in frames]), strict=True):
+                for frame, pixels in zip(frames, colorize(film, frames), strict=True):
                     if writer is None:
                         writer = stack.enter_context(Writer(path, film, *pixels.shape[:2], frame))
                     writer.write_frame(pixels, frame)
@@ -106,13 +118,14 @@ def _batches(film):
     yield frames, packets
 
 
-def process_films(jobs, pipeline, record, **options):
+def process_films(jobs, pipeline, record, find_hints=lambda path: (), **options):
     """Colorizes films, one after another; a bad one does not stop the others.
 
     Args:
         jobs: Pairs of (film, result) paths.
         pipeline: See `colorize_film`.
         record: The `Record` of the output folder.
+        find_hints: Function from a film's path to its hints.
         options: See `colorize_film`.
 
     Returns:
@@ -122,7 +135,7 @@ def process_films(jobs, pipeline, record, **options):
     for path, result in jobs:
         try:
             with record.noting(result, path):
-                losses, damage = colorize_film(pipeline, path, result, **options)
+                losses, damage = colorize_film(pipeline, path, result, hints=find_hints(path), **options)
         except UserError as error:
             outcome.failures.append(str(error))
         except Exception as error:  # Out of memory, say: named, and the others are still done.

@@ -111,8 +111,16 @@ class Reader:
     @property
     def frames(self):
         """About how many there are; None where the file does not say."""
-        seconds = self._container.duration and self._container.duration / av.time_base
-        return self.video.frames or (round(seconds * self.rate) if seconds else None)
+        return self.video.frames or (round(self.seconds * self.rate) if self.seconds else None)
+
+    @property
+    def seconds(self):
+        """How long it is; None where the file does not say."""
+        return self._container.duration and self._container.duration / av.time_base
+
+    def end_of(self, frame):
+        """When a frame of `video` is followed by another, in seconds from the start, by the film's `rate`."""
+        return float(frame.pts * self.video.time_base - self._start + 1 / self.rate)
 
     def __iter__(self):
         """Yields av.VideoFrame of `video` and av.Packet of sound, in the file's order, and sets `damage`."""
@@ -170,7 +178,7 @@ class Reader:
                 self._note("time runs backwards")
                 continue
             self._last = frame.pts
-            self._end = float(frame.pts * self.video.time_base - self._start + 1 / self.rate)
+            self._end = self.end_of(frame)
             yield frame
 
     def _attempt(self, read, decoding=True):

@@ -53,7 +53,7 @@ class Plan:
     record: Record
 
 
-def plan_jobs(inputs, output, suffix=None, films=False):
+def plan_jobs(inputs, output, suffix=None, films=False, hints_of=None):
     """Decides which photos are read and where each result goes.
 
     A result has the photo's name, with another suffix behind it where it has another format, and lies in the same
@@ -64,6 +64,7 @@ def plan_jobs(inputs, output, suffix=None, films=False):
         output: Folder of the results.
         suffix: Of the results' names, like ".png"; None for that of each photo, or one that can hold colour.
         films: Whether films are wanted, too. Their results have the suffix of the film, or one that can be written.
+        hints_of: See `Record`.
 
     Returns:
         A `Plan`.
@@ -71,7 +72,7 @@ def plan_jobs(inputs, output, suffix=None, films=False):
     Raises:
         UserError: The record of the output folder cannot be read.
     """
-    record = Record(output)
+    record = Record(output, hints_of)
     found, failures, notes = find_inputs(inputs, output, films)
     root = output.resolve()
     taken, jobs = {source.resolve(): source for source, _ in found}, []

@@ -1,8 +1,8 @@
 """The record of an output folder: which results of earlier runs it holds, and which photos they were made from.
 
 It is a hidden file in the folder with a JSON object a line: the result's path in the folder, and the checksum of the
-photo or film, null where that is not sure. A line is written before its result, so a result is known as one however a
-run ends.
+photo or film and, after a plus, of its hints; null where that is not sure. A line is written before its result, so a
+result is known as one however a run ends.
 """
 
 import contextlib
@@ -28,13 +28,15 @@ class Record:
 
     Args:
         folder: The output folder, a Path.
+        hints_of: Function from a photo or film to the file of its hints, which may be missing; None for no hints.
 
     Raises:
         UserError: There is a record, but it cannot be read.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder, hints_of=None):
         self._folder = folder
+        self._hints_of = hints_of
         self._checksums = read_record(folder)
         self._lock = threading.Lock()
 
@@ -49,7 +51,7 @@ class Record:
             UserError: The record cannot be written, or the photo or film cannot be read.
         """
         try:
-            found = checksum(source)
+            found = self._checksum(source)
         except OSError as error:
             raise UserError(f"{source}: {describe_error(error)}") from error
         # Where there is no result, one that appears is of this source, even if the run ends before the context does.
@@ -69,15 +71,20 @@ class Record:
                 if not done:
                     todo.append((source, result))
                     if result.exists():
-                        notes.append(f"{result}: made anew, since it was not made from {source} as it is now")
+                        notes.append(f"{result}: made anew, since {source} or its hints are not what it was made from")
         return todo, notes
 
     def _is_done(self, job):
         source, result = job
         try:
-            return result in self and result.exists() and self._holds(result, checksum(source))
+            return result in self and result.exists() and self._holds(result, self._checksum(source))
         except OSError:
             return False
+
+    def _checksum(self, source):
+        """Of a photo or film and, where it has hints, of these."""
+        hints = self._hints_of and self._hints_of(source)
+        return checksum(source) + (f"+{checksum(hints)}" if hints and hints.exists() else "")
 
     def _holds(self, result, found):
         return self._checksums.get(self._name(result)) == found

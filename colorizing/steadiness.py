@@ -28,12 +28,16 @@ class Steadier:
     Args:
         steadiness: Weight of the past, 0..1. 0 returns each frame's own ab, 0.9 averages over about ten frames, 1 keeps
             the first colours for the whole shot.
+
+    Attributes:
+        origins: Where each pixel of the last frame was in the one before, (x, y) in pixels, float32 [height, width, 2];
+            None after the first frame of a shot.
     """
 
     def __init__(self, steadiness=STEADINESS):
         self._steadiness = steadiness
         self._flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-        self._lightness = self._ab = None
+        self._lightness = self._ab = self.origins = None
 
     def steady(self, lightness, ab):
         """Adds the next frame to the average.
@@ -45,15 +49,17 @@ class Steadier:
         Returns:
             The averaged ab, float32 [height, width, 2].
         """
-        if self._lightness is not None:
-            origins, inside = self._origins(lightness)
-            past = agreement(_moved(self._lightness, origins)[..., None], lightness) * inside
+        before, self.origins = self._lightness, None
+        if before is not None:
+            origins, inside = self._find_origins(lightness)
+            past = agreement(_moved(before, origins)[..., None], lightness) * inside
             if past.mean() >= CUT:
+                self.origins = origins
                 ab = ab + self._steadiness * past * (_moved(self._ab, origins) - ab)
         self._lightness, self._ab = lightness, ab
         return ab
 
-    def _origins(self, lightness):
+    def _find_origins(self, lightness):
         """Returns where each pixel was in the previous frame, (x, y) [height, width, 2], and 1 if inside it, else 0."""
         height, width = lightness.shape[:2]
         before, now = ((values[..., 0] * 2.55).round().astype(np.uint8) for values in (self._lightness, lightness))

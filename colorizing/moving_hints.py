@@ -1,0 +1,52 @@
+"""The hints of a film: each holds from its time to the end of its shot, and follows what moves."""
+
+from dataclasses import replace
+
+import numpy as np
+
+# Distance in the network's pixels from the nearest pixel's origin beyond which a place is out of sight.
+OUT_OF_SIGHT = 2.0
+
+
+class MovingHints:
+    """Hints of one film, frame by frame.
+
+    Args:
+        hints: `colorizing.hints.Hint`s; those without a time hold from the first frame.
+    """
+
+    def __init__(self, hints):
+        self._waiting = sorted(hints, key=lambda hint: hint.time or 0)
+        self._present = []
+
+    def at(self, end, origins):
+        """The hints of the next frame, where their places are in it.
+
+        Args:
+            end: When the frame is followed by another, in seconds from the film's start.
+            origins: Where each pixel was in the previous frame, (x, y) in pixels, float32 [rows, columns, 2]; None for
+                the first frame of a shot.
+        """
+        moved = [] if origins is None else [follow(hint, origins) for hint in self._present]
+        self._present = [hint for hint in moved if hint is not None]
+        while self._waiting and (self._waiting[0].time or 0) < end:
+            self._present.append(self._waiting.pop(0))
+        return self._present
+
+
+def follow(hint, origins):
+    """A hint of the previous frame where its place is in this one; None where it is out of sight.
+
+    Args:
+        hint: A `Hint`.
+        origins: See `MovingHints.at`.
+    """
+    size = np.array(origins.shape[1::-1])
+    before = np.array([hint.x, hint.y]) * size - 0.5
+    squares = np.square(origins - before).sum(axis=-1)
+    row, column = np.unravel_index(squares.argmin(), squares.shape)
+    # The motion of a place is that of the nearest pixel.
+    x, y = (np.array([column, row]) + before - origins[row, column] + 0.5) / size
+    if squares[row, column] > OUT_OF_SIGHT**2 or not (0 <= x <= 1 and 0 <= y <= 1):
+        return None
+    return replace(hint, x=float(x), y=float(y))
