@@ -5,8 +5,8 @@ import json
 import cv2
 import numpy as np
 import pytest
+from films import make_film, read
 from skimage import color
-from test_film import make_film, read
 from test_scripts import run
 
 from colorizing.film import colorize_film

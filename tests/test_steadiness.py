@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+from films import read
 from skimage import color
-from test_film import read
 
 import models
 from benchmarks.film import AFTER, HELD, PANNED, make_frames, write_film
