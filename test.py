@@ -96,6 +96,10 @@ def main():
     options = parse(Options, "test.py")
     suffix = options.format and f".{options.format}"
     plan = plan_jobs(options.photos, options.output, suffix, True, lambda path: options.hints or hints_beside(path))
+    if options.hints and len(plan.jobs) != 1:
+        raise UserError(
+            f"--hints {options.hints}: give one photo or film with it; hints of more lie beside them: NAME.hints.json"
+        )
     todo, notes = plan.record.split(plan.jobs) if options.skip_existing else (plan.jobs, [])
     keras.config.set_dtype_policy(choose_policy())
     print(f"colorizes on {describe_devices()}", flush=True)
@@ -113,10 +117,6 @@ def main():
             return replace(photo, pixels=result)
         return replace(photo, pixels=side_by_side(to_gray(photo.pixels), result), alpha=None)
 
-    if options.hints and len(plan.jobs) != 1:
-        raise UserError(
-            f"--hints {options.hints}: give one photo or film with it; hints of more lie beside them: NAME.hints.json"
-        )
     columns = 2 if options.compare else 1
     photos_done = process_photos(photos, colorize, plan.record, options.max_megapixels, options.quality, columns)
     films_done = Outcome()

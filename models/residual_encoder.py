@@ -137,8 +137,7 @@ class ResidualEncoder(Colorizer):
     def from_config(cls, config):
         """Builds the network again, in float32 where training is faster in bfloat16.
 
-        In bfloat16 the colours of a photo depend, by up to 11 of 255, on how many photos share its batch; and these
-        small convolutions are hardly faster.
+        In bfloat16 the colours of a photo would depend on how many photos share its batch.
         """
         policy = keras.config.dtype_policy()
         if policy.name == "mixed_bfloat16":
