@@ -5,6 +5,7 @@ TensorFlow knows it, and run the same command: see docs/training.md.
 """
 
 import contextlib
+import functools
 import json
 import os
 
@@ -110,16 +111,16 @@ def distribute(strategy, dataset):
 
 def from_chief(strategy, number):
     """Returns the chief's value of `number`, a float. Blocks until every process has called it."""
+    return float(_chiefs_value(strategy)(tf.constant(number, tf.float64)))
 
-    def contribution():
+
+@functools.cache
+def _chiefs_value(strategy):
+    def contribution(number):
         first = tf.distribute.get_replica_context().replica_id_in_sync_group == 0
-        return tf.where(first, tf.constant(number, tf.float64), 0)
+        return tf.where(first, number, 0)
 
-    @tf.function
-    def total():
-        return strategy.reduce("SUM", strategy.run(contribution), axis=None)
-
-    return float(total())
+    return tf.function(lambda number: strategy.reduce("SUM", strategy.run(contribution, [number]), axis=None))
 
 
 @contextlib.contextmanager
