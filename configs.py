@@ -79,6 +79,8 @@ class Experiment:
     # --- target
     saturation_factor: NotNegative = 1.8
     """The paper's T: HSV saturation of the target is S' = min(T * S, 1). 1 leaves the photo as it is."""
+    chroma_factor: Positive = 1.0
+    """Factor on the target's ab. Unlike T, it keeps the hue of blue in CIELAB."""
 
     # --- network; a field that only other networks know has no effect, and is refused on the command line
     model: Literal["paper", "colornet", "iizuka", "zhang", "residual-encoder"] = "paper"
@@ -196,7 +198,8 @@ _NATURAL = Experiment(
     balance=True,
     min_chroma=3.0,
     old_film=0.5,
-    saturation_factor=1.5,
+    saturation_factor=1.0,
+    chroma_factor=1.35,
     model="residual-encoder",
     edges=False,
     frozen_share=0.35,
@@ -270,7 +273,7 @@ EXPERIMENTS = {
         crop=(224, 224),
         balance=False,
         old_film=0.0,
-        saturation_factor=1.0,
+        chroma_factor=1.0,
         encoder="vgg16",
         scene=False,
         loss="blurred",

@@ -64,7 +64,7 @@ def measure(experiment, steps, rounds):
         return training_crops(PhotoStore(paths, experiment.crop, cache_bytes), order, experiment.batch_size)
 
     def pairs(crops):
-        return Pairs(experiment.saturation_factor).of(crops)
+        return Pairs(experiment.saturation_factor, chroma_factor=experiment.chroma_factor).of(crops)
 
     files = tf.data.Dataset.from_tensor_slices([str(paths[index]) for index in order.indices])
     # Photos of a data set may differ in size, so they make no batch; a number of each is handed on.

@@ -18,33 +18,34 @@ from utils import ab_from_rgb, lightness_from_gray, lightness_from_rgb, saturate
 SHARDS_AT_A_TIME = 8
 
 
-def lab_pair(rgb, saturation_factor):
+def lab_pair(rgb, saturation_factor, chroma_factor=1.0):
     """L of the photo and K, the ab of the photo with its saturation raised (paper, section 3.5).
 
     Args:
         rgb: uint8 [..., 3].
         saturation_factor: The paper's T. With 1, K is the photo's own ab.
+        chroma_factor: Factor on K. At equal strength it keeps the hue of blue, which T turns towards violet.
 
     Returns:
         (L in 0..100, ab in Lab units), float32 [..., 1] and [..., 2].
     """
     saturated = rgb if saturation_factor == 1 else saturate(tf.cast(rgb, tf.float32) / 255, saturation_factor)
-    return lightness_from_rgb(rgb), ab_from_rgb(saturated)
+    return lightness_from_rgb(rgb), chroma_factor * ab_from_rgb(saturated)
 
 
-def crop_pair(pixels, saturation_factor):
+def crop_pair(pixels, saturation_factor, chroma_factor):
     """`lab_pair` of crops: uint8 [batch, height, width, 3], or four channels of which the last is the gray picture."""
-    lightness, ab = lab_pair(pixels[..., :3], saturation_factor)
+    lightness, ab = lab_pair(pixels[..., :3], saturation_factor, chroma_factor)
     return lightness_from_gray(pixels[..., 3:]) if pixels.shape[-1] == 4 else lightness, ab
 
 
 @functools.cache
-def compiled_crop_pair(saturation_factor):
-    """`crop_pair` for one saturation factor as a function of the pixels, which all data sets share.
+def compiled_crop_pair(*factors):
+    """`crop_pair` for its two factors as a function of the pixels, which all data sets share.
 
     Each shape takes half a second to compile.
     """
-    return tf.function(lambda pixels: crop_pair(pixels, saturation_factor), jit_compile=True, autograph=False)
+    return tf.function(lambda pixels: crop_pair(pixels, *factors), jit_compile=True, autograph=False)
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class Pairs:
 
     saturation_factor: float
     labels: np.ndarray | None = None
+    chroma_factor: float = 1.0
 
     def __call__(self, pixels, indices):
         """Crops and their photos as (L, ab) or (L, (ab, labels)).
@@ -65,11 +67,11 @@ class Pairs:
             pixels: As for `crop_pair`.
             indices: int64 [batch].
         """
-        return self._with_labels(*crop_pair(pixels, self.saturation_factor), indices)
+        return self._with_labels(*crop_pair(pixels, self.saturation_factor, self.chroma_factor), indices)
 
     def of(self, crops):
         """The pairs of `Crops`, computed on the CPU: a dataset."""
-        pair = compiled_crop_pair(self.saturation_factor)
+        pair = compiled_crop_pair(self.saturation_factor, self.chroma_factor)
         return crops.dataset.map(lambda pixels, indices: self._with_labels(*pair(pixels), indices)).prefetch(2)
 
     def _with_labels(self, lightness, ab, indices):

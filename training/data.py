@@ -92,7 +92,7 @@ def prepare_data(experiment, photos, share=ALONE):
     if store.first_usable(validation_indices) is None:
         validation_indices = validation_indices[:0]
     classes = len(photos.classes) if experiment.classification_weight else 0
-    pairs = Pairs(experiment.saturation_factor, photos.labels if classes else None)
+    pairs = Pairs(experiment.saturation_factor, photos.labels if classes else None, experiment.chroma_factor)
     batch_size = divide_batch(min(experiment.batch_size, len(train_indices)), share.replicas)
     shards = None if photos.shards is None else photos.shards[train_indices]
     mine, training_share = divide_photos(train_indices, shards, share)
