@@ -1,6 +1,11 @@
 """Photos and models that several tests use."""
 
+import functools
 import gc
+import os
+
+# As the scripts do, see common/command_line.py: threads of OpenBLAS that wait take processor time.
+os.environ |= {"OPENBLAS_NUM_THREADS": "1", "OPENCV_FOR_THREADS_NUM": "1"}
 
 import cv2
 import keras
@@ -51,6 +56,14 @@ def free_memory():
 def few_channels(monkeypatch):
     """Networks are small, see small_networks.py."""
     shrink(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def loaded_once():
+    """Scripts that a file of tests calls load each model once, and its functions stay compiled."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(models, "load", functools.cache(models.load))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Small networks, for tests that are not about their numbers: the paper's has few layers, others have few channels.
+"""Small networks, for tests that are not about their numbers: few layers or few channels.
 
 python -m tests.small_networks train.py [EXPERIMENT] [OPTIONS] trains one.
 """
@@ -9,7 +9,7 @@ import pytest
 
 import train
 from common.command_line import run
-from models import classification, colornet, iizuka, local_features, published, zhang
+from models import classification, colornet, efficientnet, iizuka, local_features, published, residual_encoder, zhang
 
 
 def shrink(patch):
@@ -27,6 +27,11 @@ def shrink(patch):
         patch.setattr(module, "BLOCKS", blocks)
     for module, name in ((classification, "DENSE"), (iizuka, "GLOBAL_DENSE"), (colornet, "FILTERS")):
         patch.setattr(module, name, tuple(units // 8 for units in getattr(module, name)))
+    stages = [(*kind, filters // 4, 1, by) for *kind, filters, _, by in efficientnet.STAGES]
+    stages[1] = (*stages[1][:3], 2, 2)  # One stage with a block that adds its input.
+    patch.setattr(efficientnet, "STAGES", tuple(stages))
+    for name, (encoder, stride, widths) in residual_encoder.ENCODERS.items():
+        patch.setitem(residual_encoder.ENCODERS, name, (encoder, stride, tuple(width // 8 for width in widths)))
 
 
 if __name__ == "__main__":

@@ -219,7 +219,7 @@ def run_test(monkeypatch, capsys, *arguments):
     raise AssertionError("test.py ends with a status")
 
 
-def test_hints_beside_photos_and_on_the_command_line(tmp_path, photos, monkeypatch, capsys):
+def test_hints_beside_photos_and_on_the_command_line(loaded_once, tmp_path, photos, monkeypatch, capsys):
     for name in ("a", "b", "bad"):
         write_photo(tmp_path / "in" / f"{name}.png", photos[0])
     file = tmp_path / "in" / "a.hints.json"
@@ -235,7 +235,7 @@ def test_hints_beside_photos_and_on_the_command_line(tmp_path, photos, monkeypat
     np.testing.assert_array_equal(read_photo(tmp_path / "one" / "b.png"), hinted)
 
 
-def test_changed_hints_make_a_photo_anew(tmp_path, photos, monkeypatch, capsys):
+def test_changed_hints_make_a_photo_anew(loaded_once, tmp_path, photos, monkeypatch, capsys):
     for name in ("a", "b"):
         write_photo(tmp_path / "in" / f"{name}.png", photos[0])
     file, arguments = tmp_path / "in" / "a.hints.json", [tmp_path / "in", "-o", tmp_path / "out", "--skip-existing"]
@@ -264,7 +264,7 @@ def test_hints_are_for_one_photo(tmp_path, photos, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("encoder", ["efficientnet-lite0", "vgg16"])
-def test_features_of_an_encoder_lie_over_the_photo(encoder):
+def test_features_of_an_encoder_lie_over_the_photo(few_channels, encoder):
     model = ResidualEncoder(encoder=encoder, native_size=64)
     lightness = np.full((1, 72, 136, 1), 30, np.float32)
     lightness[:, :, 96:] = 80

@@ -1,6 +1,7 @@
 """The pretrained encoder and the colorizer on it, against PyTorch's outputs and plain NumPy."""
 
 import dataclasses
+import functools
 from itertools import pairwise
 
 import cv2
@@ -10,6 +11,7 @@ import pytest
 import tensorflow as tf
 from conftest import ROOT
 from skimage import color
+from small_networks import shrink
 
 import models
 from configs import EXPERIMENTS, SAMPLES
@@ -23,9 +25,19 @@ from utils import ab_from_rgb, lightness_from_rgb
 
 @pytest.fixture(scope="module")
 def untrained():
+    """A network of few channels."""
     keras.config.set_dtype_policy("float32")
     keras.utils.set_random_seed(0)
-    return ResidualEncoder()
+    with pytest.MonkeyPatch.context() as patch:
+        shrink(patch)
+        return ResidualEncoder()
+
+
+@pytest.fixture(scope="module")
+def load_classifier():
+    """`pretrained.load_classifier`, which loads each variant once."""
+    keras.config.set_dtype_policy("float32")
+    return functools.cache(pretrained.load_classifier)
 
 
 # The three largest logits of two synthetic pictures, {class: logit}, as `python -m models.pretrained` prints them.
@@ -42,8 +54,8 @@ LOGITS = {
 
 
 @pytest.mark.parametrize("variant", LOGITS)
-def test_classifier_gives_the_logits_of_pytorch(variant):
-    _, logits = pretrained.load_classifier(variant)(pretrained.example_photos(), training=False)
+def test_classifier_gives_the_logits_of_pytorch(load_classifier, variant):
+    _, logits = load_classifier(variant)(pretrained.example_photos(), training=False)
     for row, expected in zip(logits.numpy(), LOGITS[variant], strict=True):
         # The weights are stored in half precision.
         np.testing.assert_allclose(row[list(expected)], list(expected.values()), atol=0.1)
@@ -94,7 +106,7 @@ def test_depthwise_convolution_agrees_with_keras(policy, strides):
         np.testing.assert_allclose(mine / scale, expected / scale, atol=tolerance)
 
 
-def test_odd_sizes_saving_and_loading(untrained, tmp_path):
+def test_odd_sizes_saving_and_loading(untrained, few_channels, tmp_path):
     lightness = np.random.default_rng(0).uniform(0, 100, (1, 97, 131, 1)).astype(np.float32)
     ab = untrained.colorize(lightness).numpy()
     assert ab.shape == (1, 97, 131, 2) and ab.dtype == np.float32 and np.abs(ab).max() > 0
@@ -207,7 +219,7 @@ def test_natural_learns_on_bundled_photos(tmp_path):
     assert models.load(tmp_path / "run").native_size == 64
 
 
-def test_the_perceptual_term_joins_the_loss_and_not_the_file(tmp_path, photos):
+def test_the_perceptual_term_joins_the_loss_and_not_the_file(load_classifier, tmp_path, photos):
     model = ResidualEncoder(perceptual_weight=0.5)
     ab, lightness = ab_from_rgb(tf.constant(photos)), lightness_from_rgb(tf.constant(photos))
     output = tf.zeros((4, 24, 32, 2))
@@ -216,10 +228,11 @@ def test_the_perceptual_term_joins_the_loss_and_not_the_file(tmp_path, photos):
     model.prepare(None, tmp_path)
     assert len(model.weights) == weights
     # The same by hand: features of the photo at half its size, in gray and in its own colours.
-    critic = efficientnet.encoder()
-    pretrained.load_encoder(critic, "efficientnet-lite0")
+    whole = load_classifier("efficientnet-lite0")
+    before_halving = [whole.get_layer(name).output for name in ("block_0_project", "block_2_add", "block_4_add")]
+    critic = keras.Model(whole.input, before_halving)
     lab = color.rgb2lab(photos).reshape(4, 48, 2, 64, 2, 3).mean(axis=(2, 4))
-    seen = [critic(255 * color.lab2rgb(lab * factor), training=False)[:3] for factor in ([1, 0, 0], [1, 1, 1])]
+    seen = [critic(255 * color.lab2rgb(lab * factor), training=False) for factor in ([1, 0, 0], [1, 1, 1])]
     expected = sum(np.abs(ours - theirs).mean() for ours, theirs in zip(*seen, strict=True))
     np.testing.assert_allclose(model.compute_loss(lightness, ab, output) - plain, 0.5 * expected, rtol=0.01)
 
