@@ -41,13 +41,11 @@ def test_original_batches_hold_pairs_and_edges(tmp_path, photos):
     np.testing.assert_allclose(target[1] * 128, original.lightness_and_ab(photos[1])[1], atol=1e-4)
 
 
-def test_original_network_has_the_published_parameters():
-    assert original.network().count_params() == 9_844_743
-
-
-def test_original_colorizes_to_its_own_size(tmp_path, photos):
+def test_original_network_has_the_published_parameters_and_colorizes_to_its_own_size(tmp_path, photos):
+    network = original.network()
+    assert network.count_params() == 9_844_743
     write_photo(tmp_path / "photo.png", photos[0])
-    original.colorize(original.network(), tmp_path / "photo.png", tmp_path / "result.png")
+    original.colorize(network, tmp_path / "photo.png", tmp_path / "result.png")
     assert read_photo(tmp_path / "result.png").shape == (256, 256, 3)
 
 

@@ -29,11 +29,6 @@ def training_pairs(store, order, batch_size, saturation_factor=1.0, epoch=0, **o
     return Pairs(saturation_factor, **options).of(crops).take(crops.steps)
 
 
-def validation_pairs(store, indices, batch_size, saturation_factor=1.0, **options):
-    crops = validation_crops(store, indices, batch_size)
-    return Pairs(saturation_factor, **options).of(crops).take(crops.steps)
-
-
 def collect(pairs):
     lightness, ab = zip(*pairs.as_numpy_iterator(), strict=True)
     return np.concatenate(lightness), np.concatenate(ab)
@@ -126,16 +121,16 @@ def test_skipped_photos_are_made_up_for(store):
 
 
 def test_training_drops_the_remainder_and_validation_spreads_it(store):
-    order = TrainingOrder(np.arange(12), 3, flip=False)
-    assert [len(batch) for batch, _ in training_pairs(store, order, 5, saturation_factor=1.8)] == [5, 5]
-    assert [len(batch) for batch, _ in validation_pairs(store, np.arange(12), 5, saturation_factor=1.8)] == [4, 4, 4]
+    training = training_crops(store, TrainingOrder(np.arange(12), 3, flip=False), 5)
+    for crops, sizes in ((training, [5, 5]), (validation_crops(store, np.arange(12), 5), [4, 4, 4])):
+        assert [len(batch) for batch, _ in crops.dataset.take(crops.steps)] == sizes
 
 
 def test_validation_crops_are_central_and_in_order(store):
-    lightness, _ = collect(validation_pairs(store, np.array([2, 5]), 2, saturation_factor=1.8))
-    for position, index in enumerate([2, 5]):
-        expected, _ = reference(store.load(index)[8:88, 16:112], 1.8)
-        np.testing.assert_allclose(lightness[position], expected, atol=1e-3)
+    crops = validation_crops(store, np.array([2, 5]), 2)
+    ((pixels, indices),) = crops.dataset.take(crops.steps)
+    assert indices.numpy().tolist() == [2, 5]
+    np.testing.assert_array_equal(pixels, [store.load(index)[8:88, 16:112] for index in (2, 5)])
 
 
 def test_mean_ab_is_that_of_the_photos(store):
