@@ -48,6 +48,8 @@ FORMATS = {
 ALIASES = {".dib": ".bmp", ".jfif": ".jpg", ".jpe": ".jpg", ".jpeg": ".jpg", ".pnm": ".ppm", ".tiff": ".tif"}
 # Bytes. Profiles of sRGB have some hundred to some thousand.
 LARGEST_PROFILE = 60_000
+# Bytes of pixels that TIFF's threads compress before the results are written.
+COMPRESSED_AT_A_TIME = 1 << 24
 QUALITY = 95
 
 
@@ -152,5 +154,6 @@ def _encode_tiff(pixels, icc, resolution):
         iccprofile=icc,
         resolution=resolution,
         resolutionunit=2 if resolution else None,
+        buffersize=COMPRESSED_AT_A_TIME,
     )
     return file.getvalue()

@@ -137,9 +137,17 @@ def _resolution_of(exif):
     return sensible(x * scale, y * scale)
 
 
+class _Image(pyexiv2.ImageData):
+    """A file's content in exiv2. pyexiv2 alone would keep its copy of the content until the process ends."""
+
+    def __del__(self):
+        with contextlib.suppress(AttributeError):  # Where opening it failed, only the copy is there.
+            self.close()
+
+
 def _open(content):
     pyexiv2.set_log_level(4)  # It says nothing on stderr.
-    return pyexiv2.ImageData(content)
+    return _Image(content)
 
 
 def _encode_smallest(suffix):
@@ -170,6 +178,7 @@ def _copy(source, content, suffix):
             target = _open(content)
             COPY[kind](source, target)
             content = target.get_bytes()
+            del target  # It holds the content twice.
     with contextlib.suppress(*ERRORS):
         found = _names(_open(content))
     return content, [kind for kind in wanted if wanted[kind] - found.get(kind, set())]

@@ -1,7 +1,9 @@
 """What files say about their photos: carried over, or left out with a word, and never a reason to lose the photo."""
 
 import io
+import resource
 import struct
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,6 +13,7 @@ from PIL import Image, ImageCms, IptcImagePlugin, PngImagePlugin
 
 from common import images
 from common.images import Photo, read, write
+from common.metadata import embed, read_metadata
 
 XMP = (
     b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
@@ -218,6 +221,20 @@ def test_resolutions_of_zero_and_odd_types_are_no_reason_to_refuse_a_photo(tmp_p
         for suffix in (".tif", ".jpg", ".png"):
             write(tmp_path / f"result{suffix}", read(tmp_path / f"{number}.tif"))
             assert read(tmp_path / f"result{suffix}").pixels.shape == photos[0].shape
+
+
+def test_the_contents_of_files_are_freed(photos):
+    def resident():
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+    photo, more = encode(photos[0], "JPEG", exif=exif_of({271: "Maker"})), bytes(1 << 23)
+    metadata, _ = read_metadata(photo, ".jpg")
+    before = resident()
+    for _ in range(10):
+        assert read_metadata(photo + more, ".jpg") == (metadata, ())
+        assert embed(photo + more, ".jpg", metadata, 128, 96)[1] == []
+        assert "cannot be read" in read_metadata(more, ".jpg")[1][0]
+    assert resident() - before < 10 * len(more)
 
 
 def test_metadata_of_a_photo_without_any_stay_away(photos):
