@@ -1,5 +1,6 @@
 """Exported models, each run in its own runtime, against Keras."""
 
+import dataclasses
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ import pytest
 import tensorflow as tf
 from processes import run
 from skimage import feature
+from small_networks import shrink
 
 for package in ("onnx", "tf2onnx", "onnxruntime", "ai_edge_litert"):
     pytest.importorskip(package, reason="needs requirements-export.txt")
@@ -29,9 +31,13 @@ FORMATS = tuple(export.WRITERS)
 
 
 @pytest.fixture(scope="module")
-def scenes():
+def vivid():
+    """An untrained network of the paper, with few layers, that paints strong colours."""
     keras.config.set_dtype_policy("float32")
-    return models.load("scenes")
+    keras.utils.set_random_seed(0)
+    with pytest.MonkeyPatch.context() as patch:
+        shrink(patch)
+        return models.build(dataclasses.replace(EXPERIMENTS["scenes"], classification_size=64))
 
 
 @pytest.fixture(scope="module")
@@ -61,11 +67,13 @@ def assert_within_one(outputs, references):
 
 
 @pytest.fixture(scope="module")
-def ab_of_ten_photos(scenes, ten_photos):
+def ab_of_ten_photos(vivid, ten_photos):
     """The graph from L to ab, and pairs of L and Keras's ab: of ten photos, and of a batch of odd size."""
-    lightness = [Pipeline(scenes).reduce(photo)[None] for photo in ten_photos]
-    odd = np.concatenate([lightness[0], lightness[0][:, ::-1]])[:, :97, :101]
-    return export.make_graph(scenes), [(copy, scenes.colorize(copy)) for copy in (*lightness, odd)]
+    lightness = [Pipeline(vivid).reduce(photo)[None] for photo in ten_photos]
+    odd = np.concatenate([lightness[0], lightness[0][:, ::-1]])[:, :57, :61]
+    pairs = [(copy, vivid.colorize(copy).numpy()) for copy in (*lightness, odd)]
+    assert min(ab.std() for _, ab in pairs) > 5
+    return export.make_graph(vivid), pairs
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -79,9 +87,9 @@ def test_ab_of_ten_photos(format, ab_of_ten_photos, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def colorized_photos(scenes, ten_photos):
+def colorized_photos(vivid, ten_photos):
     """The graph from photo to photo, and ten photos in colour by OpenCV and Keras."""
-    return export.make_graph(scenes, photo=True), [Pipeline(scenes)(photo) for photo in ten_photos]
+    return export.make_graph(vivid, photo=True), [Pipeline(vivid)(photo) for photo in ten_photos]
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -98,10 +106,11 @@ def test_ten_photos(format, colorized_photos, ten_photos, tmp_path):
 
 @pytest.fixture(scope="module")
 def small_network(request, ten_photos):
-    """An untrained network, of a few channels if it can be, whose colours differ: its graph, and pairs of L and ab."""
+    """An untrained network of few channels, whose colours differ: its graph, and pairs of L and ab."""
     keras.config.set_dtype_policy("float32")
     keras.utils.set_random_seed(0)
     with pytest.MonkeyPatch.context() as patch:
+        shrink(patch)
         patch.setattr(colornet, "FILTERS", (8, 16, 32))
         model = models.build(EXPERIMENTS[request.param], classes=3)
     for variable in model.variables:
@@ -213,7 +222,8 @@ def test_command_line(tmp_path, model_file):
 
 
 @pytest.mark.slow
-def test_ten_lines_in_another_environment(tmp_path, scenes):
+def test_ten_lines_in_another_environment(tmp_path):
+    scenes = models.load("scenes")
     example = (DOCS / "export.md").read_text().split("```python\n")[1].split("```")[0]
     assert len([line for line in example.splitlines() if line]) <= 10
     export.write_onnx(export.make_graph(scenes, photo=True), tmp_path / "scenes-photo.onnx")
