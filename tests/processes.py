@@ -2,8 +2,8 @@
 
 Importing TensorFlow takes a processor several seconds, more than most tests of a script. `call` runs a script's main
 function in this process, where also compiled functions stay compiled. `Script` and `run` are for what needs a process:
-signals, limits, what native libraries write. One process imports TensorFlow and forks into each of these scripts before
-any operation has started TensorFlow's threads. From then on it is what `python SCRIPT` makes it, with an environment, a
+signals, and what native libraries write. One process imports TensorFlow and forks into each of these scripts before any
+operation has started TensorFlow's threads. From then on it is what `python SCRIPT` makes it, with an environment, a
 standard output and error, and a status of its own.
 """
 
@@ -29,9 +29,7 @@ from common import command_line
 ROOT = Path(__file__).parent.parent
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["pytest", "evaluate", "export", "test", "train"])
-# What the scripts set before they import anything, and a variable that switches their silence off: tf2onnx, which
-# other tests import, sets it.
-SERVER = {"OPENBLAS_NUM_THREADS": "1", "OPENCV_FOR_THREADS_NUM": "1", "PYTHONPATH": str(ROOT)}
+# A variable that switches the scripts' silence off: tf2onnx, which other tests import, sets it.
 LOUD = "TF_CPP_MIN_LOG_LEVEL"
 
 
@@ -42,19 +40,18 @@ class Script:
         pid: Of its process.
     """
 
-    def __init__(self, *command, env=None, file_limit=None):
+    def __init__(self, *command, env=None):
         """Starts it.
 
         Args:
             command: What follows `python` on the command line.
             env: Environment variables; those of this process by default.
-            file_limit: The most bytes that it can write to a file, which stands in for a full disk.
         """
         start_server()
         self._folder = tempfile.TemporaryDirectory()
         self._output, self._errors = (Path(self._folder.name) / name for name in ("output", "errors"))
         environment = {name: value for name, value in (os.environ if env is None else env).items() if name != LOUD}
-        arguments = [*map(str, command)], environment, self._output, self._errors, file_limit
+        arguments = [*map(str, command)], environment, self._output, self._errors
         self._process = FORKS.Process(target=become, args=arguments)
         self._process.start()
         self.pid = self._process.pid
@@ -81,9 +78,9 @@ class Script:
         return self.status, output, errors.splitlines()
 
 
-def run(*command, env=None, file_limit=None, timeout=300):
+def run(*command, env=None, timeout=300):
     """Runs a script. Returns its status, stdout, and the lines of stderr."""
-    status, output, errors = Script(*command, env=env, file_limit=file_limit).wait(timeout)
+    status, output, errors = Script(*command, env=env).wait(timeout)
     assert not any("Traceback" in line for line in errors), errors
     return status, output, errors
 
@@ -107,11 +104,21 @@ def call(*command):
     return (status, output.getvalue(), lines) if isinstance(status, int) else (1, output.getvalue(), [*lines, status])
 
 
+@contextlib.contextmanager
+def full_disk(size):
+    """A context in which this process can write at most so many bytes to a file, as if the disk were full then."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
 def start_server():
     """Starts the process that forks, if it does not run yet."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in SERVER.items():
-            patch.setenv(name, value)
+        patch.setenv("PYTHONPATH", str(ROOT))
         patch.delenv(LOUD, raising=False)
         forkserver.ensure_running()
 
@@ -123,7 +130,7 @@ def stop_server():
     forkserver._forkserver._stop()  # Waits for it, so that its processor time counts as that of the tests.
 
 
-def become(command, environment, output, errors, file_limit):
+def become(command, environment, output, errors):
     """Runs a script in this process, which is a fork."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # Ignored in what a shell has started in the background.
     for number, path in ((1, output), (2, errors)):
@@ -133,8 +140,6 @@ def become(command, environment, output, errors, file_limit):
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(ROOT)
-    if file_limit is not None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
     try:
         if command[0] == "-m":
             sys.argv = command[1:]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from av.sidedata.sidedata import Type
 from films import RATE, Painter, colorize, listed, make_changing_film, make_film, process, read, read_sound
-from processes import call, run
+from processes import call, full_disk
 from skimage import color
 
 from colorizing.film import colorize_film
@@ -353,7 +353,7 @@ def test_interruption_and_surprises_leave_no_file(gray, tmp_path, error):
         assert listed(tmp_path / "out") == ["2.mp4"]
 
 
-def test_photos_and_films_in_one_run(gray, photos, model_file, tmp_path):
+def test_photos_and_films_in_one_run(loaded_once, gray, photos, model_file, tmp_path):
     folder, output = tmp_path / "in", tmp_path / "out"
     (folder / "deep").mkdir(parents=True)
     film = make_film(folder / "deep" / "film.mp4", gray[:5])
@@ -368,11 +368,11 @@ def test_photos_and_films_in_one_run(gray, photos, model_file, tmp_path):
     assert set(written) == {output / "photo.png", output / "deep" / "film.mp4"}
     assert read(output / "deep" / "film.mp4")[1].shape == (5, 96, 128, 3) and film.read_bytes() == before
 
-    # A limit on the size of a file stands in for a full disk: the write fails half way.
     (folder / "text.mp4").unlink()
     noise = np.random.default_rng(0).integers(0, 256, (40, 96, 128), np.uint8)
     make_film(folder / "long.mp4", noise)
-    status, summary, errors = run(*command, "--skip-existing", file_limit=50_000)
+    with full_disk(50_000):  # The write fails half way.
+        status, summary, errors = call(*command, "--skip-existing")
     assert status == 1 and "0 of 1 photos and 0 of 2 films colorized, 2 skipped" in summary
     assert len(errors) == 2 and f"{output / 'long.mp4'}: cannot be written: file too large" in errors[1]
     assert written == {path: path.stat().st_mtime_ns for path in output.rglob("[!.]*") if path.is_file()}

@@ -9,12 +9,14 @@ import time
 import cv2
 import numpy as np
 import pytest
-from processes import LOUD, ROOT, Script, call, run
+from processes import LOUD, ROOT, Script, call, full_disk, run
 from skimage import color
 
 from colorizing.pixels import to_gray
 from common.images import read, read_photo, write_photo
 from configs import SAMPLES
+
+pytestmark = pytest.mark.usefixtures("loaded_once")
 
 
 @pytest.fixture
@@ -130,9 +132,9 @@ def test_places_that_cannot_be_written(folder, model_file):
     status, _, errors = call("test.py", photo, "--output", folder / "file" / "out", "--model", model_file)
     assert status == 2 and len(errors) == 1 and "file is a file, where a folder is needed" in errors[0]
 
-    # A limit on the size of a file stands in for a full disk: the write fails half way.
     photo, output = SAMPLES / "mountain-lake.jpg", folder / "full"
-    status, _, errors = run("test.py", photo, "--output", output, "--model", model_file, file_limit=50_000)
+    with full_disk(50_000):  # The write fails half way.
+        status, _, errors = call("test.py", photo, "--output", output, "--model", model_file)
     assert status == 1 and len(errors) == 1 and "mountain-lake.jpg: cannot be written" in errors[0]
     assert list(output.glob("[!.]*")) == []
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from array_record.python.array_record_data_source import ArrayRecordDataSource
-from processes import call, run
+from processes import call, full_disk
 
 from common.errors import DatasetError, UserError
 from common.images import PhotoError, read_photo, write_photo
@@ -267,9 +267,9 @@ def test_command_line(folder, packed, monkeypatch, capsys):
 
 
 def test_full_disk_leaves_no_half_shard(folder):
-    # A limit on the size of a file stands in for a full disk.
     output = folder.parent / "out"
-    status, _, errors = run("-m", "data.shards", folder, "-o", output, file_limit=50_000)
+    with full_disk(50_000):
+        status, _, errors = call("-m", "data.shards", folder, "-o", output)
     assert status == 1 and len(errors) == 1 and f"{output}: a shard cannot be written: " in errors[0]
     assert [path.name for path in output.iterdir()] == ["shards.json"]
 
