@@ -5,17 +5,17 @@ import csv
 import dataclasses
 import io
 import json
-import resource
 import shutil
 import signal
 import time
 
+import cv2
 import h5py
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from processes import Script
+from processes import Script, full_disk
 from small_networks import shrink
 
 import models
@@ -27,8 +27,6 @@ from training import trainer
 from training.callbacks import Checkpoints, TrainingError, steps_done
 from training.trainer import train
 
-# Epochs of the runs that are killed.
-EPOCHS = 2
 SMALL = dict(dataset=(SAMPLES,), crop=(64, 64), classification_size=64, edges=False, policy="float32")
 
 
@@ -45,9 +43,17 @@ def few_channels():
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A run of two epochs on the photos that ship: its experiment, its folder, its history, and what it told."""
-    experiment = small("scenes", edges=True, epochs=2, batch_size=3, learning_rate=1e-3, warmup_steps=0)
-    folder = tmp_path_factory.mktemp("finished") / "run"
+    """A run of two epochs on the photos that ship, small: its experiment, its folder, its history, what it told."""
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "photos").mkdir()
+    for path in SAMPLES.glob("*.jpg"):
+        photo = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        scale = 80 / min(photo.shape[:2])
+        reduced = cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        cv2.imwrite(str(folder / "photos" / f"{path.stem}.png"), reduced)
+    options = dict(edges=True, epochs=2, batch_size=3, learning_rate=1e-3, warmup_steps=0)
+    experiment = small("scenes", dataset=(folder / "photos",), **options)
+    folder = folder / "run"
     with contextlib.redirect_stderr(io.StringIO()) as errors:
         history = train(experiment, folder)
     return experiment, folder, history, errors.getvalue()
@@ -95,10 +101,12 @@ def test_two_epochs_on_bundled_photos_lower_the_loss(finished):
     assert np.isfinite(ab).all()
 
 
-def start(name, folder, *more):
-    options = ["--crop", 64, 64, "--classification-size", 64, "--no-edges", "--batch-size", 3, "--epochs", EPOCHS]
-    command = ["train.py", name, "--dataset", SAMPLES, "--run-dir", folder, "--resume", *options, *more]
-    return Script("-m", "tests.small_networks", *command)
+def start(experiment, folder, *more):
+    """Starts or goes on with a run of the experiment of `finished` in a process of its own."""
+    options = ["--crop", 64, 64, "--classification-size", 64, "--policy", "float32", "--epochs", 2, "--batch-size", 3]
+    options += ["--learning-rate", "1e-3", "--warmup-steps", 0]
+    command = ["train.py", "scenes", "--dataset", *experiment.dataset, "--run-dir", folder, "--resume"]
+    return Script("-m", "tests.small_networks", *command, *options, *more)
 
 
 def final_state(folder):
@@ -110,30 +118,34 @@ def final_state(folder):
     return values, [{key: row[key] for key in row if key != "photos_per_second"} for row in history]
 
 
-@pytest.mark.parametrize(("name", "options"), [("paper", []), ("scenes", ["--save-every-steps", "3"])])
-def test_killed_run_resumes_and_ends_bit_equal(name, options, tmp_path):
-    status, _, errors = start(name, tmp_path / "straight").wait()
-    assert status == 0, errors
+def assert_bit_equal(folder, other):
+    """Two runs have ended with the same state."""
+    (values, history), (expected, expected_history) = final_state(folder), final_state(other)
+    assert history == expected_history and len(history) == 2
+    assert values.keys() == expected.keys() and any(key.startswith("optimizer") for key in values)
+    for key, value in expected.items():
+        np.testing.assert_array_equal(values[key], value, err_msg=key)
 
-    killed = start(name, tmp_path / "killed", *options)
-    checkpoint = tmp_path / "killed" / "last.weights.h5"
+
+def steps_into_epoch(checkpoint):
+    with h5py.File(checkpoint) as file:
+        return json.loads(file.attrs["state"])["step"]
+
+
+def test_killed_run_resumes_and_ends_bit_equal(finished, tmp_path):
+    experiment, straight, *_ = finished
+    killed = start(experiment, tmp_path, "--save-every-steps", 3)
+    checkpoint = tmp_path / "last.weights.h5"
     while not checkpoint.exists():
         assert killed.status is None, killed.wait()
         time.sleep(0.01)
     killed.send(signal.SIGKILL)
     assert killed.wait()[0] == -signal.SIGKILL
-    assert not (tmp_path / "killed" / "model.keras").exists()
-    with h5py.File(checkpoint) as file:
-        assert (json.loads(file.attrs["state"])["step"] > 0) == bool(options)
+    assert not (tmp_path / "model.keras").exists() and steps_into_epoch(checkpoint) > 0
 
-    status, _, errors = start(name, tmp_path / "killed").wait()
+    status, _, errors = start(experiment, tmp_path).wait()
     assert status == 0, errors
-    expected, expected_history = final_state(tmp_path / "straight")
-    values, history = final_state(tmp_path / "killed")
-    assert history == expected_history and len(history) == EPOCHS
-    assert values.keys() == expected.keys() and any(key.startswith("optimizer") for key in values)
-    for key, value in expected.items():
-        np.testing.assert_array_equal(values[key], value, err_msg=key)
+    assert_bit_equal(tmp_path, straight)
 
 
 def test_plateau_goes_on_where_it_was(tmp_path):
@@ -170,28 +182,27 @@ def test_unusable_data_is_one_sentence(tmp_path):
         train(small("paper", dataset=(tmp_path / "photos",)), tmp_path / "run")
 
 
-def test_full_disk_is_one_sentence_and_leaves_the_checkpoint_whole(tmp_path, monkeypatch):
-    checkpoint = tmp_path / "run" / "last.weights.h5"
+def test_full_disk_is_one_sentence_and_leaves_the_epoch_before_to_go_on_from(finished, tmp_path, monkeypatch):
+    experiment, straight, *_ = finished
+    folder, checkpoint = tmp_path / "run", tmp_path / "run" / "last.weights.h5"
     save = Checkpoints.on_epoch_end
     kept = []
 
     def save_with_little_room(self, epoch, logs=None):
-        if epoch == 1:
-            kept.append(checkpoint.read_bytes())
-            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
-        save(self, epoch, logs)
+        if epoch == 0:
+            return save(self, epoch, logs)
+        kept.append(checkpoint.read_bytes())
+        with full_disk(100_000):
+            save(self, epoch, logs)
 
-    monkeypatch.setattr(Checkpoints, "on_epoch_end", save_with_little_room)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    try:
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "on_epoch_end", save_with_little_room)
         with pytest.raises(TrainingError, match=r"epoch 2 cannot be saved .*; make room and go on with --resume"):
-            train(small("scenes", epochs=2, batch_size=4), tmp_path / "run")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert checkpoint.read_bytes() == kept[0]
-    assert not list((tmp_path / "run").glob(".*"))
-    monkeypatch.setattr(Checkpoints, "on_epoch_end", save)
-    assert len(train(small("scenes", epochs=2, batch_size=4), tmp_path / "run", resume=True)) == 2
+            train(experiment, folder)
+    assert checkpoint.read_bytes() == kept[0] and steps_into_epoch(checkpoint) == 0
+    assert not list(folder.glob(".*"))
+    train(experiment, folder, resume=True)
+    assert_bit_equal(folder, straight)
 
 
 def test_unwritable_folder_is_one_sentence(tmp_path):
