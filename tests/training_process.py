@@ -1,6 +1,6 @@
 """One of the processes that test_distribution.py starts: trains the paper's network and leaves its final weights.
 
-python tests/training_process.py RUN_FOLDER WEIGHTS_FILE DEVICES EPOCHS
+python tests/training_process.py PHOTOS RUN_FOLDER WEIGHTS_FILE DEVICES EPOCHS
 """
 
 import dataclasses
@@ -14,19 +14,19 @@ import pytest
 import tensorflow as tf
 
 from common.command_line import run
-from configs import EXPERIMENTS, SAMPLES
+from configs import EXPERIMENTS
 from tests.small_networks import shrink
 from training import trainer
 
 
 def main():
-    folder, weights, devices, epochs = sys.argv[1:]
+    photos, folder, weights, devices, epochs = sys.argv[1:]
     shrink(pytest.MonkeyPatch())
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * int(devices))
     experiment = dataclasses.replace(
         EXPERIMENTS["paper"],
-        dataset=(SAMPLES,),
+        dataset=(Path(photos),),
         crop=(48, 48),
         classification_size=32,
         edges=False,
