@@ -186,14 +186,15 @@ def test_what_is_no_photo_gets_a_sentence(server, browser, gray_file, tmp_path):
     page.close()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1440])
-def test_the_page_fits_its_window(server, browser, gray_file, width, scheme):
-    page = open_page(browser, server, width, [], color_scheme=scheme)
+@pytest.mark.parametrize(("scheme", "widths"), [("light", (390, 1440)), ("dark", (1440, 390))])
+def test_the_page_fits_its_window(server, browser, gray_file, scheme, widths):
+    page = open_page(browser, server, widths[0], [], color_scheme=scheme)
     upload(page, gray_file)
     wait_for_colour(page)
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
-    light = sum(int(value) for value in background.strip("rgba()").split(",")[:3]) > 380
-    assert light == (scheme == "light")
+    for width in widths:
+        page.set_viewport_size({"width": width, "height": 900})
+        page.wait_for_function(f"innerWidth == {width} && document.documentElement.scrollWidth <= {width}")
+        background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        light = sum(int(value) for value in background.strip("rgba()").split(",")[:3]) > 380
+        assert light == (scheme == "light")
     page.close()
