@@ -11,11 +11,9 @@ the same command goes on where a run was ended, and does again what has changed 
 import hashlib
 import json
 import os
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from common.command_line import finish, parse, run, tame_native_libraries
@@ -26,11 +24,11 @@ if __name__ == "__main__":
 import tyro
 from tqdm import tqdm
 
-from common import images
+from common import images, trained
 from common.errors import UserError
 from common.files import PHOTO_SUFFIXES, REPLACED
 from common.options import Positive, Quality, RenderSize, Saturation
-from configs import MODEL
+from configs import MODEL, RUNS, WEIGHTS
 
 try:
     from colorizing.archive import cluster
@@ -88,21 +86,8 @@ def open_places(options):
 
 def read_model(name):
     """(content of the model's file, what identifies it)."""
-    content = (Path(name) if Path(name).is_file() else find_model(name)).read_bytes()
+    content = trained.find(name, RUNS, WEIGHTS).read_bytes()
     return content, f"{name} {hashlib.sha256(content).hexdigest()[:16]}"
-
-
-def find_model(name):
-    """The path of a model's file, see `models.find`.
-
-    Another process finds it, since that needs TensorFlow, and this process has to stay small.
-    """
-    code = "import sys, models; from common.command_line import run; run(lambda: print(models.find(sys.argv[1])))"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    found = subprocess.run([sys.executable, "-c", code, name], env=environment, capture_output=True, text=True)
-    if found.returncode:
-        raise UserError((found.stderr.strip().splitlines() or [f"{name}: cannot be looked up"])[-1])
-    return Path(found.stdout.splitlines()[-1])
 
 
 def list_source(ledger, places, options, model):

@@ -24,6 +24,7 @@ import models
 from colorizing.photo import Pipeline
 from common.errors import DatasetError, OptionError
 from common.options import Folder, NotNegative, OutputFolder, RenderSize, Saturation, Side
+from common.trained import short_names
 from configs import MODEL
 from evaluation.photo_sets import find_set
 from evaluation.scores import format_differences, format_means
@@ -56,7 +57,7 @@ class Options:
 def find_mean_colors(names):
     """The mean colours of the models' training sets, {"mean colour": ab}; more, named by model, where they differ."""
     known = {}
-    for short, name in models.short_names(names).items():
+    for short, name in short_names(names).items():
         ab = models.describe(name).get("mean_ab")
         if ab and ab not in known.values():
             known["mean colour" if not known else f"mean colour, {short}"] = ab
@@ -72,7 +73,7 @@ def main():
     keras.config.set_dtype_policy(choose_policy())
     sets = [find_set(given) for given in options.photos]
     print(f"scores on {describe_devices()}", flush=True)
-    names = models.short_names(options.models)
+    names = short_names(options.models)
     pipelines = {
         short: Pipeline(models.load(name), options.render_size, options.saturation) for short, name in names.items()
     }

@@ -18,6 +18,7 @@ import tyro
 
 import models
 from colorizing.export import INTERFACES, SUFFIXES, WRITERS, check_output, make_graph
+from common.trained import short_names
 from configs import MODEL, OUTPUTS
 
 
@@ -38,7 +39,7 @@ class Options:
 def main():
     options = parse(Options, "export.py")
     keras.config.set_dtype_policy("float32")
-    (name,) = models.short_names([options.model])
+    (name,) = short_names([options.model])
     default = OUTPUTS / f"{name}{'-photo' if options.photo else ''}{SUFFIXES[options.format]}"
     path = options.output or default
     check_output(path, options.format)

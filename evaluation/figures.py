@@ -36,6 +36,7 @@ from common.errors import UserError
 from common.files import is_photo
 from common.images import read_photo
 from common.options import OutputFolder, Picture, Share
+from common.trained import short_names
 from configs import DOCS, MODEL, SAMPLES
 from data.photos import cut, find_photos
 from models.precision import choose_policy
@@ -150,7 +151,7 @@ def draw_hints(options):
 
 
 def compare(options):
-    colorizers = {short: models.load(name) for short, name in models.short_names(options.models).items()}
+    colorizers = {short: models.load(name) for short, name in short_names(options.models).items()}
     paths = [path for given in options.photos for path in (find_photos(given).paths if given.is_dir() else [given])]
     rows = []
     for path in paths:

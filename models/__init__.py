@@ -1,11 +1,11 @@
 """Builds, saves and loads the networks."""
 
 import json
-from pathlib import Path
 
 import keras
 
-from common.errors import UserError
+from common import trained
+from common.trained import ModelError
 from configs import RUNS, WEIGHTS
 from models.colorization import PaperColorizer
 from models.colorizer import ClassifyingColorizer, Colorizer
@@ -21,10 +21,6 @@ NETWORKS = {
     "zhang": ZhangColorizer,
     "residual-encoder": ResidualEncoder,
 }
-
-
-class ModelError(UserError):
-    """A model that cannot be found or loaded; the message says which and what to do."""
 
 
 def build(experiment, classes=0):
@@ -48,31 +44,13 @@ def fields_of_others(network):
 
 
 def find(name):
-    """The file of a model given as a file, a run's folder, or a name.
-
-    A name is that of a run of yours that is finished, else of weights that ship, else of a run so far.
-
-    Raises:
-        ModelError: There is no such model; the message lists those there are.
-    """
-    candidates = [
-        Path(name),
-        Path(name) / "model.keras",
-        Path(name) / "best.keras",
-        RUNS / name / "model.keras",
-        WEIGHTS / f"{name}.keras",
-        RUNS / name / "best.keras",
-    ]
-    for path in candidates:
-        if path.is_file():
-            return path
-    raise ModelError(f"{name}: no such model; there are {', '.join(names()) or 'none yet'}, or pass a .keras file")
+    """The file of a model given as a file, a run's folder, or a name. Raises ModelError, see `trained.find`."""
+    return trained.find(name, RUNS, WEIGHTS)
 
 
 def names():
     """Names of all trained models that `find` finds, sorted."""
-    runs, weights = RUNS.glob("*/*.keras"), WEIGHTS.glob("*.keras")
-    return sorted({path.parent.name for path in runs} | {path.stem for path in weights})
+    return trained.names(RUNS, WEIGHTS)
 
 
 def load(name):
@@ -90,12 +68,6 @@ def load(name):
     if not isinstance(model, Colorizer):
         raise ModelError(f"{path}: a Keras model, but not a colorizer of this project")
     return model
-
-
-def short_names(given):
-    """{short name: name as given} of models: files and runs without their folders, unless two would be the same."""
-    short = [Path(name).stem if name.endswith(".keras") else Path(name).name for name in given]
-    return dict(zip(short if len(set(short)) == len(short) else given, given, strict=True))
 
 
 def describe(name):

@@ -234,11 +234,17 @@ def test_bad_command_lines_are_told_in_a_sentence(tmp_path, monkeypatch):
         (tmp_path, tmp_path): "holds the photos themselves",
         ("--report", tmp_path): "no ledger of an archive",
         (tmp_path, tmp_path / "out", "--quality", 0): "--quality 0: use 1 to 100",
+        (tmp_path, tmp_path / "out", "--model", "nix"): "nix: no such model; there are ",
     }
     for arguments, cause in cases.items():
         monkeypatch.setattr(sys, "argv", ["archive.py", *map(str, arguments)])
         with pytest.raises(UserError, match=cause):
             archive_script.main()
+
+
+def test_the_driver_stays_small():
+    code = "import sys, archive; sys.exit('tensorflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=120).returncode == 0
 
 
 @pytest.fixture

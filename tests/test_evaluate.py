@@ -14,6 +14,7 @@ from skimage import metrics as reference
 import models
 from colorizing.photo import Pipeline
 from common.images import read_photo, write_photo
+from common.trained import short_names
 from configs import SAMPLES, WEIGHTS
 from data.photos import DatasetError, cut, scale_to_cover
 from evaluate import find_mean_colors
@@ -159,7 +160,7 @@ def test_names_and_mean_colors(tmp_path):
     for name, ab in (("a/run", [1, 2]), ("b/run", [1, 2]), ("c", [3, 4])):
         (tmp_path / name / "model.json").write_text(json.dumps({"mean_ab": ab}))
     a, b, c = (str(tmp_path / name) for name in ("a/run", "b/run", "c"))
-    assert models.short_names((a, c, "x/y.keras")) == {"run": a, "c": c, "y": "x/y.keras"}
-    assert models.short_names((a, b)) == {a: a, b: b}
+    assert short_names((a, c, "x/y.keras")) == {"run": a, "c": c, "y": "x/y.keras"}
+    assert short_names((a, b)) == {a: a, b: b}
     assert find_mean_colors((a, b)) == {"mean colour": [1, 2]}
     assert find_mean_colors((a, c)) == {"mean colour": [1, 2], "mean colour, c": [3, 4]}
