@@ -16,10 +16,10 @@ import time
 from dataclasses import dataclass
 from typing import Literal
 
-from common.command_line import finish, parse, run, tame_native_libraries
+from common.command_line import finish, parse, quiet_native_libraries, run
 
 if __name__ == "__main__":
-    tame_native_libraries()
+    quiet_native_libraries()
 
 import tyro
 from tqdm import tqdm

@@ -12,10 +12,10 @@ photos.csv the scores of each photo. What the figures are is said in docs/evalua
 
 from dataclasses import asdict, dataclass
 
-from common.command_line import finish, parse, run, tame_native_libraries
+from common.command_line import finish, parse, quiet_native_libraries, run
 
 if __name__ == "__main__":
-    tame_native_libraries()
+    quiet_native_libraries()
 
 import keras
 import tyro

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from common.command_line import parse, run, tame_native_libraries
+from common.command_line import parse, quiet_native_libraries, run
 
 if __name__ == "__main__":
-    tame_native_libraries()
+    quiet_native_libraries()
 
 import keras
 import tyro

@@ -14,10 +14,10 @@ for `python test.py --model NAME`, and what made it.
 import sys
 from dataclasses import dataclass
 
-from common.command_line import parse, run, tame_native_libraries
+from common.command_line import parse, quiet_native_libraries, run
 
 if __name__ == "__main__":
-    tame_native_libraries()
+    quiet_native_libraries()
 
 import tyro
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Literal
 from unittest import mock
 
-from common.command_line import parse, run, tame_native_libraries
+from common.command_line import parse, quiet_native_libraries, run
 from common.options import Count, Side
 
 if __name__ == "__main__":
-    tame_native_libraries()
+    quiet_native_libraries()
 
 import keras
 import numpy as np

@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from common.command_line import parse, run, tame_native_libraries
+from common.command_line import parse, quiet_native_libraries, run
 from common.options import Count
 
 if __name__ == "__main__":
-    tame_native_libraries()
+    quiet_native_libraries()
 
 import cv2
 import keras

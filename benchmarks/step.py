@@ -16,11 +16,11 @@ and four weights at each place of a doubled grid instead of nine.
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from common.command_line import parse, run, tame_native_libraries
+from common.command_line import parse, quiet_native_libraries, run
 from common.options import Count
 
 if __name__ == "__main__":
-    tame_native_libraries()
+    quiet_native_libraries()
 
 import keras
 import numpy as np

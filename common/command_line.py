@@ -24,7 +24,7 @@ FRAME = re.compile("[\u2502\u256d-\u2570]")
 OPTION = re.compile(r"^ {6}(\S.*?) *$", re.M)
 
 
-def tame_native_libraries():
+def quiet_native_libraries():
     """Keeps libraries written in C and C++ quiet and out of each other's way. Comes before they are imported.
 
     What they write to stderr goes to a process that shows it only if they end this one, see native_log.py; Python's own

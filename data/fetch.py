@@ -22,10 +22,10 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from common.command_line import end_native_log, parse, run, tame_native_libraries
+from common.command_line import end_native_log, parse, quiet_native_libraries, run
 
 if __name__ == "__main__":
-    tame_native_libraries()
+    quiet_native_libraries()
 
 import tensorflow as tf
 import tyro

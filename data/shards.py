@@ -15,10 +15,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
-from common.command_line import finish, parse, run, tame_native_libraries
+from common.command_line import finish, parse, quiet_native_libraries, run
 
 if __name__ == "__main__":
-    tame_native_libraries()
+    quiet_native_libraries()
 
 import numpy as np
 import tyro

@@ -11,8 +11,8 @@ from models import precision
 
 START = """
 import ctypes, os, sys
-from common.command_line import tame_native_libraries
-tame_native_libraries()
+from common.command_line import quiet_native_libraries
+quiet_native_libraries()
 os.write(2, b"I0000 00:00:17 report.cc:1] a report\\nF0000 00:00:17 check.cc:1] Check failed: size\\n")
 print("Stra\\u00dfe \\udcf6", flush=True)
 print("error of the script \\udcf6", file=sys.stderr)
