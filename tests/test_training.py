@@ -24,7 +24,7 @@ from configs import EXPERIMENTS, SAMPLES
 from data.photos import DatasetError, find_all_photos
 from models import precision
 from training import trainer
-from training.callbacks import Checkpoints, TrainingError, steps_done
+from training.callbacks import Checkpoints, Speed, TrainingError, in_order, steps_done
 from training.trainer import train
 
 SMALL = dict(dataset=(SAMPLES,), crop=(64, 64), classification_size=64, edges=False, policy="float32")
@@ -155,7 +155,7 @@ def test_plateau_goes_on_where_it_was(tmp_path):
         checkpoints = Checkpoints(folder, keras.callbacks.ReduceLROnPlateau(factor=0.1, patience=3))
         done, _ = checkpoints.restore(model) if restore else (0, 0)
         data = np.ones((4, 1), np.float32)
-        callbacks = [checkpoints.plateau, checkpoints]
+        callbacks = in_order([checkpoints, checkpoints.plateau, Speed(batch_size=4)])
         model.fit(
             data, data, validation_data=(data, data), initial_epoch=done, epochs=epochs, callbacks=callbacks, verbose=0
         )
@@ -165,7 +165,9 @@ def test_plateau_goes_on_where_it_was(tmp_path):
     run(3, tmp_path)
     resumed = run(3, tmp_path, restore=True)
     assert resumed.plateau.wait == 2 and resumed.plateau.best == resumed.history[0]["val_loss"]
-    assert [row["epoch"] for row in run(5, tmp_path, restore=True).history] == [1, 2, 3, 4, 5]
+    history = run(5, tmp_path, restore=True).history
+    assert [row["epoch"] for row in history] == [1, 2, 3, 4, 5]
+    assert all(row["photos_per_second"] > 0 and row["learning_rate"] == 0 for row in history)
 
 
 def test_loss_that_is_not_finite_stops_the_run(tmp_path):

@@ -52,10 +52,7 @@ class Progress(keras.callbacks.Callback):
 
 
 class Speed(keras.callbacks.Callback):
-    """Adds `photos_per_second` of training, without validation, to each epoch's logs.
-
-    Precedes all callbacks that read these logs, because Keras calls callbacks in their order.
-    """
+    """Adds `photos_per_second` of training, without validation, to each epoch's logs."""
 
     def __init__(self, batch_size):
         super().__init__()
@@ -133,8 +130,6 @@ class ValidationPictures(keras.callbacks.Callback):
 
 class Checkpoints(keras.callbacks.Callback):
     """Saves the best epoch, the last epoch and the history in the run's folder.
-
-    Is the last callback, because it saves the logs and the state that the others leave.
 
     - `best.keras`: the model of the epoch with the lowest val_loss, or the lowest loss without validation.
     - `last.weights.h5`: what `restore` needs to resume after the last epoch or saved step, in one file that is replaced
@@ -251,3 +246,16 @@ class Checkpoints(keras.callbacks.Callback):
         writer.writeheader()
         writer.writerows(self.history)
         write_whole(self.folder / "history.csv", table.getvalue().encode())
+
+
+# Callbacks that add to the logs, or that end a run whose state must not be saved.
+FIRST = (Speed, FiniteLoss, keras.callbacks.ReduceLROnPlateau)
+
+
+def in_order(callbacks):
+    """Returns callbacks in the order in which Keras has to call them, whatever order they are given in.
+
+    Those of FIRST come first, because others read the logs, and `Checkpoints` last, because it saves the logs and the
+    state that others leave.
+    """
+    return sorted(callbacks, key=lambda callback: (isinstance(callback, Checkpoints), not isinstance(callback, FIRST)))

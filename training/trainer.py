@@ -18,6 +18,7 @@ from training.callbacks import (
     StopAfter,
     TrainingError,
     ValidationPictures,
+    in_order,
 )
 from training.data import colors_in_step, name_folders, prepare_data
 from training.distribution import (
@@ -142,7 +143,7 @@ def fit(model, data, strategy, callbacks, epoch, epochs, step=0):
         validation_steps=validation and validation.steps,
         initial_epoch=epoch,
         epochs=epochs,
-        callbacks=callbacks,
+        callbacks=in_order(callbacks),
         verbose=0,
         shuffle=False,  # The order is the pipeline's.
     )
@@ -192,9 +193,9 @@ def measure_speed(experiment, data, strategy, limit):
 
 
 def make_callbacks(experiment, folder, data, checkpoints, steps, epochs):
-    """What happens around the experiment's training, in the order in which it has to happen."""
+    """What happens around the experiment's training, in any order."""
     batch_size = data.batch_size * data.share.replicas
-    callbacks = [Speed(batch_size), FiniteLoss(), StopAfter(steps)]
+    callbacks = [checkpoints, Speed(batch_size), FiniteLoss(), StopAfter(steps)]
     if experiment.schedule == "plateau":
         checkpoints.plateau = keras.callbacks.ReduceLROnPlateau(factor=0.1, patience=10, min_delta=1e-4)
         callbacks.append(checkpoints.plateau)
@@ -206,4 +207,4 @@ def make_callbacks(experiment, folder, data, checkpoints, steps, epochs):
             pairs = data.pairs.of(data.validation())
             callbacks.append(ValidationPictures(folder / "logs" / "pictures", pairs))
         callbacks.append(Progress(epochs, data.steps * batch_size, batch_size))
-    return [*callbacks, checkpoints]
+    return callbacks
