@@ -36,8 +36,10 @@ FURTHER = {".avif": [b"avis"], ".heic": [b"hevc", b"hevx", b"msf1"], ".jpg": [b"
 # H.273's numbers in AVIF, HEIC or PNG: the transfer characteristics PQ and HLG; and values of 16 to 235.
 HIGH_DYNAMIC_RANGE = re.compile(rb"colrnclx..\0[\x10\x12]|cICP.[\x10\x12]", re.S)
 LIMITED_RANGE = re.compile(rb"colrnclx.{6}[\0-\x7f]", re.S)
-# The header of PGM and PPM, which ends with the largest value.
-NETPBM = re.compile(rb"P[2356]" + rb"(?:\s|#.*\n)+(\d+)" * 3)
+# The header of PGM and PPM, which ends with the largest value; and that of PBM, PGM and PPM with binary pixels.
+NUMBER = rb"(?:\s|#.*\n)+(\d+)"
+NETPBM = re.compile(rb"P[2356]" + NUMBER * 3)
+BINARY_NETPBM = re.compile(rb"(?:P4" + NUMBER * 2 + rb"|P[56]" + NUMBER * 3 + rb")\s")
 # Megabytes: OpenImageIO refuses to open a larger image and says its size, without having decoded anything.
 HEADER_ONLY, ANY_SIZE = 1, 1 << 24
 # In what libraries say: what led to the error, and names of objects and temporary files.
@@ -190,7 +192,8 @@ def open_oiio(content, suffix):
             raise CannotDecode(describe(error))
         spec = file and file.spec()
         width, height = (spec.width, spec.height) if file else map(int, claimed.groups())
-    notes = ("further pictures left out: only the first one is used",) if _is_animated_jxl(content, suffix) else ()
+    further = _is_animated_jxl(content, suffix) or _is_netpbm_of_several(content)
+    notes = ("further pictures left out: only the first one is used",) if further else ()
     return Image(width, height, functools.partial(_decode_oiio, content, suffix), notes=notes)
 
 
@@ -200,6 +203,16 @@ def _is_animated_jxl(content, suffix):
     with contextlib.suppress(av.FFmpegError), av.open(io.BytesIO(content)) as file:
         return file.format.name == "jpegxl_anim"
     return False
+
+
+def _is_netpbm_of_several(content):
+    """Whether a header follows the pixels of a Netpbm file: where these are binary, it may hold several images."""
+    header = BINARY_NETPBM.match(content)
+    if not header:
+        return False
+    width, height, *top = [int(number) for number in header.groups() if number]
+    bits = {b"P4": 1, b"P5": 8, b"P6": 24}[content[:2]] * (2 if top and top[0] > 255 else 1)
+    return re.compile(rb"\s*P[1-6][\s#]").match(content, header.end() + height * -(-width * bits // 8)) is not None
 
 
 def _decode_oiio(content, suffix):

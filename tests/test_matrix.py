@@ -135,6 +135,26 @@ def test_further_pictures_of_jpeg_xl_are_said_to_be_left_out():
         assert notes == (("further pictures left out: only the first one is used",) if pictures > 1 else ())
 
 
+@pytest.mark.parametrize(
+    ("header", "size"),
+    [
+        (b"P4\n# bits\n9 2\n", 4),
+        (b"P5 3 2 255\n", 6),
+        (b"P5 3 2 256\n", 12),
+        (b"P6\n3 2\n15 ", 18),
+        (b"P6\n3 2\n65535\n", 36),
+    ],
+)
+def test_further_images_of_netpbm_are_said_to_be_left_out(header, size):
+    image = header + (b"P5 1 1 1 " * size)[-size:]  # Pixels may look like a header.
+    alone = images.decode("photo", image)
+    assert alone.notes == ()
+    for more in (image, image + image, b"\n" + image):
+        found = images.decode("photo", image + more)
+        assert found.notes == ("further pictures left out: only the first one is used",)
+        np.testing.assert_array_equal(found.pixels, alone.pixels)
+
+
 def by_pillow_heif(values, mode, *more, **options):
     file = io.BytesIO()
     pictures = pillow_heif_or_skip().HeifFile()
