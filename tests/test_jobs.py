@@ -1,9 +1,7 @@
 """Runs over many photos: what is read, where results go, and several at a time."""
 
 import os
-import threading
 import time
-from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +10,7 @@ import pytest
 from PIL import Image
 
 from colorizing import jobs
-from colorizing.batching import LARGEST, Batcher, Cores, computing
-from colorizing.jobs import Room, plan_jobs, process_photos
+from colorizing.jobs import plan_jobs, process_photos
 from common.command_line import printable
 from common.files import is_photo
 from common.images import read_photo, write_photo
@@ -260,174 +257,3 @@ def test_interruption_leaves_whole_files_only(tmp_path, photos, monkeypatch):
     assert 0 < len(written) < 40 and len(started) < 40
     for path in written:
         np.testing.assert_array_equal(read_photo(path), photos[0])
-
-
-def test_room_holds_no_more_than_its_limit():
-    room, held, most = Room(10), [], []
-
-    def hold(amount):
-        with room.hold(amount):
-            held.append(amount)
-            most.append(list(held))
-            time.sleep(0.002)
-            held.remove(amount)
-
-    threads = [threading.Thread(target=hold, args=(amount,)) for amount in [4, 4, 4, 30, 1, 9, 2, 30, 5, 5] * 3]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=10)
-    assert len(most) == 30
-    assert all(sum(together) <= 10 or len(together) == 1 for together in most)
-    assert max(map(len, most)) > 1
-
-
-def test_room_is_for_those_who_came_first():
-    room, order, few = Room(10), [], threading.Semaphore(0)
-
-    def hold(name, amount):
-        with room.hold(amount):
-            order.append(name)
-            few.acquire()
-
-    def start(name, amount):
-        before = len(room._waiting) + len(order)
-        thread = threading.Thread(target=hold, args=(name, amount))
-        thread.start()
-        while len(room._waiting) + len(order) == before:
-            time.sleep(0.001)
-        return thread
-
-    threads = [start("small 1", 4), start("small 2", 4), start("large", 30)]
-    threads += [start(f"small {number}", 1) for number in range(3, 9)]
-    time.sleep(0.01)
-    assert order == ["small 1", "small 2"]  # All others wait behind the large one.
-    few.release(2)
-    while len(order) < 3:
-        time.sleep(0.001)
-    assert order[2] == "large"
-    few.release(10)
-    for thread in threads:
-        thread.join(timeout=10)
-    assert len(order) == 9
-
-
-def test_room_is_empty_when_all_have_left():
-    """0.1 + 0.2 - 0.1 - 0.2 is not 0 in floating point, and one that waits to be alone must not wait for that."""
-    room = Room(1)
-    with room.hold(0.1):
-        with room.hold(0.2):
-            pass
-    first, second = room.hold(0.1), room.hold(0.2)
-    first.__enter__()
-    second.__enter__()
-    first.__exit__(None, None, None)
-    second.__exit__(None, None, None)
-    alone = threading.Thread(target=lambda: room.hold(5).__enter__(), daemon=True)
-    alone.start()
-    alone.join(timeout=5)
-    assert not alone.is_alive()
-
-
-class Doubling:
-    """Stands for a network: doubles, notes the batches it sees, and refuses odd heights."""
-
-    native_size = 8
-    grid = 8
-
-    def __init__(self):
-        self.batches = []
-
-    def colorize(self, lightness):
-        self.batches.append(len(lightness))
-        time.sleep(0.02)
-        if lightness.shape[1] % 2:
-            raise ValueError("odd")
-        return np.concatenate([lightness, lightness], axis=-1) * 2
-
-
-def test_calls_of_several_threads_go_through_the_network_together():
-    model = Doubling()
-    batcher = Batcher(model)
-    results, errors = {}, {}
-
-    def ask(number):
-        lightness = np.full((1, 4 + number % 3, 4, 1), number, np.float32)
-        try:
-            results[number] = batcher.colorize(lightness)
-        except ValueError as error:
-            errors[number] = error
-
-    threads = [threading.Thread(target=ask, args=(number,)) for number in range(24)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=10)
-    assert sum(model.batches) == 24 and len(model.batches) < 24 and max(model.batches) > 1
-    assert sorted(errors) == list(range(1, 24, 3)) and len(results) == 16
-    for number, result in results.items():
-        assert result.shape == (1, 4 + number % 3, 4, 2) and (result == 2 * number).all()
-
-
-def test_calls_that_come_together_wait_for_a_full_batch_and_a_lone_one_does_not(monkeypatch):
-    monkeypatch.setattr("colorizing.batching.PATIENCE", 30.0)
-    begun, going = threading.Event(), threading.Event()
-
-    class Held(Doubling):
-        def colorize(self, lightness):
-            begun.set()
-            assert going.wait(timeout=30)
-            return super().colorize(lightness)
-
-    model = Held()
-    batcher = Batcher(model)
-
-    def ask():
-        with computing:
-            return batcher.colorize(np.zeros((1, 4, 4, 1), np.float32))
-
-    started = time.monotonic()
-    with ThreadPoolExecutor(LARGEST) as pool:
-        alone = pool.submit(ask)
-        assert begun.wait(timeout=30)
-        together = [pool.submit(ask) for _ in range(2)]
-        while batcher._waiting.qsize() < 2:
-            time.sleep(0.001)
-        going.set()
-        wait([alone, *together])
-        many = []
-        for _ in range(LARGEST):
-            many.append(pool.submit(ask))
-            time.sleep(0.002)
-        wait(many)
-    assert model.batches == [1, 2, LARGEST] and time.monotonic() - started < 30
-
-
-def test_only_a_thread_that_holds_a_core_lends_it():
-    cores = Cores(1)
-    with cores.lent(), cores:
-        pass
-    with cores, ThreadPoolExecutor(1) as pool:
-        with cores.lent():
-            assert pool.submit(cores.__enter__).exception(timeout=30) is None
-            pool.submit(cores.__exit__).result(timeout=30)
-        other = pool.submit(cores.__enter__)
-        time.sleep(0.05)
-        assert not other.done()
-        with cores.lent():
-            other.result(timeout=30)
-            pool.submit(cores.__exit__).result(timeout=30)
-
-
-def test_threads_share_the_work(tmp_path, photos):
-    for number in range(16):
-        write_photo(tmp_path / f"{number:02}.png", photos[0])
-    plan = plan_jobs([tmp_path], tmp_path / "out")
-    threads = set()
-
-    def work(photo, path):
-        threads.add(threading.current_thread().name)
-        time.sleep(0.02)
-        return photo
-
-    assert process(plan, work).done == 16 and 1 < len(threads) <= jobs.THREADS
