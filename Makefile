@@ -19,7 +19,7 @@ test-without-avx512: .venv/installed-all
 	  print(*(name for name in __cpu_dispatch__ if "AVX512" in name or name == "X86_V4"))')" \
 	  .venv/bin/python -m pytest tests/test_utils.py tests/test_metrics.py tests/test_networks.py tests/test_zhang.py
 
-app: .venv/installed-all
+app: .venv/installed-app
 	.venv/bin/python app.py
 
 lint: .venv/installed-all
@@ -31,6 +31,10 @@ lint: .venv/installed-all
 	  'Python 3.11 to 3.13 is needed, for example: make test PYTHON=python3.12')"
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet -r requirements.txt
+	touch $@
+
+.venv/installed-app: requirements-app.txt .venv/installed
+	.venv/bin/python -m pip install --quiet -r $<
 	touch $@
 
 .venv/installed-all: $(patsubst %,requirements-%.txt,app archive data dev export formats) .venv/installed
