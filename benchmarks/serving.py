@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.parse
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,13 +24,15 @@ from common import images
 from common.command_line import parse, run
 from common.images import Photo, read_photo
 from common.options import Count
-from configs import SAMPLES
+from configs import MODEL, SAMPLES
 
 
 @dataclass(frozen=True)
 class Options:
     """Measures what the server bears."""
 
+    model: str = MODEL
+    """A trained model: the name of a run of yours or of weights that ship."""
     visitors: tuple[Count, ...] = (1, 4, 16)
     """Visitors at a time."""
     requests: Count = 96
@@ -41,9 +44,9 @@ class Options:
 
 
 def request(address, content):
-    """Sends a photo. Returns the seconds until the answer."""
+    """Sends a photo to the API. Returns the seconds until the answer."""
     started = time.perf_counter()
-    with urllib.request.urlopen(f"{address}/api/colorize", content, timeout=120) as response:
+    with urllib.request.urlopen(address, content, timeout=120) as response:
         response.read()
     return time.perf_counter() - started
 
@@ -71,17 +74,17 @@ def memory(process):
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1000
 
 
-def start():
-    """Starts the server. Returns (process, address)."""
+def start(model):
+    """Starts the server. Returns (process, address of the API that colorizes with a model)."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     process = subprocess.Popen([sys.executable, "app.py", "--port", str(port)], stdout=subprocess.DEVNULL)
-    address = f"http://127.0.0.1:{port}"
+    address = f"http://127.0.0.1:{port}/api"
     while process.poll() is None:
         try:
-            urllib.request.urlopen(f"{address}/api/health", timeout=5).close()
-            return process, address
+            urllib.request.urlopen(f"{address}/health", timeout=5).close()
+            return process, f"{address}/colorize?{urllib.parse.urlencode({'model': model})}"
         except OSError:
             time.sleep(0.2)
     raise SystemExit("the server did not start")
@@ -89,7 +92,7 @@ def start():
 
 def measure_load(content, options):
     """Prints requests a second and latencies by the number of visitors."""
-    process, address = start()
+    process, address = start(options.model)
     try:
         visit(address, content, 4, 16)  # Compiles.
         print("visitors  requests/s  p50 s  p95 s")
@@ -103,12 +106,12 @@ def measure_load(content, options):
         process.terminate()
 
 
-def measure_memory(content, requests):
+def measure_memory(content, options):
     """Starts a server and gives its memory in MB after some numbers of requests in all, from four visitors."""
-    process, address = start()
+    process, address = start(options.model)
     try:
         megabytes = []
-        for before, count in zip((0, *requests), requests, strict=False):
+        for before, count in zip((0, *options.memory_requests), options.memory_requests, strict=False):
             visit(address, content, 4, count - before)
             time.sleep(1)  # Memory is given back after the last answer.
             megabytes.append(memory(process))
@@ -122,7 +125,7 @@ def main():
     photo = cv2.resize(read_photo(SAMPLES / "castle-forest.jpg"), (1224, 816), interpolation=cv2.INTER_AREA)
     content = bytes(images.encode("photo", Photo(photo), ".jpg")[0])
     measure_load(content, options)
-    megabytes = np.transpose([measure_memory(content, options.memory_requests) for _ in range(options.servers)])
+    megabytes = np.transpose([measure_memory(content, options) for _ in range(options.servers)])
     for requests, values in zip(options.memory_requests, megabytes, strict=True):
         print(f"memory after {requests} requests: {show(values, 0)} MB")
 
