@@ -1,4 +1,4 @@
-"""Every format, depth, layout, orientation, alpha and profile that the README promises, as other libraries write it.
+"""Every format, depth, layout, orientation, alpha and profile that docs/colorizing.md promises, as others write it.
 
 Each file goes through the code behind `python test.py FOLDER --format png`, with a network that paints one ab on
 everything, and the result is compared with what the file means: size, orientation, lightness and alpha.
