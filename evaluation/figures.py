@@ -1,9 +1,9 @@
 """Draws pictures of what models do.
 
-python -m evaluation.figures docs                                     the pictures of the documentation, into docs/
-python -m evaluation.figures hints                                    photos before, with hints, and after: docs/hints/
-python -m evaluation.figures compare PHOTO ... --models A B -o FILE   photo, gray, and what each model makes of it
-python -m evaluation.figures curves runs/A runs/B -o FILE             how runs learned
+python -m evaluation.figures docs                                       two pictures of the README, into docs/
+python -m evaluation.figures hints                                      before, with hints, and after: docs/hints/
+python -m evaluation.figures compare PHOTO ... --models A B -o OUT.jpg  photo, gray, and what each model makes of it
+python -m evaluation.figures curves runs/A runs/B -o OUT.png            how runs learned
 """
 
 import csv
