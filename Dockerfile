@@ -3,7 +3,8 @@
 #   docker run --rm --publish 127.0.0.1:7860:7860 colorization
 # Train on all GPUs of this machine, which needs the NVIDIA container toolkit:
 #   docker build --target train --tag colorization-train .
-#   docker run --rm --gpus all --volume "$PWD/runs:/app/runs" --volume "$PWD/datasets:/app/datasets" colorization-train scenes
+#   docker run --rm --gpus all --volume "$PWD/runs:/app/runs" --volume "$PWD/datasets:/app/datasets" \
+#       colorization-train scenes
 FROM python:3.12-slim AS base
 WORKDIR /app
 COPY requirements.txt .
