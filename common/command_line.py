@@ -2,8 +2,8 @@
 
 import atexit
 import contextlib
+import difflib
 import importlib
-import io
 import os
 import re
 import shlex
@@ -13,15 +13,12 @@ import warnings
 from pathlib import Path
 
 import tyro
+from tyro import _errors as rejections
 
 from common import native_log
 from common.errors import OptionError, UserError
-from common.options import find_problem
-
-# In what tyro writes of a wrong command line: colours, its frame, and an option's name in a list.
-ANSI = re.compile(r"\x1b\[[0-9;]*m")
-FRAME = re.compile("[\u2502\u256d-\u2570]")
-OPTION = re.compile(r"^ {6}(\S.*?) *$", re.M)
+from common.files import describe_error
+from common.options import find_names, find_problem
 
 
 def quiet_native_libraries():
@@ -73,39 +70,55 @@ def parse(options, script, **arguments):
         OptionError: The command line is wrong, or a value is out of the bounds that the dataclass declares; see
             options.py.
     """
-    screen = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(screen):
-            parsed = tyro.cli(options, prog=script, **{"description": options.__doc__, **arguments})
-    except SystemExit as end:
-        if not end.code:
-            raise
-        raise OptionError(f"{describe_rejection(screen.getvalue())}; see python {script} --help") from None
+
+    # Of a path it would be the working directory, and a script may have lost what a variable should hold.
+    if any(given == "" or re.fullmatch("--[^=]+=", given) for given in arguments.get("args", sys.argv[1:])):
+        raise OptionError(f"an argument is empty; see python {script} --help")
+
+    def reject(rejection):
+        if problem := describe_rejection(rejection, find_names(options)):
+            raise OptionError(f"{problem}; see python {script} --help")
+
+    with rejections.on_parse_error(reject):
+        parsed = tyro.cli(options, prog=script, **{"description": options.__doc__, **arguments})
     if problem := find_problem(parsed):
         raise OptionError(problem)
     return parsed
 
 
-def describe_rejection(screen):
-    """What tyro says of a wrong command line, in a frame of several lines, as a sentence without its end."""
-    rows = FRAME.sub(" ", ANSI.sub("", screen)).replace("\u2500", "-").partition("\n")[2]
-    frame, more, *_ = [*(part for part in re.split(r"^ *-{3,} *$", rows, flags=re.M) if part.strip()), "", ""]
-    said, more_said = " ".join(frame.split()), " ".join(more.split())
-    if wrong := re.match(r"Error parsing (\S+): (.*)", said.partition(" Got errors:")[0]):
-        values = " ".join(value for _, value in re.findall(r"(['\"])(.*?)\1", wrong[2]))
-        kind = re.search(r"helptext:\s+.*--\S+ (.*?) *$", more, re.M)
-        return f"{wrong[1]} {values}: {f'use {_in_words(kind[1])}' if kind else wrong[2]}"
-    if choice := re.match(r"invalid choice '(.*)' for argument '(.*)'\. Expected one of \((.*)\)", said):
-        choices = sorted(set(re.findall(r"'(.*?)'", choice[3])) - {"None"})
-        return f"{choice[2]} {choice[1]}: use {', '.join(choices)}"
-    if without := re.match(r"Missing value for argument '(.*?)'", said):
-        return f"{without[1]} has no value"
-    if said.startswith("Missing from"):
-        return f"missing: {'; '.join(re.findall(OPTION, frame))}"
-    if said.startswith("Unrecognized options:"):
-        hint = re.match(r"Perhaps you meant: (\S+)|Available subcommands: (.*)", more_said)
-        return f"unknown: {said.partition(': ')[2]}{f'; use {hint[1] or hint[2]}' if hint else ''}"
-    return said.rstrip(".") or "a wrong command line"
+def describe_rejection(rejection, names):
+    """Why tyro rejects a command line, as words; None for what only tyro has words for.
+
+    Args:
+        rejection: A `tyro._errors.ParseErrorEvent`. They are not among what tyro promises to keep, so requirements.txt
+            names one version.
+        names: What the command line may hold, see `options.find_names`.
+    """
+    argument = getattr(rejection, "argument", None)
+    match rejection:
+        case rejections.MissingArgs():
+            return f"missing: {', '.join(map(_name, [missing.arg for missing in rejection.missing_arguments]))}"
+        case rejections.MissingSubcommand():
+            return f"missing: one of {', '.join(rejection.subcommand_spec.parser_from_name)}"
+        case rejections.UnrecognizedArgs():
+            meant = difflib.get_close_matches(rejection.tokens[0].partition("=")[0], names, n=1)
+            meant = meant or [name for name in names if not name.startswith("-")]
+            return f"unknown: {', '.join(rejection.tokens)}" + (f"; use {', '.join(meant)}" if meant else "")
+        case rejections.BadValue():
+            some = argument.lowered.nargs != 1
+            return f"{_name(argument)}{f': use {_in_words(argument.lowered.metavar)}' if some else ' has no value'}"
+        case rejections.InvalidChoice():
+            choices = sorted(set(rejection.choices) - {"None"})
+            return f"{_name(argument)} {rejection.value}: use {', '.join(choices)}"
+        case rejections.InstantiationFailure() if argument is not None:
+            values = " ".join(value for _, value in re.findall(r"(['\"])(.*?)\1", rejection.message.partition("\n")[0]))
+            return f"{_name(argument)} {values}: use {_in_words(argument.lowered.metavar)}"
+    return None
+
+
+def _name(argument):
+    """An argument of tyro's as it is written on the command line."""
+    return argument.display_name().upper() if argument.is_positional() else argument.display_name()
 
 
 def _in_words(kind):
@@ -122,8 +135,11 @@ def run(main, interrupted="interrupted"):
     except OptionError as error:
         print(printable(str(error)), file=sys.stderr)
         sys.exit(2)
-    except (UserError, OSError) as error:
+    except UserError as error:
         sys.exit(printable(str(error)))
+    except OSError as error:
+        file = "" if error.filename is None else f"{error.filename}: "
+        sys.exit(printable(file + describe_error(error)))
     except UnicodeEncodeError as error:
         text = error.object[max(0, error.start - 40) : error.end + 40]
         sys.exit(f"{printable(text)}: a name that is not UTF-8, which a library cannot use here; rename it")

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import os
+import types
 import typing
 from collections.abc import Callable
 from pathlib import Path
@@ -84,6 +85,17 @@ def find_problem(options):
         if problem:
             return problem
     return None
+
+
+def find_names(options):
+    """The options of a dataclass as they are written on the command line; of a union, the subcommands."""
+    if isinstance(options, types.UnionType):
+        return [kind.__name__.lower() for kind in typing.get_args(options)]
+    hints = typing.get_type_hints(options)
+    nested = [
+        find_names(hint) if dataclasses.is_dataclass(hint) else [_option(name, None)] for name, hint in hints.items()
+    ]
+    return [name for names in nested for name in names]
 
 
 def find_idle(options):

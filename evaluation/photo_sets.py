@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from common.errors import DatasetError
+from common.files import is_regular
 from common.images import PhotoError, read_photo
 from data.photos import cut, find_photos, scale_to_cover
 from models.zhang import ab_bins, nearest_bins
@@ -33,13 +34,15 @@ class PhotoSet:
 
 def find_set(given):
     """The `PhotoSet` of a folder, or of GRAY:COLOUR. Raises DatasetError where a folder or a photo is missing."""
-    gray, _, colour = given.partition(":")
+    gray, colon, colour = given.partition(":")
+    if colon and not (gray and colour):
+        raise DatasetError(f"{given} names one folder; give GRAY:COLOUR, or a folder without a colon")
     found = find_photos(colour or gray)
     if not colour:
         return PhotoSet(given, tuple((path, path) for path in found.paths), found.passed_over)
     pairs = tuple((Path(gray) / path.relative_to(colour), path) for path in found.paths)
     for path, photo in pairs:
-        if not path.is_file():
+        if not is_regular(path):
             raise DatasetError(f"{path} does not exist; for GRAY:COLOUR both need the same files, as {photo}")
     return PhotoSet(given, pairs, found.passed_over)
 

@@ -160,7 +160,7 @@ def test_turns_photos_gray(folder):
         (["train.py", "unknown"], "no experiment is named unknown; there are paper, scenes"),
         (["train.py", "scenes", "--epochs", "many"], "--epochs many: use a whole number; see python train.py scenes"),
         (["test.py", "--qualty", "90"], "unknown: --qualty, 90; use --quality; see python test.py --help"),
-        (["-m", "colorizing.gray"], "missing: -o PATH, --output PATH; see python -m colorizing.gray --help"),
+        (["-m", "colorizing.gray"], "missing: -o/--output; see python -m colorizing.gray --help"),
         (["evaluate.py", "photos", "--crop", "many"], "--crop many: use two whole numbers; see python evaluate.py"),
         (["export.py", "scenes", "--format"], "--format has no value; see python export.py --help"),
         (["export.py", "scenes", "--format", "unknown"], "--format unknown: use litert, onnx, savedmodel; see python"),
