@@ -7,6 +7,7 @@ turned gray first. Nothing is overwritten but results of earlier runs.
 """
 
 import functools
+import os
 import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ if __name__ == "__main__":
     quiet_native_libraries()
 
 import keras
+import numpy as np
 import tyro
 from annotated_types import Interval
 
@@ -79,7 +81,7 @@ def hints_beside(path):
 def find_hints(options, path):
     """The hints of a photo or film: those of --hints, else of the file beside it, else none. Raises HintError."""
     file = options.hints or hints_beside(path)
-    return read_hints(file, is_film(path)) if options.hints or file.exists() else []
+    return read_hints(file, is_film(path)) if options.hints or os.path.lexists(file) else []
 
 
 def load_model(options):
@@ -115,7 +117,8 @@ def main():
         result = shared(photo.pixels, find_hints(options, path))
         if not options.compare:
             return replace(photo, pixels=result)
-        return replace(photo, pixels=side_by_side(to_gray(photo.pixels), result), alpha=None)
+        alpha = None if photo.alpha is None else np.tile(photo.alpha, 2)
+        return replace(photo, pixels=side_by_side(to_gray(photo.pixels), result), alpha=alpha)
 
     columns = 2 if options.compare else 1
     photos_done = process_photos(photos, colorize, plan.record, options.max_megapixels, options.quality, columns)

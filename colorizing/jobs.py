@@ -105,13 +105,17 @@ def find_inputs(inputs, output, films):
             listing = list_files(path, lambda file: is_photo(file) or (films and is_film(file)))
             results = known_results(path, listing.files)
             files = [file for file in listing.files if file not in results]
-            found.update({(file.absolute(), file.relative_to(path)): file for file in files})
+            for file in files:
+                name = file.relative_to(path)
+                found.setdefault((path.resolve() / name, name), file)
             passed_over += listing.passed_over + Counter({"earlier result": len(results)})
             failures += listing.failures
-            if not files and not listing.failures:
+            if results and not files:
+                failures.append(f"{path}: holds results of earlier runs only; give those that you mean one by one")
+            elif not files and not listing.failures:
                 failures.append(f"{path}: a folder without {kinds} ({', '.join(sorted(suffixes))})")
         elif is_regular(path):
-            found[path.absolute(), Path(path.name)] = path
+            found.setdefault((path.parent.resolve() / path.name, Path(path.name)), path)
         else:
             failures.append(f"{path}: {describe_missing(path)}")
     sources = [(source, name) for (_, name), source in found.items()]

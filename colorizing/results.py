@@ -16,7 +16,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from common.errors import UserError
-from common.files import describe_error
+from common.files import describe_error, is_regular
 
 NAME = ".colorized.jsonl"
 # Files whose checksums are computed at a time.
@@ -70,21 +70,21 @@ class Record:
             for (source, result), done in zip(jobs, bar, strict=True):
                 if not done:
                     todo.append((source, result))
-                    if result.exists():
+                    if is_regular(result):
                         notes.append(f"{result}: made anew, since {source} or its hints are not what it was made from")
         return todo, notes
 
     def _is_done(self, job):
         source, result = job
         try:
-            return result in self and result.exists() and self._holds(result, self._checksum(source))
+            return result in self and is_regular(result) and self._holds(result, self._checksum(source))
         except OSError:
             return False
 
     def _checksum(self, source):
         """Of a photo or film and, where it has hints, of these."""
         hints = self._hints_of and self._hints_of(source)
-        return checksum(source) + (f"+{checksum(hints)}" if hints and hints.exists() else "")
+        return checksum(source) + (f"+{checksum(hints)}" if hints and os.path.lexists(hints) else "")
 
     def _holds(self, result, found):
         return self._checksums.get(self._name(result)) == found

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from common.errors import UserError
+from common.files import is_regular
 
 
 class ModelError(UserError):
@@ -31,7 +32,7 @@ def find(name, runs, weights):
         runs / name / "best.keras",
     ]
     for path in candidates:
-        if path.is_file():
+        if is_regular(path):
             return path
     found = ", ".join(names(runs, weights)) or "none yet"
     raise ModelError(f"{name}: no such model; there are {found}, or pass a .keras file")

@@ -117,6 +117,25 @@ def test_folders_that_cannot_be_read_are_named(tmp_path, monkeypatch):
 # --- runs into a folder that holds results
 
 
+def test_a_folder_of_results_is_not_said_to_be_without_photos(tmp_path, photos):
+    write_photo(tmp_path / "in" / "a.png", photos[0])
+    assert process(plan_jobs([tmp_path / "in"], tmp_path / "out")).done == 1
+    plan = plan_jobs([tmp_path / "out"], tmp_path / "again")
+    assert not plan.jobs and plan.failures == [
+        f"{tmp_path / 'out'}: holds results of earlier runs only; give those that you mean one by one"
+    ]
+    assert len(plan_jobs([tmp_path / "out" / "a.png"], tmp_path / "again").jobs) == 1
+
+
+def test_a_photo_that_is_given_twice_is_done_once(tmp_path):
+    touch(tmp_path, "in/a.jpg", "in/sub/b.jpg")
+    (tmp_path / "link").symlink_to("in")
+    again = [tmp_path / "in", tmp_path / "in" / "sub" / "..", tmp_path / "link", tmp_path / "link" / "a.jpg"]
+    plan = plan_jobs(again, tmp_path / "out")
+    assert [photo for photo, _ in plan.jobs] == [tmp_path / "in" / "a.jpg", tmp_path / "in" / "sub" / "b.jpg"]
+    assert plan.notes == []
+
+
 @pytest.mark.parametrize("output", ["outputs", "deep/outputs"])
 def test_results_of_earlier_runs_are_not_photos(tmp_path, photos, output):
     write_photo(tmp_path / "a.png", photos[0])
@@ -209,6 +228,20 @@ def test_names_of_any_bytes(tmp_path, photos):
     assert "broken\\udce9.png: not an image" in line and line.encode().decode() == line and "\n" not in line
     plan = plan_jobs([folder], tmp_path / "out")
     assert [photo.name for photo, _ in plan.record.split(plan.jobs)[0]] == [os.fsdecode(b"broken\xe9.png")]
+
+
+def test_names_that_are_as_long_as_the_system_allows(tmp_path, photos):
+    long = "x" * 251
+    write_photo(tmp_path / "in" / f"{long}.png", photos[0])
+    Image.fromarray(photos[0]).save(tmp_path / "in" / f"{long}.gif")
+    for todo in (2, 1):
+        plan = plan_jobs(
+            [tmp_path / "in"], tmp_path / "out", hints_of=lambda path: path.with_name(f"{path.stem}.json.x")
+        )
+        waiting, _ = plan.record.split(plan.jobs)
+        assert len(waiting) == todo
+        outcome = process_photos(waiting, lambda photo, path: photo, plan.record)
+        assert outcome.done == todo - 1 and "file name too long" in outcome.failures[0]
 
 
 # --- the work

@@ -13,7 +13,7 @@ from processes import LOUD, ROOT, Script, call, full_disk, run
 from skimage import color
 
 from colorizing.pixels import to_gray
-from common.images import read, read_photo, write_photo
+from common.images import Photo, read, read_photo, write, write_photo
 from configs import SAMPLES
 
 pytestmark = pytest.mark.usefixtures("loaded_once")
@@ -66,6 +66,14 @@ def test_compare_puts_gray_beside_colour(folder, model_file, photos):
     assert (status, errors) == (0, [])
     left, right = np.split(read_photo(folder / "out" / "color.png"), 2, axis=1)
     assert left.shape == photos[0].shape and (left == left[..., :1]).all() and (right != right[..., :1]).any()
+
+
+def test_compare_keeps_transparency(folder, model_file, photos):
+    alpha = np.linspace(0, 255, photos[0][..., 0].size).reshape(photos[0].shape[:2]).astype(np.uint8)
+    write(folder / "clear.png", Photo(photos[0], alpha))
+    command = ["test.py", folder / "clear.png", "--output", folder / "out", "--model", model_file, "--compare"]
+    assert call(*command)[0] == 0
+    np.testing.assert_array_equal(read(folder / "out" / "clear.png").alpha, np.hstack([alpha, alpha]))
 
 
 MANY = 60
