@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from common.command_line import parse, quiet_native_libraries, run
+from common.command_line import parse, printable, quiet_native_libraries, run
 
 if __name__ == "__main__":
     quiet_native_libraries()
@@ -278,10 +278,11 @@ def make_server(limits):
             result = await service.colorize("photo", photo, model, saturation, hints)
         except UserError as error:
             raise fastapi.HTTPException(status_of(error), str(error)) from error
-        kind = images.MEDIA_TYPES[result.suffix]
-        # Headers hold ASCII.
-        losses = "; ".join(result.losses).encode("ascii", "replace").decode()
-        return fastapi.Response(result.content, media_type=kind, headers={NOTES: losses} if losses else None)
+        # Headers hold ASCII, in one line.
+        losses = printable("; ".join(result.losses)).encode("ascii", "replace").decode()
+        return fastapi.Response(
+            result.content, media_type=media_type(result.suffix), headers={NOTES: losses} if losses else None
+        )
 
     # Gradio keeps what visitors upload in here, which goes when the server ends.
     folder = tempfile.TemporaryDirectory(prefix="colorize-")
@@ -310,7 +311,7 @@ async def split_request(headers, content):
     Raises:
         UserError: The form is damaged, lacks a photo, or has hints that cannot be used.
     """
-    if not headers.get("content-type", "").startswith("multipart/form-data"):
+    if not headers.get("content-type", "").lower().startswith("multipart/form-data"):
         return content, []
 
     async def body():
@@ -324,6 +325,11 @@ async def split_request(headers, content):
     if not isinstance(parts.get("photo"), bytes):
         raise UserError("no part 'photo' with a file in the form")
     return parts["photo"], parse_hints(parts["hints"], "hints") if "hints" in parts else []
+
+
+def media_type(suffix):
+    """The media type of a format."""
+    return f"image/{ {'.jpg': 'jpeg', '.ppm': 'x-portable-pixmap', '.tif': 'tiff'}.get(suffix, suffix[1:]) }"
 
 
 def status_of(error):

@@ -96,6 +96,19 @@ def test_hints_come_as_a_second_part(client, photos):
     assert broken.status_code == 400 and "not a form" in broken.json()["detail"]
 
 
+def test_a_form_is_one_in_any_case(client, photos):
+    content = content_of(photos[0], ".png")
+    body = b'--x\r\nContent-Disposition: form-data; name="photo"; filename="a.png"\r\n\r\n' + content + b"\r\n--x--\r\n"
+    response = client.post("/api/colorize", content=body, headers={"content-type": "Multipart/Form-Data; boundary=x"})
+    assert response.status_code == 200
+
+
+def test_notes_are_one_line(client, photos, cheap, monkeypatch):
+    answer = images.encode
+    monkeypatch.setattr(images, "encode", lambda *photo: (answer(*photo)[0], ["two\nlines", "M\u00fcnchen"]))
+    assert post(client, content_of(photos[0], ".png")).headers["Colorize-Notes"] == r"two\nlines; M?nchen"
+
+
 def test_errors_are_4xx_with_a_message(client, photos):
     good = content_of(photos[0], ".png")
     for status, words, content, query in (

@@ -1,5 +1,6 @@
 """Archives: what is listed, what the ledger says, object storage, and runs whose workers and driver are killed."""
 
+import json
 import os
 import signal
 import subprocess
@@ -22,6 +23,7 @@ from colorizing.archive.ledger import DONE, FAILED, FOLDER, LEFT_OUT, SCHEMA, WA
 from colorizing.archive.listing import list_files
 from colorizing.archive.reader import Reader, ReaderEnded
 from colorizing.archive.storage import open_storage
+from colorizing.archive.worker import Work, Worker
 from colorizing.jobs import plan_jobs
 from colorizing.photo import Pipeline
 from common.errors import UserError
@@ -259,6 +261,15 @@ def killer(tmp_path, monkeypatch):
         path.write_bytes(path.read_bytes() + b"kills its reader")
 
     return kill
+
+
+def test_a_photo_too_wide_for_its_format_is_refused_before_work(tmp_path, monkeypatch):
+    write_photo(tmp_path / "in" / "wide.png", np.zeros((1, 70_000), np.uint8))
+    monkeypatch.setattr("colorizing.archive.worker.load_pipeline", lambda model, work: pytest.fail)
+    worker = Worker(Work(str(tmp_path / "in"), str(tmp_path / "out"), 1.0, None, 95, 500), b"", 0)
+    file = {"path": "wide.png", "result": "wide.png.jpg", "size": 100}
+    (row,) = json.loads(worker({"files": json.dumps([file]), "problem": None})["rows"])
+    assert row["state"] == FAILED and "70000 x 1 pixels are too many for .jpg, at most 65500 a side" in row["cause"]
 
 
 def test_a_reader_that_is_killed_is_told(tmp_path, photos, killer):

@@ -16,6 +16,7 @@ from colorizing.archive.storage import describe_problem, open_storage
 from colorizing.batching import available_cores, computing
 from colorizing.jobs import MEGAPIXELS_AT_A_TIME, THREADS, Room
 from common import images
+from common.encoding import check_size
 
 # Files that are fetched and not yet done have at most this many megabytes together.
 MEGABYTES_AT_A_TIME = 256
@@ -105,6 +106,7 @@ class Worker:
             with self._room.hold(megapixels):
                 with computing:
                     photo = images.decode(path, content, work.max_megapixels)
+                    check_size(result, *photo.pixels.shape[1::-1])
                     photo = replace(photo, pixels=colorize(photo.pixels))
                     encoded, losses = images.encode(result, photo, suffix, work.quality)
                 written = bytes(encoded)
