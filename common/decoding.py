@@ -1,27 +1,18 @@
 """Decoding: which format a file has, and which page of it is the photo."""
 
-import contextlib
-import functools
 import io
 import logging
+import math
 
+import cv2
 import numpy as np
-import pyvips
 import tifffile
 
-from common.codecs import (
-    LOADERS,
-    CannotDecode,
-    Image,
-    open_bmp,
-    open_oiio,
-    open_raw,
-    open_vips,
-    read_oiio,
-    unpremultiply,
-)
+from common import codecs
+from common.codecs import CannotDecode, Image, fill_range, open_raw, unpremultiply
 from common.files import RAW_SUFFIXES
 from common.metadata import sensible
+from common.profiles import reduce_bits
 
 # How files begin, and the suffix of their format. Of ISO media files (AVIF, HEIC, films) the brands decide.
 SIGNATURES = {
@@ -45,12 +36,14 @@ SIGNATURES = {
 BRANDS = {b"avif": ".avif", b"avis": ".avif", b"crx ": ".raw"} | dict.fromkeys(
     [b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"], ".heic"
 )
-# TIFF: bits of NewSubfileType, tags, and compressions that libtiff has a decoder for in both libraries.
+# TIFF: bits of NewSubfileType, tags, photometric interpretations and what they are, ...
 REDUCED, MASK = 1, 4
-ORIENTATION, SUB_IFDS, INK_SET, DNG_VERSION = 274, 330, 332, 50706
-COMPRESSIONS = frozenset({1, 2, 3, 4, 5, 6, 7, 8, 32773, 32946, 50001})
-PHOTOMETRICS = frozenset({0, 1, 2, 3, 5, 6})
-DEPTHS = frozenset({1, 2, 4, 6, 8, 10, 12, 14, 16})
+PHOTOMETRIC, ORIENTATION, INK_SET, DNG_VERSION = 262, 274, 332, 50706
+WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6
+SPACES = {WHITE_IS_ZERO: "gray", BLACK_IS_ZERO: "gray", RGB: "rgb", PALETTE: "rgb", CMYK: "cmyk", YCBCR: "rgb"}
+CAMERA_RAW = frozenset({32803, 34892})
+# ... formats of whole numbers and unnamed ones, and compressions whose YCbCr tifffile converts to RGB.
+NUMBERS, JPEG = frozenset({1, 4}), frozenset({6, 7})
 
 
 def suffix_of(content):
@@ -75,66 +68,60 @@ def open_image(content, suffix=""):
         raise CannotDecode("not an image in a format that can be read")
     if found == ".raw" or (suffix in RAW_SUFFIXES and found == ".tif"):
         return open_raw(content)
-    if found == ".tif":
-        return _open_tiff(content)
-    if found == ".bmp":
-        return open_bmp(content)
-    return open_vips(content, found) if found in LOADERS else open_oiio(content, found)
+    opener = OPENERS.get(found)
+    return opener(content) if opener else codecs.open_vips(content, found)
 
 
 def _open_tiff(content):
     """The page that is the photo: the first that is neither a reduced copy nor a mask."""
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # What matters of a damaged file is raised as well.
-    with tifffile.TiffFile(io.BytesIO(content)) as file:
-        pages = [page for page in file.pages if isinstance(page, tifffile.TiffPage)] or [file.pages.first]
-        photos = [number for number, page in enumerate(pages) if not int(page.subfiletype) & (REDUCED | MASK)]
-        if DNG_VERSION in pages[0].tags or (not photos and SUB_IFDS in pages[0].tags):
-            return open_raw(content)
-        largest = max(range(len(pages)), key=lambda number: pages[number].imagewidth * pages[number].imagelength)
-        number = photos[0] if photos else largest
-        count = len(photos) or len(pages)
-        notes = (f"{count - 1} of {count} pages left out: only the first one is used",) if count > 1 else ()
-        return _open_page(content, number, pages[number], notes)
-
-
-def _open_page(content, number, page, notes):
+    file = tifffile.TiffFile(io.BytesIO(content))
+    pages = [page for page in file.pages if isinstance(page, tifffile.TiffPage)] or [file.pages.first]
+    whole = [page for page in [*pages, *(pages[0].pages or ())] if not int(page.subfiletype) & REDUCED] or pages
+    page = next((page for page in whole if not int(page.subfiletype) & MASK), whole[0])
+    samples = page.samplesperpixel
+    photometric = page.tags.valueof(PHOTOMETRIC, RGB if samples > 2 else BLACK_IS_ZERO)
+    if DNG_VERSION in pages[0].tags or photometric in CAMERA_RAW:
+        return open_raw(content)
     depths = set(np.atleast_1d(page.bitspersample).tolist())
-    if page.sampleformat != tifffile.SAMPLEFORMAT.UINT or not depths <= DEPTHS or len(depths) > 1:
-        kind = f"{page.dtype}" if page.dtype else f"{'/'.join(map(str, sorted(depths)))} bits"
+    if page.sampleformat not in NUMBERS or max(depths) > 16 or len(depths) > 1:
+        kind = page.dtype if page.dtype and len(depths) == 1 else f"{'/'.join(map(str, sorted(depths)))} bits"
         raise CannotDecode(f"pixels of type {kind}; convert it to 8 or 16 bits")
-    if page.compression not in COMPRESSIONS:
+    if page.compression not in tifffile.TIFF.DECOMPRESSORS:
         raise CannotDecode(
             f"a TIFF file with {_name(page.compression)} compression, which is not read; save it with LZW or ZIP"
         )
-    if page.photometric not in PHOTOMETRICS or (page.photometric == 5 and page.tags.valueof(INK_SET, 1) != 1):
+    space = SPACES.get(photometric)
+    if space is None or (space == "cmyk" and page.tags.valueof(INK_SET, 1) != 1):
         raise CannotDecode(f"a TIFF file with {_name(page.photometric)} pixels, which are not read; convert it to RGB")
     return Image(
         int(page.imagewidth),
         int(page.imagelength),
-        functools.partial(_decode_page, content, number, page),
+        lambda: (_decode_page(page, photometric, max(depths)), space, page.iccprofile),
         orientation=_whole(page.tags.valueof(ORIENTATION, 1)),
         resolution=sensible(*page.get_resolution("inch")),
         bits=max(depths),
-        notes=notes,
+        further=len(whole) > 1,
     )
 
 
-def _decode_page(content, number, page):
-    """The pixels of a page by libvips or, where it does not know the depth or the layout, by OpenImageIO."""
-    luma = page.photometric == tifffile.PHOTOMETRIC.YCBCR and page.compression != tifffile.COMPRESSION.JPEG
-    # libvips mixes up two planes, and takes YCbCr for RGB outside of JPEG.
-    if not luma and page.planarconfig != tifffile.PLANARCONFIG.SEPARATE:
-        with contextlib.suppress(CannotDecode, pyvips.Error):
-            return open_vips(content, ".tif", page=number).decode()
-    space = {5: "cmyk", 0: "gray", 1: "gray"}.get(int(page.photometric), "rgb")
-    values, icc = read_oiio(content, ".tif", number, raw=space == "cmyk")
-    if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
-        # OpenImageIO negates gray and alpha of up to 8 bits, and neither of more.
-        wrong = values[..., 1:] if values.dtype == np.uint8 else values[..., :1]
-        np.subtract(np.iinfo(values.dtype).max, wrong, out=wrong)
-    if page.extrasamples and page.extrasamples[0] == tifffile.EXTRASAMPLE.ASSOCALPHA:
-        values = unpremultiply(values)
-    return values, space, page.iccprofile or icc
+def _decode_page(page, photometric, bits):
+    """The values of a page, see `Image`. tifffile unpacks them and leaves them as they are, apart from JPEG's."""
+    if len(page.dataoffsets) < math.prod(page.chunked) or 0 in page.databytecounts:
+        raise CannotDecode("a damaged file (pixels are missing)")
+    planes = page.asarray(squeeze=False, maxworkers=1)[:, 0]
+    values = planes[0] if len(planes) == 1 else np.concatenate(planes, axis=-1)
+    values, top = values.astype(np.uint8) if bits == 1 else values, (1 << bits) - 1
+    if photometric == WHITE_IS_ZERO:
+        values[..., 0] = top - values[..., 0]
+    elif photometric == PALETTE:
+        colors = page.colormap.T
+        colors = reduce_bits(colors, 8) if colors.max() > 255 else colors.astype(np.uint8)  # Some have 8 bits.
+        values, top = np.concatenate([colors[values[..., 0]], values[..., 1:]], axis=-1), 255
+    elif photometric == YCBCR and page.compression not in JPEG:
+        values[..., :3] = cv2.cvtColor(values[..., [0, 2, 1]], cv2.COLOR_YCrCb2RGB)
+    values = fill_range(values, top)
+    return unpremultiply(values) if page.extrasamples[:1] == (tifffile.EXTRASAMPLE.ASSOCALPHA,) else values
 
 
 def _name(value):
@@ -147,3 +134,14 @@ def _whole(value):
         return int(value if isinstance(value, (int, str)) else value[0])
     except (TypeError, ValueError, IndexError):
         return 1
+
+
+# By the suffix of the format; libvips opens all others.
+OPENERS = {
+    ".bmp": codecs.open_bmp,
+    ".jxl": codecs.open_jpeg_xl,
+    ".raw": open_raw,
+    ".tif": _open_tiff,
+    **dict.fromkeys([".jp2", ".j2k"], codecs.open_jpeg_2000),
+    **dict.fromkeys([".pbm", ".pgm", ".ppm"], codecs.open_netpbm),
+}

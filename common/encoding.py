@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import cv2
+import imagecodecs
 import numpy as np
 import tifffile
 
@@ -36,7 +37,7 @@ class Format(NamedTuple):
 FORMATS = {
     ".avif": Format(32_768, 12, alpha=True, profile=True, quality=cv2.IMWRITE_AVIF_QUALITY),
     ".bmp": Format(65_535),
-    ".jp2": Format(bits=16),
+    ".jp2": Format(bits=16, alpha=True),
     ".jpg": Format(65_500, profile=True, quality=cv2.IMWRITE_JPEG_QUALITY),
     ".pgm": Format(65_535, 16),
     ".png": Format(1_000_000, 16, alpha=True, profile=True),
@@ -124,6 +125,8 @@ def _with_alpha(pixels, alpha):
 
 def _encode(pixels, icc, format_, quality, metadata=None):
     """A file's content by OpenCV, which takes blue first and alpha last; metadata are {OpenCV's kind: bytes}."""
+    if format_ == ".jp2":  # OpenCV writes neither alpha nor small photos.
+        return imagecodecs.jpeg2k_encode(np.ascontiguousarray(pixels), level=0, codecformat="jp2")
     if pixels.ndim == 2 and format_ == ".ppm":
         pixels = np.repeat(pixels[..., None], 3, axis=-1)
     if pixels.ndim == 3:

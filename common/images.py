@@ -16,16 +16,6 @@ from common.files import describe_error, write_whole
 from common.metadata import Metadata, read_metadata
 
 MAX_MEGAPIXELS = 500
-MEDIA_TYPES = {
-    ".avif": "image/avif",
-    ".bmp": "image/bmp",
-    ".jp2": "image/jp2",
-    ".jpg": "image/jpeg",
-    ".png": "image/png",
-    ".ppm": "image/x-portable-pixmap",
-    ".tif": "image/tiff",
-    ".webp": "image/webp",
-}
 
 _measuring = threading.Lock()
 
@@ -65,7 +55,7 @@ def decode(name, content, max_megapixels=MAX_MEGAPIXELS):
     """Decodes the content of a file, bytes, as `read` does; `name` is for messages, its suffix for camera RAW."""
     pixels, alpha, icc, image, notes = _decode(name, content, max_megapixels)
     metadata, damaged = read_metadata(content, suffix_of(content), image.resolution)
-    return Photo(pixels, alpha, icc, metadata, (*image.notes, *notes, *damaged), image.bits)
+    return Photo(pixels, alpha, icc, metadata, (*notes, *damaged), image.bits)
 
 
 def read_photo(path, max_megapixels=MAX_MEGAPIXELS):
@@ -158,6 +148,7 @@ def _decode(name, content, max_megapixels):
     alpha = values[..., count] if values.shape[2] > count else None
     extra = values.shape[2] - count - 1
     notes = (f"{extra} further channels left out",) if extra > 0 else ()
+    notes += ("further pictures left out: only the first or the main one is used",) if image.further else ()
     values = values[..., :count]
     try:
         pixels = profiles.to_srgb(values, space, icc)

@@ -1,6 +1,7 @@
 """What a file says about its photo: EXIF, IPTC, XMP, comments, resolution. exiv2 carries it from format to format."""
 
 import contextlib
+import io
 import re
 import struct
 import threading
@@ -10,10 +11,11 @@ from fractions import Fraction
 
 import cv2
 import numpy as np
+import PIL.Image
 import pyexiv2
 
-# Formats that exiv2 reads.
-READABLE = frozenset({".avif", ".heic", ".jp2", ".jpg", ".jxl", ".png", ".raw", ".tif", ".webp"})
+# Formats that exiv2 reads; of GIF, Pillow reads comments and XMP.
+READABLE = frozenset({".avif", ".gif", ".heic", ".jp2", ".jpg", ".jxl", ".png", ".raw", ".tif", ".webp"})
 # TIFF tags that say how the pixels of that very file are stored: sizes, strips, tiles, tables, sub-files, profile.
 LAYOUT = frozenset(
     "NewSubfileType SubfileType Orientation ImageWidth ImageLength BitsPerSample Compression PhotometricInterpretation "
@@ -40,9 +42,15 @@ COPY = {
     "comment": lambda source, target: target.modify_comment(_text(source.read_comment("latin-1"))),
 }
 WORDS = {"exif": "EXIF", "iptc": "IPTC", "xmp": "XMP", "comment": "the comment"}
+WORDS |= {"resolution": "the resolution", "text": "text of PNG"}
 ERRORS = (RuntimeError, ValueError)
-# Of the header that JPEG files of OpenCV begin with, and of PNG's signature and IHDR.
-JFIF, IHDR = 20, 33
+# Of the header that JPEG files of OpenCV begin with, of PNG's signature, and of that with IHDR.
+JFIF, SIGNATURE, IHDR = 20, 8, 33
+# Formats whose header has the resolution.
+HEADERS = frozenset({".bmp", ".jpg", ".png"})
+# PNG's chunks of text, and the keywords of those that exiv2 carries.
+TEXT = (b"tEXt", b"zTXt", b"iTXt")
+CARRIED = (b"Description\0", b"XML:com.adobe.xmp\0", b"Raw profile type ")
 
 # exiv2's XMP parser is one for the whole process.
 _using_exiv2 = threading.Lock()
@@ -56,11 +64,13 @@ class Metadata:
         carrier: A PNG file, bytes, that holds EXIF, IPTC, XMP and comment; None without any.
         resolution: Pixels per inch, (horizontal, vertical); None where the file does not say.
         empty_xmp: An XMP packet, bytes, without a property, which exiv2 would drop.
+        text: Chunks of text in PNG that exiv2 does not carry, bytes.
     """
 
     carrier: bytes | None = None
     resolution: tuple[float, float] | None = None
     empty_xmp: bytes = b""
+    text: bytes = b""
 
 
 def sensible(x, y):
@@ -78,9 +88,9 @@ def read_metadata(content, suffix, resolution=None):
         return Metadata(None, resolution), ()
     with _using_exiv2:
         try:
-            source = _open(content)
-            content, lost = _copy(source, _encode_smallest(".png"), ".png")
-            carrier = _open(content)
+            source = _open_gif(content) if suffix == ".gif" else _open(content)
+            carrier, lost = _copy(source, _encode_smallest(".png"), ".png")
+            carrier = _open(carrier)
             exif, xmp = carrier.read_exif("latin-1"), carrier.read_xmp("latin-1")
             for modify, names in (
                 (carrier.modify_exif, [name for name in exif if _is_outdated(name)]),
@@ -94,7 +104,15 @@ def read_metadata(content, suffix, resolution=None):
             return Metadata(None, resolution), (f"metadata left out, since it cannot be read ({error})",)
         carrier = carrier.get_bytes() if present else None
     notes = tuple(f"{WORDS[kind]} left out, in whole or in part: damaged or too large" for kind in lost)
-    return Metadata(carrier, resolution or _resolution_of(exif), empty_xmp), notes
+    text = _text_chunks(content) if suffix == ".png" else b""
+    return Metadata(carrier, resolution or _resolution_of(exif), empty_xmp, text), notes
+
+
+def read_orientation(content):
+    """The orientation, as in EXIF, that exiv2 finds in a file's content, bytes; 1 where it finds none."""
+    with _using_exiv2, contextlib.suppress(*ERRORS):
+        return int(_open(content).read_exif("latin-1").get("Exif.Image.Orientation", 1))
+    return 1
 
 
 def embed(content, suffix, metadata, width, height):
@@ -112,9 +130,15 @@ def embed(content, suffix, metadata, width, height):
     lost = []
     if metadata.resolution:
         content = _with_resolution(content, suffix, metadata.resolution)
-    if metadata.carrier or metadata.resolution:
+    if metadata.carrier or (metadata.resolution and suffix not in HEADERS):
         with _using_exiv2:
             content, lost = _copy(_complete(metadata, width, height), content, suffix)
+        if lost and not metadata.carrier:
+            lost = ["resolution"]
+    if metadata.text and suffix == ".png":
+        content = content[:IHDR] + metadata.text + content[IHDR:]
+    elif metadata.text:
+        lost.append("text")
     if suffix == ".jpg" and metadata.empty_xmp:
         content = _insert_segment(content, b"\xe1", b"http://ns.adobe.com/xap/1.0/\0" + metadata.empty_xmp)
     return content, [f"{WORDS[kind]} left out, in whole or in part, since {suffix} does not hold it" for kind in lost]
@@ -148,6 +172,28 @@ class _Image(pyexiv2.ImageData):
 def _open(content):
     pyexiv2.set_log_level(4)  # It says nothing on stderr.
     return _Image(content)
+
+
+def _open_gif(content):
+    """A PNG file in exiv2 with what a GIF file says."""
+    carrier = _open(_encode_smallest(".png"))
+    with contextlib.suppress(Exception):  # Pillow refuses files that libvips reads.
+        info = PIL.Image.open(io.BytesIO(content)).info
+        for kind, modify in (("comment", carrier.modify_comment), ("xmp", carrier.modify_raw_xmp)):
+            if kind in info:
+                modify(_text(info[kind].decode("latin-1")))
+    return carrier
+
+
+def _text_chunks(content):
+    """The chunks of text in a PNG file's content that exiv2 does not carry, bytes."""
+    found, at = b"", SIGNATURE
+    while at + 12 <= len(content):
+        size, kind = struct.unpack_from(">I4s", content, at)
+        if kind in TEXT and not content.startswith(CARRIED, at + 8):
+            found += content[at : at + 12 + size]
+        at += 12 + size
+    return found
 
 
 def _encode_smallest(suffix):
@@ -218,12 +264,15 @@ def _complete(metadata, width, height):
 
 
 def _with_resolution(content, suffix, resolution):
-    """A file's content with the resolution in JFIF's header or in PNG's pHYs, which not all readers look past."""
+    """A file's content with the resolution in its header, where the format has a place for it."""
+    per_meter = [round(value / 0.0254) for value in resolution]
     if suffix == ".jpg":
         return content[:13] + struct.pack(">BHH", 1, *map(round, resolution)) + content[18:]
     if suffix == ".png":
-        chunk = b"pHYs" + struct.pack(">IIB", *(round(value / 0.0254) for value in resolution), 1)
+        chunk = b"pHYs" + struct.pack(">IIB", *per_meter, 1)
         return content[:IHDR] + struct.pack(">I", 9) + chunk + struct.pack(">I", zlib.crc32(chunk)) + content[IHDR:]
+    if suffix == ".bmp":
+        return content[:38] + struct.pack("<II", *per_meter) + content[46:]
     return content
 
 

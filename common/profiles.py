@@ -10,6 +10,15 @@ SAME = 257
 # Tables, which LittleCMS makes to be ten times as fast, are too coarse for 16 bits and for steep curves.
 WITHOUT_TABLES = int(imagecodecs.CMS.FLAGS.NOOPTIMIZE)
 
+# CIE x and y of D65 and of the primaries of sRGB; by H.273's numbers those of other primaries, BT.2020 and Display P3,
+# and exponents of transfer characteristics. All others are taken for those of sRGB.
+SRGB_PLACES = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
+PLACES = {
+    9: (0.3127, 0.329, 0.708, 0.292, 0.17, 0.797, 0.131, 0.046),
+    12: (0.3127, 0.329, 0.68, 0.32, 0.265, 0.69, 0.15, 0.06),
+}
+EXPONENTS = {4: 2.2, 5: 2.8, 8: 1.0}
+
 
 class BrokenProfile(Exception):
     """A profile that is damaged, or that is for another kind of pixels."""
@@ -28,16 +37,33 @@ def adobe_rgb():
     return imagecodecs.cms_profile("adobergb")
 
 
-def profile_of_gamma(space, gamma):
-    """A profile of the primaries of sRGB for pixels that are light to the power of `gamma`, as PNG's gAMA has it.
+def make_profile(space, places, exponent):
+    """A profile of primaries and a curve.
+
+    Args:
+        space: "gray" or "rgb".
+        places: CIE x and y of white, red, green and blue: 8 numbers; None for those of sRGB.
+        exponent: Light is a value to this power; None for the curve of sRGB.
 
     Returns:
-        The profile, bytes; None where sRGB's own curve is meant, or nothing that makes sense.
+        The profile, bytes; None where sRGB is meant, and b"" where the numbers make no sense.
     """
-    if not 0.05 < gamma < 5 or abs(gamma - 1 / 2.2) < 0.01:
+    own = space == "gray" or places is None or np.allclose(places, SRGB_PLACES, atol=0.002)
+    if own and (exponent is None or abs(exponent - 2.2) < 0.05):
         return None
-    chromaticities = {"whitepoint": (0.3127, 0.329, 1), "primaries": (0.64, 0.33, 1, 0.3, 0.6, 1, 0.15, 0.06, 1)}
-    return imagecodecs.cms_profile(space, gamma=1 / gamma, **(chromaticities if space == "rgb" else {}))
+    white, *primaries = [(x, y, 1.0) for x, y in np.reshape(SRGB_PLACES if own else places, (4, 2)).tolist()]
+    options = {} if space == "gray" else {"whitepoint": white, "primaries": sum(primaries, ())}
+    curve = {"transferfunction": _srgb_curve()} if exponent is None else {"gamma": exponent}
+    try:
+        return imagecodecs.cms_profile(space, **options, **curve)
+    except (imagecodecs.CmsError, ValueError):
+        return b""
+
+
+def _srgb_curve():
+    values = np.linspace(0, 1, 4096)
+    light = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+    return np.round(65535 * light).astype(np.uint16)
 
 
 def to_srgb(values, space, icc):

@@ -85,6 +85,33 @@ def test_resolution_is_kept(photos, source, target):
     assert image.info["dpi"] == pytest.approx((600, 300), abs=0.1)
 
 
+def test_resolution_is_kept_in_bmp_or_said_to_be_left_out(photos):
+    for source in ("BMP", "PNG"):
+        image, losses = convert(encode(photos[0], source, dpi=(600, 300)), ".bmp")
+        assert losses == [] and image.info["dpi"] == pytest.approx((600, 300), abs=0.1)
+    _, (loss,) = convert(encode(photos[0], "BMP", dpi=(600, 300)), ".ppm")
+    assert "the resolution left out" in loss
+
+
+def test_text_of_png_is_kept_there_or_said_to_be_left_out(photos):
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Copyright", "Stadtarchiv")
+    text.add_itxt("Title", "See am Morgen \u2600")
+    text.add_text("Description", "the lake", zip=True)
+    content = encode(photos[0], "PNG", pnginfo=text)
+    image, losses = convert(content, ".png")
+    assert losses == []
+    assert image.text == {"Copyright": "Stadtarchiv", "Title": "See am Morgen \u2600", "Description": "the lake"}
+    for target in (".jpg", ".tif", ".avif"):
+        _, losses = convert(content, target)
+        assert any("text of PNG left out" in loss for loss in losses)
+
+
+def test_comments_of_gif_are_carried_over(photos):
+    image, losses = convert(encode(photos[0], "GIF", comment="scanned in M\u00fcnchen".encode("latin-1")), ".png")
+    assert losses == [] and image.text["Description"] == "scanned in M\u00fcnchen"
+
+
 @pytest.mark.parametrize("target", [".jpg", ".png", ".tif"])
 def test_no_resolution_is_invented(photos, target):
     for source in ("PNG", "JPEG", "WEBP"):

@@ -1,0 +1,197 @@
+"""More files for test_matrix.py: what formats allow and few programs write, byte by byte where no library writes it."""
+
+import io
+import struct
+import zlib
+
+import imagecodecs
+import numpy as np
+from matrix_cases import ALPHA, HEIGHT, PICTURE, WIDTH, by_tifffile, case, encoded, gray, profile, rgb, whole
+from PIL import Image
+
+TYPES = {"B": 1, "H": 3, "I": 4}
+# Colours inside sRGB, also where they are taken for those of a wider space.
+SOFT = np.dstack([0.4 * PICTURE + 0.3, 0.3 * PICTURE + 0.35, 0.4 * PICTURE[::-1] + 0.3])
+# The rows of these are CIE XYZ of red, green and blue at full strength, under D50: sRGB, Display P3 and Adobe RGB.
+SRGB = np.array([(0.43607, 0.22249, 0.01392), (0.38515, 0.71687, 0.09708), (0.14307, 0.06061, 0.7141)])
+P3 = np.array([(0.51512, 0.2412, -0.00105), (0.29198, 0.69225, 0.04189), (0.1571, 0.06657, 0.78407)])
+ADOBE = np.array([(0.60974, 0.31111, 0.01947), (0.20528, 0.62567, 0.06087), (0.14919, 0.06322, 0.74457)])
+
+
+def shown_by(light, colorants):
+    """Light of the primaries of some space as sRGB."""
+    return encoded((light @ colorants @ np.linalg.inv(SRGB)).clip(0, 1))
+
+
+def decoded(values):
+    """Linear light of sRGB, both in 0..1."""
+    return np.where(values > 0.04045, ((values + 0.055) / 1.055) ** 2.4, values / 12.92)
+
+
+def packed(values, bits):
+    """Rows of values of some bits, each padded to whole bytes."""
+    digits = values.reshape(len(values), -1, 1).astype(int) >> np.arange(bits)[::-1] & 1
+    return np.packbits(digits.reshape(len(values), -1), axis=1).tobytes()
+
+
+def tiff(*pages, sub=None):
+    """A TIFF file of pages: ({tag: (code of struct, values)}, pixels). `sub` lies below the first one."""
+    content = bytearray(b"II*\0\0\0\0\0")
+
+    def append(data):
+        content.extend(bytes(len(content) % 2) + data)
+        return len(content) - len(data)
+
+    def directory(tags, pixels):
+        tags = {**tags, 273: ("I", [append(pixels)]), 279: ("I", [len(pixels)])}
+        rows = []
+        for tag, (code, values) in sorted(tags.items()):
+            data = struct.pack(f"<{len(values)}{code}", *values)
+            data = struct.pack("<I", append(data)) if len(data) > 4 else data.ljust(4, b"\0")
+            rows.append(struct.pack("<HHI", tag, TYPES[code], len(values)) + data)
+        return append(struct.pack("<H", len(rows)) + b"".join(rows) + bytes(4))
+
+    below = {330: ("I", [directory(*sub)])} if sub else {}
+    place = 4
+    for number, (tags, pixels) in enumerate(pages):
+        start = directory(tags if number else {**tags, **below}, pixels)
+        content[place : place + 4] = struct.pack("<I", start)
+        place = len(content) - 4
+    return bytes(content)
+
+
+def page(*bits, height=HEIGHT, width=WIDTH, photometric=1, **more):
+    """Tags of a page, channels of some bits."""
+    tags = {256: [width], 257: [height], 258: bits, 259: [1], 262: [photometric], 277: [len(bits)], 278: [height]}
+    return {tag: ("H", values) for tag, values in tags.items()} | {int(name[1:]): tag for name, tag in more.items()}
+
+
+def tiff_cases():
+    for bits in (3, 5, 7, 9, 11, 13, 15):
+        case(f"gray{bits}-packed.tif", tiff((page(bits), packed(gray(bits), bits))), gray(bits) / ((1 << bits) - 1))
+    for compression in ("lzma", "zstd", "jpeg2000", "png"):
+        case(f"gray-{compression}.tif", by_tifffile(gray(), compression=compression))
+    small = page(8, height=HEIGHT // 4, width=WIDTH // 4, t254=("I", [1])), gray()[::4, ::4].tobytes()
+    case("photo-below-its-reduced-copy.tif", tiff(small, sub=(page(8), gray().tobytes())))
+    old = page(8, height=HEIGHT // 4, width=WIDTH // 4, t255=("H", [2])), gray()[::4, ::4].tobytes()
+    case("reduced-in-the-old-way-first.tif", tiff(old, (page(8), gray().tobytes())))
+    mask = page(1, photometric=4, t254=("I", [4])), packed(PICTURE > 0.5, 1)
+    case("mask-first.tif", tiff(mask, (page(8), gray().tobytes())))
+    case("unnamed-type.tif", tiff((page(8, t339=("H", [4])), gray().tobytes())))
+    untold = {tag: value for tag, value in page(8, 8, 8).items() if tag != 262}
+    case("untold-photometric.tif", tiff((untold, rgb().tobytes())))
+    untold = {tag: value for tag, value in page(8).items() if tag != 262}
+    case("untold-photometric-gray.tif", tiff((untold, gray().tobytes())))
+    ramp = np.linspace(0, 1, 1024)
+    icc = ("B", profile(b"RGB ", ramp**1.8))
+    levels = np.tile(np.arange(256) * 257, 3).tolist()
+    content = tiff((page(8, photometric=3, t320=("H", levels), t34675=icc), gray().tobytes()))
+    case("palette-of-grays-with-profile.tif", content, encoded((gray() / 255) ** 1.8))
+    content = tiff((page(8, photometric=3, t320=("H", np.tile(np.arange(256), 3).tolist())), gray().tobytes()))
+    case("palette-of-8-bits.tif", content)
+    content = tiff((page(8, 8, photometric=3, t320=("H", levels), t338=("H", [2])), _with_alpha(8).tobytes()))
+    case("palette-with-alpha.tif", content, alpha=ALPHA)
+
+
+def _with_alpha(bits):
+    return np.dstack([gray(bits), whole(ALPHA, bits)])
+
+
+def png(values, *chunks, after=()):
+    """A PNG file of uint8 [height, width] or [height, width, 3], with chunks before and after its pixels."""
+
+    def chunk(name, data):
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    height, width = values.shape[:2]
+    rows = np.pad(values.reshape(height, -1), ((0, 0), (1, 0))).tobytes()
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0 if values.ndim == 2 else 2, 0, 0, 0))
+    parts = [chunk(*pair) for pair in (*chunks, (b"IDAT", zlib.compress(rows)), *after, (b"IEND", b""))]
+    return b"\x89PNG\r\n\x1a\n" + head + b"".join(parts)
+
+
+# Of a photo that lies on its right side.
+EXIF = b"II*\0" + struct.pack("<IHHHIHH", 8, 1, 274, 3, 1, 6, 0) + bytes(4)
+
+
+def png_cases():
+    colors = whole(SOFT, 8)
+    places = struct.pack(">8I", *(round(1e5 * place) for place in (0.3127, 0.329, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06)))
+    content = png(colors, (b"gAMA", struct.pack(">I", 45455)), (b"cHRM", places))
+    case("adobe-rgb-by-places.png", content, shown_by((colors / 255) ** 2.2, ADOBE))
+    case("display-p3-by-code-points.png", png(colors, (b"cICP", b"\x0c\x0d\0\1")), shown_by(decoded(colors / 255), P3))
+    case("linear-by-code-points.png", png(colors, (b"cICP", b"\1\x08\0\1")), encoded(colors / 255))
+    damaged = struct.pack(">8I", *[0] * 8)
+    case("places-that-make-no-sense.png", png(colors, (b"cHRM", damaged)), colors / 255)
+    shown = np.rot90(gray(), -1) / 255
+    case("exif-after-the-pixels.png", png(gray(), after=[(b"eXIf", EXIF)]), shown)
+    text = b"\nexif\n%8d\n" % (len(EXIF) + 6) + (b"Exif\0\0" + EXIF).hex().encode() + b"\n"
+    case("exif-as-text.png", png(gray(), (b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(text))), shown)
+
+
+def bmp_cases():
+    icc = profile(b"RGB ", np.linspace(0, 1, 1024) ** 1.8)
+    head = struct.pack("<IiiHHIIiiII", 124, WIDTH, -HEIGHT, 1, 24, 0, 0, 0, 0, 0, 0) + bytes(16) + b"DEBM" + bytes(52)
+    head += struct.pack("<III", 124 + rgb().nbytes, len(icc), 0)
+    content = b"BM" + struct.pack("<IHHI", 138 + rgb().nbytes + len(icc), 0, 0, 138) + head + rgb().tobytes() + icc
+    case("profile.bmp", content, encoded((gray() / 255) ** 1.8))
+
+
+def jpeg_2000(values, bits):
+    return imagecodecs.jpeg2k_encode(values, level=0, codecformat="jp2", bitspersample=bits, mct=False)
+
+
+def jpeg_2000_cases():
+    for bits in (1, 4, 12):
+        case(f"gray{bits}-alone.jp2", jpeg_2000(gray(bits), bits), gray(bits) / ((1 << bits) - 1))
+    for bits in (8, 12, 16):
+        case(f"gray-alpha{bits}.jp2", jpeg_2000(_with_alpha(bits), bits), alpha=ALPHA)
+        content, icc = jpeg_2000(gray(bits), bits), profile(b"GRAY", np.linspace(0, 1, 1024) ** 1.8)
+        whole_box, old, new = content.find(b"jp2h") - 4, b"\0\0\0\x0fcolr\1\0\0\0\0\0\x11", b"colr\2\0\0" + icc
+        size = struct.unpack_from(">I", content, whole_box)[0] - len(old) + 4 + len(new)
+        content = content[:whole_box] + struct.pack(">I", size) + content[whole_box + 4 :]
+        content = content.replace(old, struct.pack(">I", 4 + len(new)) + new)
+        case(f"profile{bits}.jp2", content, encoded((gray(bits) / ((1 << bits) - 1)) ** 1.8))
+    red, green, blue = np.moveaxis(255 * SOFT, -1, 0)
+    luma = 0.299 * red + 0.587 * green + 0.114 * blue
+    luma = np.dstack([luma, (blue - luma) / 1.772 + 128, (red - luma) / 1.402 + 128])
+    content = jpeg_2000(np.round(luma).astype(np.uint8), 8)
+    case("ycbcr.jp2", content.replace(b"colr\1\0\0\0\0\0\x10", b"colr\1\0\0\0\0\0\x12"), SOFT, tolerance=2)
+
+
+def other_cases():
+    bits = b"\n".join(b"".join(b"%d" % value for value in row) for row in 1 * (PICTURE <= 0.5))
+    case("digits-without-spaces.pbm", b"P1\n%d %d\n" % (WIDTH, HEIGHT) + bits, 1.0 * (PICTURE > 0.5))
+    file = io.BytesIO()
+    Image.fromarray(whole(SOFT, 8)).save(file, "AVIF", quality=100, subsampling="4:4:4")
+    colors = np.asarray(Image.open(io.BytesIO(file.getvalue()))) / 255
+    for name, numbers, shown in (
+        ("display-p3", b"\0\x0c\0\x0d", shown_by(decoded(colors), P3)),
+        ("linear", b"\0\1\0\x08", encoded(colors)),
+    ):
+        content = file.getvalue().replace(b"colrnclx\0\1\0\x0d", b"colrnclx" + numbers)
+        case(f"{name}-by-code-points.avif", content, shown, tolerance=2)
+
+
+def damaged_files():
+    """Files that are refused: {name: (content, what the refusal says)}."""
+    colors = rgb()
+    tiles = by_tifffile(colors, photometric="rgb", compression="zlib", tile=(32, 32))
+    few = bytearray(tiff((page(8), gray().tobytes())))
+    few[few.index(struct.pack("<HHI", 278, 3, 1)) + 8] = HEIGHT // 2  # Two strips, of which one is there.
+    return {
+        "cut-in-a-tile.tif": (tiles[:-200], "a damaged file"),
+        "a-strip-too-few.tif": (bytes(few), r"a damaged file \(pixels are missing\)"),
+        "565.tif": (tiff((page(5, 6, 5, photometric=2), bytes(2 * HEIGHT * WIDTH))), "pixels of type 5/6 bits"),
+        "largest-value-0.pgm": (b"P5 96 72 0\n" + bytes(HEIGHT * WIDTH), r"96 x 72 pixels of 0 to 0"),
+        "no-pixels.pgm": (b"P5 0 72 255\n", r"0 x 72 pixels of 0 to 255"),
+        "no-page.tif": (b"II*\0\0\0\0\0", "a damaged file"),
+        "no-camera-raw.nef": (by_tifffile(gray()), r"cannot be read \(Unsupported file format or not RAW file\)"),
+    }
+
+
+tiff_cases()
+png_cases()
+bmp_cases()
+jpeg_2000_cases()
+other_cases()
