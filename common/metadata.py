@@ -31,6 +31,8 @@ LAYOUT = frozenset(
 OTHER_PICTURES = re.compile(r"Exif\.(Thumbnail|SubImage|SubThumb|Image[2-9])")
 DEVELOPING = range(50706, 52600)
 GROUPS = frozenset({"GPSInfo", "Image", "Iop", "Photo"})
+# The part of XMP that lies beyond the first segment in JPEG, which exiv2 does not read.
+EXTENSION = b"http://ns.adobe.com/xmp/extension/\0"
 # In XMP, what is said of the pixels as they were.
 OUTDATED = re.compile(r"Xmp\.(tiff\.Orientation|xmp\.Thumbnails|photoshop\.(ColorMode|ICCProfile))")
 # How exiv2 copies each kind. XMP and comments as text: it copies only those properties of a packet that it knows.
@@ -103,6 +105,7 @@ def read_metadata(content, suffix, resolution=None):
         except ERRORS as error:
             return Metadata(None, resolution), (f"metadata left out, since it cannot be read ({error})",)
         carrier = carrier.get_bytes() if present else None
+    lost += ["xmp"] if EXTENSION in content and "xmp" not in lost else []
     notes = tuple(f"{WORDS[kind]} left out, in whole or in part: damaged or too large" for kind in lost)
     text = _text_chunks(content) if suffix == ".png" else b""
     return Metadata(carrier, resolution or _resolution_of(exif), empty_xmp, text), notes

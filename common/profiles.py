@@ -2,6 +2,7 @@
 
 import functools
 
+import cv2
 import imagecodecs
 import numpy as np
 
@@ -89,7 +90,7 @@ def to_srgb(values, space, icc):
         return values
     if space == "gray":
         every = np.arange(np.iinfo(values.dtype).max + 1, dtype=values.dtype).reshape(1, -1, 1)
-        return _transform(every, space, icc, values.dtype, WITHOUT_TABLES)[0, :, 0][values]
+        return cv2.LUT(values, _transform(every, space, icc, values.dtype, WITHOUT_TABLES)[..., 0])[..., None]
     tables = space == "cmyk" or (values.dtype == np.uint8 and _suits_tables(icc))
     return _transform(values, space, icc, values.dtype, 0 if tables else WITHOUT_TABLES)
 
