@@ -268,6 +268,8 @@ def make_server(limits):
         model: str = MODEL,
         saturation: float = fastapi.Query(1.0, ge=0, le=10, allow_inf_nan=False),
     ):
+        if unknown := request.query_params.keys() - {"model", "saturation"}:
+            raise fastapi.HTTPException(400, f"unknown: {', '.join(sorted(unknown))}; there are model and saturation")
         content = bytearray()
         async for chunk in request.stream():
             content += chunk
@@ -309,7 +311,7 @@ async def split_request(headers, content):
         content: Its body, bytes.
 
     Raises:
-        UserError: The form is damaged, lacks a photo, or has hints that cannot be used.
+        UserError: The form is damaged, lacks a photo, has other parts or one twice, or hints that cannot be used.
     """
     if not headers.get("content-type", "").lower().startswith("multipart/form-data"):
         return content, []
@@ -321,6 +323,9 @@ async def split_request(headers, content):
         form = await MultiPartParser(headers, body(), max_files=2, max_fields=2, max_part_size=len(content)).parse()
     except (MultiPartException, KeyError) as error:
         raise UserError(f"not a form that can be read ({error})") from error
+    names = [name for name, _ in form.multi_items()]
+    if len(names) > len(set(names)) or set(names) - {"photo", "hints"}:
+        raise UserError(f"a form of {', '.join(names)}; send one part 'photo' and, if need be, one part 'hints'")
     parts = {name: part if isinstance(part, str) else await part.read() for name, part in form.items()}
     if not isinstance(parts.get("photo"), bytes):
         raise UserError("no part 'photo' with a file in the form")

@@ -103,6 +103,17 @@ def test_a_form_is_one_in_any_case(client, photos):
     assert response.status_code == 200
 
 
+def test_what_is_not_known_is_refused(client, photos):
+    content = content_of(photos[0], ".png")
+    for words, files, query in (
+        ("a form of photo, photo; send one", [("photo", ("a", content)), ("photo", ("b", content))], {}),
+        ("a form of photo, hint; send one", [("photo", ("a", content)), ("hint", ("h", b"{}"))], {}),
+        ("unknown: saturatoin; there are model and saturation", [("photo", ("a", content))], {"saturatoin": 2}),
+    ):
+        response = client.post("/api/colorize", files=files, params=query)
+        assert response.status_code == 400 and words in response.json()["detail"]
+
+
 def test_notes_are_one_line(client, photos, cheap, monkeypatch):
     answer = images.encode
     monkeypatch.setattr(images, "encode", lambda *photo: (answer(*photo)[0], ["two\nlines", "M\u00fcnchen"]))
