@@ -35,6 +35,8 @@ LOST = re.compile(
     r"overlap|incomplete|invalid (packet|chunk|length)|0x00 at pos",
     re.IGNORECASE,
 )
+# Of the seconds that a header promises, the share that has to be there, and the seconds more that may be missing.
+PROMISED, SLACK = 0.98, 0.1
 # Frames a second that films have at most.
 FASTEST = 1000
 # Sizes are the same picture shape if their height and width are in one proportion up to this factor.
@@ -93,12 +95,14 @@ class Reader:
         rates = (self.video.average_rate, self.video.guessed_rate, Fraction(25))
         self.rate = next(rate for rate in rates if rate and rate <= FASTEST)
         self._start = Fraction(self._container.start_time or 0, av.time_base)
-        self._end, self._last, self._size = 0.0, None, None
+        self._end, self._reached, self._last, self._size = 0.0, 0.0, None, None
         self._decoders = {self.video.codec_context.name}
 
     def __enter__(self):
         self._log_level = av.logging.get_level()
         av.logging.set_level(av.logging.ERROR)
+        # What is held back as repeated would come out while the next film is read.
+        av.logging.set_skip_repeated(False)
         self._capture = av.logging.Capture(local=False)
         self._complaints = self._capture.__enter__()
         return self
@@ -126,6 +130,8 @@ class Reader:
         """Yields av.VideoFrame of `video` and av.Packet of sound, in the file's order, and sets `damage`."""
         packets = self._container.demux()
         while (packet := self._attempt(lambda: next(packets, None), decoding=False)) is not None:
+            if packet.pts is not None:
+                self._reached = max(self._reached, float((packet.pts + (packet.duration or 0)) * packet.time_base))
             if packet.stream.index == self.video.index:
                 if packet.is_corrupt:
                     self._note("cut short")
@@ -136,6 +142,9 @@ class Reader:
                 yield packet
         # After an error nothing has asked yet for the frames that the decoder still holds.
         yield from self._read_frames(None)
+        promised = self._promised_seconds()
+        if self._reached < PROMISED * promised - SLACK:
+            self._note(f"its header promises {promised:.1f} s")
 
     def decode(self, packet):
         """The frames of a packet, of any stream; none of a broken one, which sets `damage`."""
@@ -162,6 +171,12 @@ class Reader:
             self.changes += 1
             rgb = fit(rgb, self._size)
         return rgb
+
+    def _promised_seconds(self):
+        """How long the film is by its header, in seconds; 0.0 for formats whose header does not say."""
+        if self._container.format.name == "avi":  # Its seconds are what is left of a file that was cut.
+            return float(self.video.frames * self.video.time_base)
+        return (self.seconds or 0.0) if self._container.format.name == "matroska,webm" else 0.0
 
     def _check_size(self, width, height):
         size, limit = width * height / 1e6, self._max_megapixels

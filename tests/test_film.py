@@ -272,6 +272,19 @@ def test_broken_films_give_what_could_be_read(gray, tmp_path):
     assert listed(tmp_path / "out") == ["cut.mkv", "flipped.mp4"]
 
 
+@pytest.mark.parametrize(("suffix", "codec"), [(".avi", "mpeg4"), (".mkv", "libx264")])
+def test_a_film_that_is_cut_anywhere_is_broken(gray, tmp_path, suffix, codec):
+    path = make_film(tmp_path / f"film{suffix}", np.concatenate([gray, gray]), codec=codec, sound=["libmp3lame"])
+    content = path.read_bytes()
+    for share in (0.35, 0.5, 0.65):
+        path.write_bytes(content[: int(share * len(content))])
+        with Reader(path) as film:
+            frames = sum(isinstance(item, av.VideoFrame) for item in film)
+        assert 0 < frames < 40 and film.damage.startswith("broken after "), share
+        with Reader(make_film(tmp_path / "whole.mkv", gray[:2])) as film:
+            assert len(list(film)) == 2 and film.damage is None, "blamed for another film"
+
+
 @pytest.mark.parametrize(
     ("name", "line", "damaged"),
     [
