@@ -26,7 +26,7 @@ import pyvips
 from netpbmfile import NetpbmFile
 
 from common.metadata import read_orientation, sensible
-from common.profiles import EXPONENTS, PLACES, adobe_rgb, make_profile
+from common.profiles import EXPONENTS, PLACES, adobe_rgb, make_profile, rescale
 
 # Formats of boxes: "ftyp" comes first, "meta" describes the pictures, and "mdat" holds their pixels.
 ISO = (".avif", ".heic")
@@ -48,7 +48,7 @@ BMP_HEADER, BMP_SPACE, BMP_PROFILE = 14, 70, 126
 # Errors of Python libraries that did not expect the damage, and say nothing of it.
 STUMBLES = (AttributeError, LookupError, TypeError, ZeroDivisionError, struct.error)
 # In what libraries say: what led to the error, and names of objects and temporary files.
-PASSING = re.compile("unable to|bad seek")
+PASSING = re.compile("unable to")
 TEMPORARY = re.compile(r'( for)?( file)? ("/[^"]*"|<[^>]*>)')
 # The curve of sRGB, as LibRaw takes it: an exponent, and the slope of its straight part.
 SRGB_GAMMA = (2.4, 12.92)
@@ -174,11 +174,8 @@ def _finish_heic(values, header, bits):
 
 
 def fill_range(values, top):
-    """Values of 0..top as ones of 0..255 or 0..65535, rounded: uint8 for a `top` of up to 255, else uint16."""
-    full = 255 if top < 256 else 65535
-    if top == full:
-        return values
-    return ((values.astype(np.uint32) * full + top // 2) // top).astype(np.uint8 if top < 256 else np.uint16)
+    """Values of 0..top as ones of all of uint8, for a `top` of up to 255, or all of uint16."""
+    return rescale(values, top, 255 if top < 256 else 65535)
 
 
 def unpremultiply(values):

@@ -12,7 +12,7 @@ from common import codecs
 from common.codecs import CannotDecode, Image, fill_range, open_raw, unpremultiply
 from common.files import RAW_SUFFIXES
 from common.metadata import sensible
-from common.profiles import reduce_bits
+from common.profiles import rescale
 
 # How files begin, and the suffix of their format. Of ISO media files (AVIF, HEIC, films) the brands decide.
 SIGNATURES = {
@@ -116,7 +116,7 @@ def _decode_page(page, photometric, bits):
         values[..., 0] = top - values[..., 0]
     elif photometric == PALETTE:
         colors = page.colormap.T
-        colors = reduce_bits(colors, 8) if colors.max() > 255 else colors.astype(np.uint8)  # Some have 8 bits.
+        colors = rescale(colors, 65535, 255) if colors.max() > 255 else colors.astype(np.uint8)  # Some have 8 bits.
         values, top = np.concatenate([colors[values[..., 0]], values[..., 1:]], axis=-1), 255
     elif photometric == YCBCR and page.compression not in JPEG:
         values[..., :3] = cv2.cvtColor(values[..., [0, 2, 1]], cv2.COLOR_YCrCb2RGB)

@@ -13,7 +13,7 @@ import tifffile
 
 from common.errors import PhotoError
 from common.metadata import embed, encodable
-from common.profiles import reduce_bits
+from common.profiles import rescale
 
 
 class Format(NamedTuple):
@@ -105,10 +105,9 @@ def _reduce(photo, format_, suffix):
     """(photo, losses): the part of a photo that a format holds, and what is lost, as words."""
     losses = []
     if 8 * photo.pixels.itemsize > format_.bits:
-        pixels, alpha = (
-            None if values is None else reduce_bits(values, format_.bits) for values in (photo.pixels, photo.alpha)
-        )
-        photo = replace(photo, pixels=pixels, alpha=alpha)
+        top = (1 << format_.bits) - 1
+        alpha = None if photo.alpha is None else rescale(photo.alpha, 65535, top)
+        photo = replace(photo, pixels=rescale(photo.pixels, 65535, top), alpha=alpha)
         if photo.bits > format_.bits:
             losses.append(f"{photo.bits} bits reduced to {format_.bits}, since {suffix} holds no more")
     if photo.alpha is not None and not format_.alpha:

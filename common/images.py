@@ -64,7 +64,7 @@ def read_photo(path, max_megapixels=MAX_MEGAPIXELS):
     Gray is expanded, transparency is dropped, 16 bits are reduced to 8. Raises PhotoError, as `read` does.
     """
     pixels = _decode(path, _read_bytes(path), max_megapixels)[0]
-    pixels = pixels if pixels.dtype == np.uint8 else profiles.reduce_bits(pixels, 8)
+    pixels = pixels if pixels.dtype == np.uint8 else profiles.rescale(pixels, 65535, 255)
     return np.repeat(pixels[..., None], 3, axis=-1) if pixels.ndim == 2 else np.ascontiguousarray(pixels)
 
 
