@@ -25,7 +25,7 @@ import tyro
 from tqdm import tqdm
 
 from common import images, trained
-from common.errors import UserError
+from common.errors import OptionError, UserError
 from common.files import PHOTO_SUFFIXES, REPLACED
 from common.options import Positive, Quality, RenderSize, Saturation
 from configs import MODEL, RUNS, WEIGHTS
@@ -143,7 +143,7 @@ def main():
     if options.report is not None:
         report(options.report)
     if options.output is None:
-        raise UserError("name a SOURCE and an OUTPUT, or --report OUTPUT; archive.py --help tells more")
+        raise OptionError("name a SOURCE and an OUTPUT, or --report OUTPUT; see python archive.py --help")
     places = open_places(options)
     content, model = read_model(options.model)
     ledger = Ledger(places[1])

@@ -26,7 +26,7 @@ from colorizing.archive.storage import open_storage
 from colorizing.archive.worker import Work, Worker
 from colorizing.jobs import plan_jobs
 from colorizing.photo import Pipeline
-from common.errors import UserError
+from common.errors import OptionError, UserError
 from common.images import read_photo, write_photo
 
 # Python processes that find this on their path are killed, as if memory had run out, by photos with a word in them.
@@ -240,8 +240,9 @@ def test_bad_command_lines_are_told_in_a_sentence(tmp_path, monkeypatch):
     }
     for arguments, cause in cases.items():
         monkeypatch.setattr(sys, "argv", ["archive.py", *map(str, arguments)])
-        with pytest.raises(UserError, match=cause):
+        with pytest.raises(UserError, match=cause) as error:
             archive_script.main()
+        assert isinstance(error.value, OptionError) == (not arguments or "--quality" in arguments)
 
 
 def test_the_driver_stays_small():
