@@ -6,6 +6,8 @@ import os
 
 # As the scripts do, see common/command_line.py: threads of OpenBLAS that wait take processor time.
 os.environ |= {"OPENBLAS_NUM_THREADS": "1", "OPENCV_FOR_THREADS_NUM": "1"}
+# By default TensorFlow with oneDNN keeps the memory of freed tensors, and never gives it back to the system.
+os.environ["TF_ONEDNN_USE_SYSTEM_ALLOCATOR"] = "1"
 
 import cv2
 import keras
@@ -15,6 +17,7 @@ import pytest
 from small_networks import shrink
 
 import models
+from colorizing.service import give_back_memory
 from configs import SAMPLES
 from models.colorization import PaperColorizer
 
@@ -47,9 +50,10 @@ def float32():
 
 @pytest.fixture(scope="module", autouse=True)
 def free_memory():
-    """Models lie in cycles of references: Python frees those of a file of tests when it is told to."""
+    """After each file of tests memory goes back to the system; Python frees the cycles in models only when told to."""
     yield
     gc.collect()
+    give_back_memory()
 
 
 @pytest.fixture
