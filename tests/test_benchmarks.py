@@ -97,7 +97,7 @@ def test_rounds_call_once_more_than_they_time():
 
 
 def test_processes_show_a_memory_of_their_own():
-    held = np.ones(40_000_000)
+    held = np.ones(15_000_000)
     seconds, small = run_apart([sys.executable, "-c", "import time; time.sleep(0.3)"])
     _, large = run_apart([sys.executable, "-c", "import time; held = b'1' * 200_000_000; time.sleep(0.3)"])
     assert 0.3 < seconds and small < 0.1 < held.nbytes / 1e9 and 0.2 < large < 0.3
