@@ -9,6 +9,7 @@ the same command goes on where a run was ended, and does again what has changed 
 """
 
 import hashlib
+import itertools
 import json
 import os
 import sys
@@ -27,7 +28,7 @@ from tqdm import tqdm
 from common import images, trained
 from common.errors import OptionError, UserError
 from common.files import PHOTO_SUFFIXES, REPLACED
-from common.options import Positive, Quality, RenderSize, Saturation
+from common.options import Model, Positive, Quality, RenderSize, Saturation
 from configs import MODEL, RUNS, WEIGHTS
 
 try:
@@ -58,16 +59,13 @@ class Options:
     """Says what became of the files of an archive, given its folder or URL for results, and does nothing else."""
     cluster: str | None = None
     """Address of a Ray cluster, or `auto` on one of its machines. Default: RAY_ADDRESS, else this machine alone."""
-    model: str = MODEL
-    """A trained model: a name (a run of yours or weights that ship), a run's folder, or a .keras file."""
+    model: Model = MODEL
     saturation: Saturation = 1.0
-    """Factor on the strength of the colours."""
     render_size: RenderSize | None = None
     """Shorter side in pixels of the copy that the network sees. Default: the size it was trained at."""
     format: Literal[*FORMATS] | None = None
     """Format of the results. Default: that of each photo."""
     quality: Quality = images.QUALITY
-    """Of JPEG, WebP and AVIF files, 1 to 100."""
     max_megapixels: Positive = images.MAX_MEGAPIXELS
     """Refuse larger photos."""
     retry_failed: bool = False
@@ -90,24 +88,18 @@ def read_model(name):
     return content, f"{name} {hashlib.sha256(content).hexdigest()[:16]}"
 
 
-def list_source(ledger, places, options, model):
+def list_source(ledger, source, skipped, options, model):
     """Lists the source's files into the ledger; returns the row of the new run."""
-    source, _, skipped = places
     settings = json.dumps(
         {name: getattr(options, name) for name in ("saturation", "render_size", "format", "quality")}, sort_keys=True
     )
     name = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.urandom(3).hex()}"
     suffix = f".{options.format}" if options.format else None
-    rows, files = [], 0
-    for row in tqdm(
-        list_files(source, skipped, suffix, (model, settings)), "listing", unit=" files", leave=False, disable=None
-    ):
-        rows.append({"run": name, **row})
-        files += 1
-        if len(rows) == ROWS_A_PART:
-            ledger.add("listed", name, rows)
-            rows = []
-    ledger.add("listed", name, rows)
+    listed, files = list_files(source, skipped, suffix, (model, settings)), 0
+    bar = iter(tqdm(listed, "listing", unit=" files", leave=False, disable=None))
+    while rows := [{"run": name, **row} for row in itertools.islice(bar, ROWS_A_PART)]:
+        ledger.add("listed", name, rows)
+        files += len(rows)
     row = {"run": name, "source": source.location, "model": model, "settings": settings, "files": files}
     ledger.add("run", name, [row])
     return row
@@ -144,17 +136,17 @@ def main():
         report(options.report)
     if options.output is None:
         raise OptionError("name a SOURCE and an OUTPUT, or --report OUTPUT; see python archive.py --help")
-    places = open_places(options)
+    source, output, skipped = open_places(options)
     content, model = read_model(options.model)
-    ledger = Ledger(places[1])
-    last = list_source(ledger, places, options, model)
+    ledger = Ledger(output)
+    last = list_source(ledger, source, skipped, options, model)
     before = ledger.standing(last, options.retry_failed)
     waiting = before.states[WAITING]
     if waiting:
         print("\n".join(describe(before, last)))
         work = Work(
-            source=places[0].location,
-            output=places[1].location,
+            source=source.location,
+            output=output.location,
             saturation=options.saturation,
             render_size=options.render_size,
             quality=options.quality,

@@ -18,6 +18,7 @@ import tyro
 
 import models
 from colorizing.export import INTERFACES, SUFFIXES, WRITERS, check_output, make_graph
+from common.options import Model
 from common.trained import short_names
 from configs import MODEL, OUTPUTS
 
@@ -26,8 +27,7 @@ from configs import MODEL, OUTPUTS
 class Options:
     """Writes a trained colorizer for other runtimes, for L or photos of any height and width."""
 
-    model: tyro.conf.Positional[str] = MODEL
-    """A trained model: a name (a run of yours or weights that ship), a run's folder, or a .keras file."""
+    model: tyro.conf.Positional[Model] = MODEL
     format: Literal["onnx", "savedmodel", "litert"] = "onnx"
     """ONNX file, TensorFlow SavedModel folder, or LiteRT file."""
     photo: bool = False

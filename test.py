@@ -33,7 +33,7 @@ from colorizing.steadiness import STEADINESS
 from common import images
 from common.errors import UserError
 from common.files import PHOTO_SUFFIXES, REPLACED, is_film
-from common.options import OutputFolder, Positive, Quality, RenderSize, Saturation, Share
+from common.options import Model, OutputFolder, Positive, Quality, RenderSize, Saturation, Share
 from configs import MODEL, OUTPUTS, SAMPLES
 from models.precision import choose_policy, describe_devices
 
@@ -48,10 +48,8 @@ class Options:
     """Photos and films, and folders to search for them."""
     output: Annotated[OutputFolder, tyro.conf.arg(aliases=["-o"])] = OUTPUTS
     """Folder for the results."""
-    model: str = MODEL
-    """A trained model: a name (a run of yours or weights that ship), a run's folder, or a .keras file."""
+    model: Model = MODEL
     saturation: Saturation = 1.0
-    """Factor on the strength of the colours."""
     temperature: Annotated[float, Interval(ge=0.01, le=1)] | None = None
     """Of the annealed mean, for models of Zhang et al.: from 0.01, vivid and blotchy, to 1, dull. Default: 0.38."""
     render_size: RenderSize | None = None
@@ -64,7 +62,6 @@ class Options:
     format: Literal[*FORMATS] | None = None
     """Format of photos' results. Default: that of each photo."""
     quality: Quality = images.QUALITY
-    """Of JPEG, WebP and AVIF files, 1 to 100."""
     steadiness: Share = STEADINESS
     """Of a film's colours over time, from 0, each frame by itself, to 1."""
     skip_existing: bool = False

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from colorizing.hints import Hint, place_of
+from common.errors import UserError
 from utils import ab_from_rgb, encode_rgb
 
 # Radius of a dot, and how near to it a click chooses it, in shares of the picture's shorter side.
@@ -130,12 +131,12 @@ def ab_of_picked(text):
     """ab in Lab units, two floats, of what a colour picker gives: "#rrggbb" or "rgb(r, g, b)", also with alpha.
 
     Raises:
-        ValueError: It is neither.
+        UserError: It is neither.
     """
     if found := re.fullmatch(r"#([0-9a-fA-F]{6})([0-9a-fA-F]{2})?", text):
         rgb = list(bytes.fromhex(found[1]))
     elif found := re.fullmatch(r"rgba?\(\s*([\d.]+)[,\s]+([\d.]+)[,\s]+([\d.]+).*\)", text):
         rgb = [min(round(float(value)), 255) for value in found.groups()]
     else:
-        raise ValueError(f"{text}: not a colour")
+        raise UserError(f"{text}: not a colour")
     return tuple(ab_from_rgb(tf.constant(np.uint8(rgb)[None])).numpy()[0].tolist())

@@ -13,21 +13,24 @@ of two pixels is
 """
 
 import json
-import math
-from dataclasses import dataclass
+from typing import Annotated
 
 import cv2
 import numpy as np
+from annotated_types import Interval, Len
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
 
-from common.errors import UserError
+from common.errors import FileError
 from common.files import describe_error
+from common.options import Share, describe_invalid
 
 # Radius of a hint, as a share of the photo's shorter side: 3 pixels of 256.
 RADIUS = 0.0125
 # Hints of one photo, at most: the time for the likeness grows with their number.
 MAX_HINTS = 1000
-# The largest a or b, up or down, that a hint may ask for; sRGB stays within 108.
-LARGEST_AB = 128.0
+# a or b that a hint may ask for; sRGB stays within 108.
+Chroma = Annotated[float, Interval(ge=-128, le=128)]
 
 # Scales of the covariance: of distance in shorter sides of the photo, of L and of ab in Lab units, and of features of
 # length 1. Wider ones gain more from hints at random places, but then a single hint changes colours all over the photo.
@@ -42,14 +45,11 @@ LARGE, AROUND = 0.05, 0.7
 AT_A_TIME = 1 << 23
 
 
-class HintError(UserError):
-    """Hints that cannot be used; the message names the file, the hint, and what to do."""
-
-    def __init__(self, name, cause):
-        super().__init__(f"{name}: {cause}")
+class HintError(FileError):
+    """Hints that cannot be used; the message names the hint, too."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=ConfigDict(strict=True, extra="forbid", allow_inf_nan=False))
 class Hint:
     """A place of a photo and its colour.
 
@@ -61,11 +61,18 @@ class Hint:
         time: In a film, from when to the end of its shot it holds, in seconds; None for the start, and in photos.
     """
 
-    x: float
-    y: float
-    ab: tuple[float, float] | None
-    radius: float = RADIUS
-    time: float | None = None
+    x: Share
+    y: Share
+    ab: tuple[Chroma, Chroma] | None
+    radius: Annotated[float, Interval(gt=0, le=0.5)] = RADIUS
+    time: Annotated[float, Interval(ge=0, lt=1e6)] | None = None
+
+
+@dataclass(frozen=True)
+class HintFile:
+    """The content of a file of hints."""
+
+    hints: Annotated[list[Hint], Len(max_length=MAX_HINTS)]
 
 
 def read_hints(path, film=False):
@@ -98,15 +105,24 @@ def parse_hints(content, name, film=False):
         HintError: The content is something else; the message counts hints from 1.
     """
     try:
-        data = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise HintError(name, f"not JSON ({error})") from error
-    entries = data.get("hints") if isinstance(data, dict) else None
-    if not isinstance(entries, list):
-        raise HintError(name, 'no list of hints; write {"hints": [{"x": 0.5, "y": 0.5, "ab": [40, 20]}]}')
-    if len(entries) > MAX_HINTS:
-        raise HintError(name, f"{len(entries)} hints; the limit is {MAX_HINTS}")
-    return [_parse_hint(entry, f"{name}: hint {number}", film) for number, entry in enumerate(entries, start=1)]
+        hints = TypeAdapter(HintFile).validate_json(content).hints
+    except ValidationError as error:
+        raise HintError(name, f"{_describe(error.errors()[0])}; docs/hints.md shows the file") from error
+    for number, hint in enumerate(hints, start=1):
+        if hint.time is not None and not film:
+            raise HintError(name, f"hint {number}: a time is for films; remove it")
+    return hints
+
+
+def _describe(error):
+    """One of Pydantic's errors as words, with the hint, the field and the value that it is about."""
+    advice = describe_invalid(error)
+    if len(error["loc"]) < 2:
+        return advice
+    _, number, *field = error["loc"]
+    value = "" if isinstance(error["input"], dict | list) else str(error["input"])[:40]
+    words = filter(None, [".".join(map(str, field)), value])
+    return f"hint {number + 1}: {' '.join(words)}: {advice}"
 
 
 def format_hints(hints):
@@ -117,49 +133,6 @@ def format_hints(hints):
         for hint in hints
     ]
     return '{"hints": [\n' + ",\n".join(map(json.dumps, rows)) + "\n]}\n"
-
-
-def _parse_hint(entry, name, film):
-    if not isinstance(entry, dict):
-        raise HintError(name, 'not an object; write {"x": 0.5, "y": 0.5, "ab": [40, 20]}')
-    missing, unknown = {"x", "y", "ab"} - entry.keys(), entry.keys() - {"x", "y", "ab", "radius", "time"}
-    if missing or unknown:
-        cause = f"no {min(missing)}" if missing else f"unknown field {_shown(min(unknown))}"
-        raise HintError(name, f"{cause}; a hint has x, y, ab and, if need be, radius and time")
-    for side in ("x", "y"):
-        if not _is_number(entry[side]) or not 0 <= entry[side] <= 1:
-            raise HintError(name, f"{side} is {_shown(entry[side])}; use a number from 0 to 1, a share of the photo")
-    radius = entry.get("radius", RADIUS)
-    if not _is_number(radius) or not 0 < radius <= 0.5:
-        raise HintError(
-            name, f"radius is {_shown(radius)}; use a number above 0, at most 0.5, a share of the shorter side"
-        )
-    ab = entry["ab"]
-    if ab is not None:
-        numbers = isinstance(ab, list) and len(ab) == 2 and all(map(_is_number, ab))
-        if not numbers or max(map(abs, ab)) > LARGEST_AB:
-            raise HintError(name, f"ab is {_shown(ab)}; use two numbers from -128 to 128, or null to keep the colour")
-        ab = tuple(map(float, ab))
-    time = entry.get("time")
-    if time is not None and not film:
-        raise HintError(name, "a time is for films; remove it")
-    if time is not None and (not _is_number(time) or not 0 <= time < 1e6):
-        raise HintError(name, f"time is {_shown(time)}; use seconds from the film's start")
-    return Hint(float(entry["x"]), float(entry["y"]), ab, float(radius), None if time is None else float(time))
-
-
-def _is_number(value):
-    return (
-        isinstance(value, int | float)
-        and not isinstance(value, bool)
-        and (isinstance(value, int) or math.isfinite(value))
-    )
-
-
-def _shown(value):
-    """A value as JSON, not longer than a line."""
-    text = json.dumps(value)
-    return text if len(text) <= 40 else f"{text[:40]}..."
 
 
 def place_of(hint, picture):

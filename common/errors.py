@@ -8,6 +8,11 @@ class UserError(Exception):
     """
 
 
+def first_line(error):
+    """The first line of an error's message, or its type where it has none."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 class OptionError(UserError):
     """A value on the command line that cannot be used; the message names the option and what it takes."""
 
@@ -16,12 +21,16 @@ class DatasetError(UserError):
     """A data set that cannot be used; the message says why and what to do."""
 
 
-class PhotoError(UserError):
-    """A photo that cannot be read or written. `cause` says why; the message names the file as well."""
+class FileError(UserError):
+    """A file that cannot be read or written. `cause` says why; the message names the file as well."""
 
     def __init__(self, path, cause):
         super().__init__(f"{path}: {cause}")
         self.cause = cause
+
+
+class PhotoError(FileError):
+    """A photo that cannot be read or written."""
 
 
 class TooLarge(PhotoError):

@@ -85,8 +85,8 @@ def test_hints_come_as_a_second_part(client, photos):
     )
     assert np.abs(change)[48, 64].max() > 20
     for words, parts in (
-        ("hints: hint 1: x is 3", {"photo": content, "hints": (None, hints.replace("0.5", "3", 1))}),
-        ("hints: not JSON", {"photo": content, "hints": (None, "red")}),
+        ("hints: hint 1: x 3", {"photo": content, "hints": (None, hints.replace("0.5", "3", 1))}),
+        ("hints: Invalid JSON", {"photo": content, "hints": (None, "red")}),
         ("no part 'photo'", {"hints": (None, hints)}),
         ("no part 'photo'", {"photo": (None, "text")}),
     ):

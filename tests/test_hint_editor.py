@@ -6,6 +6,7 @@ from skimage import color
 
 from colorizing.hint_editor import COMMON, Edits, ab_of_picked, draw_dots, draw_swatches, offered_colors
 from colorizing.hints import Hint, place_of
+from common.errors import UserError
 
 
 def test_clicks_set_choose_and_move_hints_and_undo_takes_them_back():
@@ -56,5 +57,5 @@ def test_picked_colours(text):
 
 
 def test_what_is_no_colour_is_refused():
-    with pytest.raises(ValueError, match="red: not a colour"):
+    with pytest.raises(UserError, match="red: not a colour"):
         ab_of_picked("red")

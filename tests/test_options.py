@@ -36,13 +36,13 @@ class Options:
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (["--count", "0"], "--count 0: use at least 1"),
-        (["--share", "1.5"], "--share 1.5: use 0 to 1"),
+        (["--count", "0"], "--count 0: use a number greater than or equal to 1"),
+        (["--share", "1.5"], "--share 1.5: use a number less than or equal to 1"),
         (["--share", "nan"], "--share nan: use a finite number"),
         (["--number", "inf"], "--number inf: use a finite number"),
-        (["--factor", "-1"], "--factor -1.0: use at least 0"),
-        (["--open", "1"], "--open 1.0: use at least 0 and less than 1"),
-        (["--size", "5", "0"], "--size 0: use at least 1"),
+        (["--factor", "-1"], "--factor -1.0: use a number greater than or equal to 0"),
+        (["--open", "1"], "--open 1.0: use a number less than 1"),
+        (["--size", "5", "0"], "--size 0: use a number greater than or equal to 1"),
         (["--names"], "--names has no value: give at least one"),
         (["--names", ""], "an argument is empty; see python script.py --help"),
         (["--number="], "an argument is empty; see python script.py --help"),
@@ -108,7 +108,7 @@ def test_what_has_no_sentence_of_ours_is_said_by_tyro(capsys):
 def test_a_script_ends_with_one_line_and_status_2(capsys):
     with pytest.raises(SystemExit) as end:
         run(lambda: parse(Options, "script.py", args=["--count", "0"]))
-    assert end.value.code == 2 and capsys.readouterr().err == "--count 0: use at least 1\n"
+    assert end.value.code == 2 and capsys.readouterr().err == "--count 0: use a number greater than or equal to 1\n"
 
 
 def test_places(tmp_path):
@@ -123,9 +123,9 @@ def test_places(tmp_path):
     assert find_problem(Places()) is None and not (tmp_path / "new").exists()
     for changes, words in (
         ({"folder": tmp_path / "none"}, "no such folder"),
-        ({"output": tmp_path / "file"}, "a file, where a folder is needed"),
+        ({"output": tmp_path / "file"}, "file is a file, where a folder is needed"),
         ({"output": tmp_path / "file" / "out"}, "file is a file, where a folder is needed"),
-        ({"output": tmp_path / "loop"}, "a file, where a folder is needed"),
+        ({"output": tmp_path / "loop"}, "loop is a file, where a folder is needed"),
         ({"picture": tmp_path / "a.xyz"}, "use a name that ends in .jpg"),
         ({"picture": tmp_path / "file" / "a.png"}, "a folder is needed"),
     ):
@@ -139,7 +139,7 @@ def option_classes():
     names += [f"benchmarks.{path.stem}" for path in sorted((ROOT / "benchmarks").glob("*.py"))]
     for name in names:
         module = importlib.import_module(name)
-        for kind in ("Options", "Docs", "Compare", "Curves"):
+        for kind in ("Options", "Docs", "Compare", "Curves", "Gain", "Cost"):
             if hasattr(module, kind):
                 yield name, getattr(module, kind)
     yield "configs", Experiment
@@ -159,7 +159,7 @@ def test_every_number_of_every_script_has_bounds():
             if any(part in (int, float) for part in parts(hint) if isinstance(part, type)):
                 assert any(isinstance(part, Interval) for part in parts(hint)), f"{script}: {name}"
                 seen += 1
-    assert seen > 60
+    assert seen > 50
 
 
 def test_every_experiment_is_within_its_bounds():
