@@ -25,14 +25,7 @@ import numpy as np
 from annotated_types import Interval
 
 import models
-from colorizing.hint_editor import (
-    SWATCH,
-    Edits,
-    ab_of_picked,
-    draw_dots,
-    draw_swatches,
-    offered_colors,
-)
+from colorizing.hint_editor import SWATCH, Edits, ab_of_picked, draw_dots, draw_swatches, offered_colors
 from colorizing.hints import format_hints, parse_hints, place_of
 from colorizing.pixels import as_color, to_gray
 from colorizing.service import Busy, Limits, Service, share_one_heap
@@ -125,16 +118,15 @@ def make_page(service, folder):
         return gradio.DownloadButton(value=place, interactive=True)
 
     async def colorize(path, model, saturation, edits):
-        """All outputs for a photo with hints; see `outputs` below."""
+        """Everything that shows a photo with its hints; see `outputs` below."""
         off = gradio.DownloadButton(interactive=False)
         if path is None:
-            return None, None, off, "", edits, None, off, None, []
+            return None, None, off, "", None, off, None, []
         started = time.perf_counter()
         name, stem, content = Path(path).name, Path(path).stem, Path(path).read_bytes()
         with told():
             result = await service.colorize(name, content, model, saturation, edits.hints, edits.hint)
         before, after = (preview(pixels) for pixels in (to_gray(result.photo.pixels), result.photo.pixels))
-        swatches, offered = offer(after, edits, result.likely)
         height, width = result.photo.pixels.shape[:2]
         message = f"{width} x {height} pixels, {time.perf_counter() - started:.1f} seconds"
         return (
@@ -142,44 +134,27 @@ def make_page(service, folder):
             draw_dots(after, edits),
             keep(f"{stem}-colorized{result.suffix}", result.content),
             "  \n".join([message, *result.losses]),
-            edits,
             (width, height),
             keep(f"{stem}.hints.json", format_hints(edits.hints).encode()) if edits.hints else off,
-            swatches,
-            offered,
+            *offer(after, edits, result.likely),
         )
 
-    async def colorize_new(path, model, saturation):
-        return await colorize(path, model, saturation, Edits())
-
-    async def click(event: gradio.SelectData, path, model, saturation, edits, size, moving):
+    def click(event: gradio.SelectData, edits, size, moving):
         # The picture on the page may be smaller than the photo.
         shown = min(1, PREVIEW_SIZE / max(size)) * np.array(size)
         x, y = np.clip((np.array(event.index) + 0.5) / shown, 0, 1).tolist()
-        edits = edits.click(x, y, size[0] / size[1], moving)
-        return await colorize(path, model, saturation, edits)
+        return edits.click(x, y, size[0] / size[1], moving)
 
-    async def choose(event: gradio.SelectData, path, model, saturation, edits, offered):
-        ab = offered[min(event.index[0] // SWATCH, len(offered) - 1)]
-        return await colorize(path, model, saturation, edits.color(tuple(ab)))
+    def choose(event: gradio.SelectData, edits, offered):
+        return edits.color(tuple(offered[min(event.index[0] // SWATCH, len(offered) - 1)]))
 
-    async def pick(path, model, saturation, edits, picked):
-        try:
-            ab = ab_of_picked(picked)
-        except ValueError as error:
-            raise gradio.Error(str(error), print_exception=False) from error
-        return await colorize(path, model, saturation, edits.color(ab))
-
-    def edit(change):
-        async def changed(path, model, saturation, edits):
-            return await colorize(path, model, saturation, change(edits))
-
-        return changed
-
-    async def load(path, model, saturation, edits, file):
+    def pick(edits, picked):
         with told():
-            hints = parse_hints(Path(file).read_bytes(), Path(file).name)
-        return await colorize(path, model, saturation, edits.change(hints, None))
+            return edits.color(ab_of_picked(picked))
+
+    def load(edits, file):
+        with told():
+            return edits.change(parse_hints(Path(file).read_bytes(), Path(file).name), None)
 
     with gradio.Blocks(
         title="Colour for gray photographs", analytics_enabled=False, delete_cache=(LOOK_SECONDS, KEPT_SECONDS)
@@ -200,18 +175,11 @@ def make_page(service, folder):
         gradio.Markdown(HINTS)
         with gradio.Row():
             with gradio.Column(scale=2):
-                result = gradio.Image(
-                    label="Click where a colour is wrong", interactive=False, format="jpeg", elem_id="result"
-                )
+                label = "Click where a colour is wrong"
+                result = gradio.Image(label=label, interactive=False, format="jpeg", elem_id="result")
             with gradio.Column():
-                swatches = gradio.Image(
-                    label="Colours for the chosen dot",
-                    interactive=False,
-                    format="png",
-                    buttons=[],
-                    height=110,
-                    elem_id="swatches",
-                )
+                look = {"interactive": False, "format": "png", "buttons": [], "height": 110}
+                swatches = gradio.Image(label="Colours for the chosen dot", elem_id="swatches", **look)
                 picker = gradio.ColorPicker(label="Another colour")
                 moving = gradio.Checkbox(label="The next click moves the chosen dot")
                 network = gradio.Button("Keep the network's colour there")
@@ -222,26 +190,19 @@ def make_page(service, folder):
         examples = [[str(path)] for path in sorted(SAMPLES.iterdir()) if is_photo(path)]
         gradio.Examples(examples, photo, examples_per_page=len(examples))
         edits, size, offered = gradio.State(Edits()), gradio.State(), gradio.State([])
-        inputs = [photo, model, saturation]
-        outputs = [slider, result, download, message, edits, size, saved, swatches, offered]
-        options = {"api_visibility": "private", "show_progress": "full"}
-        gradio.on([photo.change], colorize_new, inputs, outputs, trigger_mode="always_last", **options)
-        gradio.on(
-            [model.change, saturation.change],
-            colorize,
-            [*inputs, edits],
-            outputs,
-            trigger_mode="always_last",
-            **options,
-        )
-        options["show_progress"] = "minimal"
-        result.select(click, [*inputs, edits, size, moving], outputs, **options)
-        swatches.select(choose, [*inputs, edits, offered], outputs, **options)
-        picker.input(pick, [*inputs, edits, picker], outputs, trigger_mode="always_last", **options)
-        network.click(edit(lambda edits: edits.color(None)), [*inputs, edits], outputs, **options)
-        remove.click(edit(Edits.remove), [*inputs, edits], outputs, **options)
-        undo.click(edit(Edits.undo), [*inputs, edits], outputs, **options)
-        loaded.upload(load, [*inputs, edits, loaded], outputs, **options)
+        inputs = [photo, model, saturation, edits]
+        outputs = [slider, result, download, message, size, saved, swatches, offered]
+        private, last = {"api_visibility": "private"}, {"trigger_mode": "always_last"}
+        photo.change(Edits, None, edits, **private, **last).then(colorize, inputs, outputs, **private)
+        gradio.on([model.change, saturation.change], colorize, inputs, outputs, **private, **last)
+        edits.change(colorize, inputs, outputs, show_progress="minimal", **private, **last)
+        result.select(click, [edits, size, moving], edits, **private)
+        swatches.select(choose, [edits, offered], edits, **private)
+        picker.input(pick, [edits, picker], edits, **private, **last)
+        network.click(lambda edits: edits.color(None), edits, edits, **private)
+        remove.click(Edits.remove, edits, edits, **private)
+        undo.click(Edits.undo, edits, edits, **private)
+        loaded.upload(load, [edits, loaded], edits, **private)
     page.queue(max_size=service.limits.max_waiting, default_concurrency_limit=4)
     return page
 
