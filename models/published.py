@@ -1,5 +1,6 @@
 """Turns weights that others published into a model of this package.
 
+    pip install -r requirements-pretrained.txt
     python -m models.published zhang colorization_release_v2-9b330a0b.pth
     python test.py data/samples --model zhang-published
 
@@ -9,6 +10,8 @@ and widths that are multiples of 8; other sizes are padded to these here.
 
 import hashlib
 import json
+import pickle
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,8 +21,8 @@ import tyro
 
 import models
 from common.command_line import describe_run, parse, run
+from common.errors import UserError
 from common.files import replacing, write_whole
-from common.pth import read_pth
 from configs import RUNS
 from models.zhang import BLOCKS, ZhangColorizer, ab_bins
 
@@ -27,6 +30,24 @@ from models.zhang import BLOCKS, ZhangColorizer, ab_bins
 AB_SCALE = 110
 # Height and width of the pictures that the authors' demonstration shows the network.
 NATIVE_SIZE = 256
+
+
+def read_pth(path):
+    """Reads a PyTorch file of weights: {name: array}.
+
+    Raises:
+        UserError: PyTorch is not installed, or the file is damaged or holds something else than tensors.
+    """
+    try:
+        import torch
+    except ImportError as error:
+        raise UserError("PyTorch is missing: pip install -r requirements-pretrained.txt") from error
+    try:
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+        return {name: tensor.numpy() for name, tensor in weights.items()}
+    except (RuntimeError, ValueError, EOFError, AttributeError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        cause = str(error).partition("\n")[0]
+        raise UserError(f"{path}: not a PyTorch file of weights ({cause}); download it again") from error
 
 
 def zhang(weights):
