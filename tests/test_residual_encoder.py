@@ -260,9 +260,8 @@ def test_the_published_residual_encoder_on_vgg16(tmp_path, monkeypatch, photos):
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", LOGITS)
 def test_conversion_agrees_with_pytorch(variant):
-    pytest.importorskip("torch", reason="pip install -r requirements-pretrained.txt")
-    state = pretrained.read_package(variant)
-    photos = pretrained.example_photos()
-    _, logits = pretrained.convert(state, variant)(photos, training=False)
-    np.testing.assert_allclose(logits, pretrained.torch_outputs(state, variant, photos), atol=1e-4)
+    pytest.importorskip("efficientnet_lite_pytorch", reason="pip install -r requirements-pretrained.txt")
+    network, photos = pretrained.torch_network(variant), pretrained.example_photos()
+    _, logits = pretrained.convert(network, variant)(photos, training=False)
+    np.testing.assert_allclose(logits, pretrained.torch_logits(network, photos), atol=1e-4)
     assert (ROOT / "weights" / f"{variant}.weights.h5").is_file()
