@@ -14,6 +14,8 @@ WHITE = np.array([0.95047, 1.0, 1.08883])
 
 # How far linear RGB may lie outside 0..1.
 TOLERANCE = 1e-5
+# Steps of the bisection of chroma.
+HALVINGS = 10
 
 _SMALLEST = np.finfo(np.float32).tiny
 
@@ -115,16 +117,15 @@ def _outside(lightness, a, b):
     return tf.maximum(tf.maximum(red, green), blue) > 0.5 + TOLERANCE
 
 
-def fit_chroma(lab, halvings=10):
-    """Shrinks chroma at constant L and hue until the colour lies inside sRGB.
+def fit_chroma(lab):
+    """Shrinks chroma at constant L and hue until the colour lies inside sRGB, by bisection.
 
     Args:
         lab: CIELAB, float32 [..., 3], with L in 0..100.
-        halvings: Steps of the bisection. The resulting chroma is less than the largest that fits by at most 2^-halvings
-            of the given chroma.
 
     Returns:
-        CIELAB, float32 [..., 3]: the same L; ab unchanged inside sRGB, else scaled down.
+        CIELAB, float32 [..., 3]: the same L; ab unchanged inside sRGB, else scaled down. The chroma is less than the
+        largest that fits by at most 2^-HALVINGS of the given chroma.
     """
     lab = tf.convert_to_tensor(lab)
     lightness, a, b = _planes(lab)
@@ -134,7 +135,7 @@ def fit_chroma(lab, halvings=10):
         return step / 2, tf.where(_outside(lightness, a * larger, b * larger), factor, larger)
 
     factor = tf.where(_outside(lightness, a, b), 0.0, 1.0)
-    _, factor = tf.while_loop(lambda step, _: step >= 0.5**halvings, halve, (0.5, factor))
+    _, factor = tf.while_loop(lambda step, _: step >= 0.5**HALVINGS, halve, (0.5, factor))
     return _join([lightness, a * factor, b * factor], lab)
 
 

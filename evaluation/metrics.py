@@ -33,13 +33,13 @@ def colorfulness_ddcolor(photos):
     return _spread_and_offset(np.abs(_opponents(photos)))
 
 
-def squared_error(ab, target, scale=128.0):
-    """Mean squared error of ab / scale, the paper's loss (section 3.5): float64 [pictures].
+def squared_error(ab, target):
+    """Mean squared error of ab / 128, the paper's loss (section 3.5): float64 [pictures].
 
     Args:
         ab, target: float [pictures, height, width, 2] in Lab units.
     """
-    return np.mean(((np.asarray(ab, np.float64) - np.asarray(target)) / scale) ** 2, axis=(1, 2, 3))
+    return np.mean(((np.asarray(ab, np.float64) - np.asarray(target)) / 128) ** 2, axis=(1, 2, 3))
 
 
 def ab_rmse(ab, target):

@@ -5,6 +5,7 @@ import json
 import keras
 
 from common import trained
+from common.errors import first_line
 from common.trained import ModelError
 from configs import RUNS, WEIGHTS
 from models.colorization import PaperColorizer
@@ -63,8 +64,7 @@ def load(name):
     try:
         model = keras.saving.load_model(path, compile=False)
     except Exception as error:  # Whatever a damaged or foreign file makes h5py, zipfile or Keras raise.
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise ModelError(f"{path}: not a model that can be loaded ({reason[0]})") from error
+        raise ModelError(f"{path}: not a model that can be loaded ({first_line(error)})") from error
     if not isinstance(model, Colorizer):
         raise ModelError(f"{path}: a Keras model, but not a colorizer of this project")
     return model

@@ -12,10 +12,7 @@ from models.edge_detection import EdgeMap, edge_detection_network
 from models.layers import CropLike, PadToMultiple, ResizeTo, conv
 from models.local_features import local_features_network
 
-FUSION_FILTERS = 256
 
-
-@keras.saving.register_keras_serializable("colorization")
 class Fusion(keras.layers.Layer):
     """The fusion layer: a 1x1 convolution with ReLU over [local features, repeated global vector, edge features].
 
@@ -28,17 +25,18 @@ class Fusion(keras.layers.Layer):
     them, edge features [batch, height, width, 8]. Output: [batch, height, width, filters].
     """
 
-    def __init__(self, filters=FUSION_FILTERS, kernel_initializer="glorot_uniform", **kwargs):
+    filters = 256
+
+    def __init__(self, kernel_initializer="glorot_uniform", **kwargs):
         super().__init__(**kwargs)
-        self.filters = filters
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
 
     def build(self, input_shapes):
         channels = sum(shape[-1] for shape in input_shapes)
         self.kernel = self.add_weight(
-            name="kernel", shape=(channels, self.filters), initializer=self.kernel_initializer
+            shape=(channels, self.filters), initializer=self.kernel_initializer, name="kernel"
         )
-        self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros")
+        self.bias = self.add_weight(shape=(self.filters,), initializer="zeros", name="bias")
 
     def call(self, inputs):
         parts = tf.split(self.kernel, [features.shape[-1] for features in inputs], axis=0)
@@ -50,13 +48,6 @@ class Fusion(keras.layers.Layer):
         if len(features.shape) == 2:
             return tf.matmul(features, kernel)
         return tf.nn.conv2d(features, kernel[None, None], strides=1, padding="SAME")
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "filters": self.filters,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-        }
 
 
 def colorization_network(fused, initializer):
@@ -123,19 +114,7 @@ class PaperColorizer(ClassifyingColorizer):
         self.lightness_scale = lightness_scale
         self.edges = edges
         self.initializer = initializer
-        self.classes = classes
 
     @property
     def native_size(self):
         return self.classification_size
-
-    def get_config(self):
-        return {
-            "name": self.name,
-            "classification_size": self.classification_size,
-            "lightness_scale": self.lightness_scale,
-            "edges": self.edges,
-            "initializer": self.initializer,
-            "classes": self.classes,
-            "classification_weight": self.classification_weight,
-        }

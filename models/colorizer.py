@@ -15,7 +15,8 @@ class Colorizer(keras.Model):
     Attributes:
         native_size: Side in pixels of the photos that the network is made for: a good size to show it.
         grid: In pixels; the network pads photos whose sides are no multiples of it.
-        experiment_fields: Names of the fields of an `Experiment` that the constructor takes, for `models.build`.
+        experiment_fields: Names of the fields of an `Experiment` that the constructor takes. The model has attributes
+            of the same names, which its configuration is made of.
 
     The base class encodes ab as ab / 128, the paper's choice for a tanh output, and learns by mean squared error.
     """
@@ -26,6 +27,11 @@ class Colorizer(keras.Model):
     revision = 1
     native_size = 256
     grid = 8
+    experiment_fields = ()
+
+    def get_config(self):
+        fields = {name: getattr(self, name) for name in self.experiment_fields}
+        return {"name": self.name, "revision": self.revision, **fields}
 
     @classmethod
     def from_config(cls, config):
@@ -149,6 +155,7 @@ class ClassifyingColorizer(Colorizer):
         outputs = encoding if logits is None else [encoding, logits]
         super().__init__(inputs=lightness, outputs=outputs, **kwargs)
         self.classifies = logits is not None
+        self.classes = logits.shape[-1] if self.classifies else 0
         self.classification_weight = classification_weight
         if self.classifies:
             self.color_tracker = keras.metrics.Mean("color_loss")
@@ -169,3 +176,6 @@ class ClassifyingColorizer(Colorizer):
 
     def color_output(self, output):
         return output[0] if self.classifies else output
+
+    def get_config(self):
+        return {**super().get_config(), "classes": self.classes}

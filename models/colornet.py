@@ -8,24 +8,19 @@ import keras
 import tensorflow as tf
 
 from models.colorizer import Colorizer
-from models.layers import TORCH_BATCH_NORM, BatchNorm, CropLike, PadToMultiple
+from models.layers import TORCH_BATCH_NORM, BatchNorm, CropLike, Float32Layer, PadToMultiple
 from utils import neutral_from_lightness
 
 FILTERS = (64, 128, 256, 512, 1024)
 
 
-@keras.saving.register_keras_serializable("colorization")
-class GrayFromLightness(keras.layers.Layer):
-    """The gray value in 0..1 of the neutral of each L in 0..100: the input of the gray flow. Always float32."""
-
-    def __init__(self, **kwargs):
-        super().__init__(**{**kwargs, "dtype": "float32"})
+class GrayFromLightness(Float32Layer):
+    """The gray value in 0..1 of the neutral of each L in 0..100: the input of the gray flow."""
 
     def call(self, lightness):
         return neutral_from_lightness(lightness)
 
 
-@keras.saving.register_keras_serializable("colorization")
 class Enlarge(keras.layers.Layer):
     """Twice the height and width, bilinear: UpSampling2D, which cannot interpolate where the size is not known yet."""
 
@@ -99,15 +94,7 @@ class ColorNet(Colorizer):
         native_size: Side in pixels of the photos it is trained on.
     """
 
-    experiment_fields = (
-        "flow",
-        "downsampling",
-        "upsampling",
-        "encoding",
-        "chroma_weight",
-        "initializer",
-        "native_size",
-    )
+    experiment_fields = tuple("flow downsampling upsampling encoding chroma_weight initializer native_size".split())
 
     def __init__(
         self,
@@ -162,15 +149,3 @@ class ColorNet(Colorizer):
         weight = 1 + self.chroma_weight * tf.norm(ab, axis=-1, keepdims=True) / 128
         squares = tf.math.squared_difference(output, self.encode(ab))
         return tf.reduce_mean(squares * weight / tf.reduce_mean(weight))
-
-    def get_config(self):
-        return {
-            "name": self.name,
-            "flow": self.flow,
-            "downsampling": self.downsampling,
-            "upsampling": self.upsampling,
-            "encoding": self.encoding,
-            "chroma_weight": self.chroma_weight,
-            "initializer": self.initializer,
-            "native_size": self.native_size,
-        }

@@ -6,11 +6,10 @@ non-maximum suppression thins it to ridges, and hysteresis keeps the ridges abov
 0..100 these thresholds are low: about a quarter of the pixels are edges.
 """
 
-import keras
 import numpy as np
 import tensorflow as tf
 
-from models.layers import conv
+from models.layers import Float32Layer, conv
 
 SIGMA = 1.0
 LOW_THRESHOLD = 0.1
@@ -27,16 +26,12 @@ def edge_detection_network(edges, initializer):
     return features
 
 
-@keras.saving.register_keras_serializable("colorization")
-class EdgeMap(keras.layers.Layer):
-    """Canny edge map of lightness as a layer, in float32 under every numeric policy.
+class EdgeMap(Float32Layer):
+    """Canny edge map of lightness as a layer.
 
     Input: L in 0..100, [batch, height, width, 1]. Output: 0 or 1, same shape. L rounded to bfloat16 would move one
-    edge pixel in a hundred, so the layer never autocasts. No gradient flows through it.
+    edge pixel in a hundred. No gradient flows through it.
     """
-
-    def __init__(self, **kwargs):
-        super().__init__(**{**kwargs, "dtype": "float32"})
 
     def call(self, lightness):
         return tf.stop_gradient(canny(lightness))

@@ -27,7 +27,6 @@ HEAD_FILTERS = 1280
 CLASSES = 1000
 
 
-@keras.saving.register_keras_serializable("colorization")
 class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
     """Keras's depthwise convolution with a gradient in float32, whatever the policy.
 

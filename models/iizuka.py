@@ -95,7 +95,6 @@ class IizukaColorizer(ClassifyingColorizer):
         super().__init__(lightness, output, logits, classification_weight, **kwargs)
 
         # === Configuration ===
-        self.classes = classes
         self.batch_norm = batch_norm
         self.native_size = native_size
 
@@ -105,13 +104,3 @@ class IizukaColorizer(ClassifyingColorizer):
 
     def decode(self, output):
         return (output - 0.5) * 256
-
-    def get_config(self):
-        return {
-            "name": self.name,
-            "classes": self.classes,
-            "classification_weight": self.classification_weight,
-            "batch_norm": self.batch_norm,
-            "native_size": self.native_size,
-            "revision": self.revision,
-        }

@@ -1,4 +1,4 @@
-"""Small layers that several networks share."""
+"""Small layers that several networks share. A saved model is built anew by its class, so layers save only weights."""
 
 import keras
 import tensorflow as tf
@@ -9,7 +9,6 @@ TORCH_BATCH_NORM = {"momentum": 0.9, "epsilon": 1e-5}
 DOUBLED = ((0, 0, 1), (0, 1, 1), (1, 1, 0), (1, 0, 0))
 
 
-@keras.saving.register_keras_serializable("colorization")
 class Conv2D(keras.layers.Conv2D):
     """Keras's convolution, which can see its input at twice the height and width, and pad it as Torch and Caffe do.
 
@@ -51,9 +50,6 @@ class Conv2D(keras.layers.Conv2D):
         batch, *grid, channels = super().compute_output_shape(padded)
         return batch, *(side and side * (1 + self.doubled) for side in grid), channels
 
-    def get_config(self):
-        return {**super().get_config(), "doubled": self.doubled, "symmetric": self.symmetric}
-
 
 def conv(
     features, filters, *, initializer, name, strides=1, activation="relu", kernel_size=3, doubled=False, dtype=None
@@ -72,43 +68,41 @@ def conv(
     )(features)
 
 
-@keras.saving.register_keras_serializable("colorization")
-class PadToMultiple(keras.layers.Layer):
-    """Repeats the last row and column until height and width are multiples of `multiple`. Always float32.
+class Float32Layer(keras.layers.Layer):
+    """A layer that computes in float32 under every numeric policy."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**{**kwargs, "dtype": "float32"})
+
+
+class PadToMultiple(Float32Layer):
+    """Repeats the last row and column until height and width are multiples of `multiple`.
 
     Networks that halve the picture several times and double it again need such sizes; `CropLike` takes the padding
     off again.
     """
 
     def __init__(self, multiple, **kwargs):
-        super().__init__(**{**kwargs, "dtype": "float32"})
+        super().__init__(**kwargs)
         self.multiple = multiple
 
     def call(self, image):
         return pad_to_multiple(image, self.multiple)
 
-    def get_config(self):
-        return {**super().get_config(), "multiple": self.multiple}
 
-
-@keras.saving.register_keras_serializable("colorization")
-class CropLike(keras.layers.Layer):
-    """Cuts [batch, height, width, channels] down to the height and width of a second picture. Always float32."""
-
-    def __init__(self, **kwargs):
-        super().__init__(**{**kwargs, "dtype": "float32"})
+class CropLike(Float32Layer):
+    """Cuts [batch, height, width, channels] down to the height and width of a second picture."""
 
     def call(self, image, reference):
         shape = tf.shape(reference)
         return image[:, : shape[1], : shape[2]]
 
 
-@keras.saving.register_keras_serializable("colorization")
-class ResizeTo(keras.layers.Layer):
-    """The copy a global branch sees: resized to a fixed size, bilinear with antialiasing. Always float32."""
+class ResizeTo(Float32Layer):
+    """The copy a global branch sees: resized to a fixed size, bilinear with antialiasing."""
 
     def __init__(self, height, width, **kwargs):
-        super().__init__(**{**kwargs, "dtype": "float32"})
+        super().__init__(**kwargs)
         self.height, self.width = height, width
 
     def call(self, image):
@@ -119,11 +113,7 @@ class ResizeTo(keras.layers.Layer):
         resized = resize_with(rows, columns, image)
         return tf.ensure_shape(resized, (None, self.height, self.width, image.shape[-1]))
 
-    def get_config(self):
-        return {**super().get_config(), "height": self.height, "width": self.width}
 
-
-@keras.saving.register_keras_serializable("colorization")
 class BatchNorm(keras.layers.BatchNormalization):
     """Keras's batch normalisation over the channels of pictures, run by TensorFlow's fused kernel.
 

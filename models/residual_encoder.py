@@ -12,7 +12,7 @@ import tensorflow as tf
 from models import efficientnet, pretrained, zhang
 from models.colorizer import Colorizer
 from models.edge_detection import EdgeMap, edge_detection_network
-from models.layers import BatchNorm, PadToMultiple, pad_to_multiple
+from models.layers import BatchNorm, Float32Layer, PadToMultiple, pad_to_multiple
 from utils import lab_to_rgb, neutral_from_lightness
 
 # Error in ab / 128 from which Huber's loss grows no faster than linearly: 10 Lab units.
@@ -54,12 +54,8 @@ ENCODERS = {
 }
 
 
-@keras.saving.register_keras_serializable("colorization")
-class ToNeutral(keras.layers.Layer):
-    """L in 0..100, [batch, height, width, 1], as sRGB of that gray in 0..255, [batch, height, width, 3]. Float32."""
-
-    def __init__(self, **kwargs):
-        super().__init__(**{**kwargs, "dtype": "float32"})
+class ToNeutral(Float32Layer):
+    """L in 0..100, [batch, height, width, 1], as sRGB of that gray in 0..255, [batch, height, width, 3]."""
 
     def call(self, lightness):
         return tf.concat([255 * neutral_from_lightness(lightness)] * 3, axis=-1)  # LiteRT cannot run tf.repeat here.

@@ -263,6 +263,3 @@ class ZhangColorizer(Colorizer):
         losses = tf.reduce_sum(rebalanced_cross_entropy(self.encode(ab), output, self.class_weights), axis=(1, 2))
         colored = tf.reduce_any(tf.abs(every_fourth(ab)) > LEAST_AB, axis=(1, 2, 3))
         return tf.reduce_mean(losses * tf.cast(colored, tf.float32))
-
-    def get_config(self):
-        return {"name": self.name, "native_size": self.native_size, "revision": self.revision}

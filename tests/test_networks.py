@@ -108,7 +108,6 @@ def test_symmetric_convolution_pads_all_sides(size):
     padded = np.pad(pictures, [(0, 0), (1, 1), (1, 1), (0, 0)])
     windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))[:, ::2, ::2]
     np.testing.assert_allclose(output, np.einsum("byxcij,ijcf->byxf", windows, layer.kernel), atol=1e-5)
-    assert Conv2D.from_config(layer.get_config()).symmetric
 
 
 @pytest.mark.parametrize("network", [ZhangColorizer, IizukaColorizer])
@@ -139,7 +138,6 @@ def test_doubled_convolution_is_one_after_up_sampling():
     np.testing.assert_allclose(output, plain_output, atol=1e-5)
     for ours, theirs in zip(tape.gradient(loss, doubled.trainable_variables), gradients, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
-    assert Conv2D.from_config(doubled.get_config()).doubled
 
 
 def test_colornet_starts_as_published(colornet_l):
