@@ -21,7 +21,7 @@ import archive as archive_script
 import models
 from colorizing.archive.ledger import DONE, FAILED, FOLDER, LEFT_OUT, SCHEMA, WAITING, Ledger, bucket_of
 from colorizing.archive.listing import list_files
-from colorizing.archive.reader import Reader, ReaderEnded
+from colorizing.archive.reader import ReaderEnded, try_to_read
 from colorizing.archive.storage import open_storage
 from colorizing.archive.worker import Work, Worker
 from colorizing.jobs import plan_jobs
@@ -235,7 +235,7 @@ def test_bad_command_lines_are_told_in_a_sentence(tmp_path, monkeypatch):
         (tmp_path / "none", tmp_path / "out"): "none: no such folder",
         (tmp_path, tmp_path): "holds the photos themselves",
         ("--report", tmp_path): "no ledger of an archive",
-        (tmp_path, tmp_path / "out", "--quality", 0): "--quality 0: use 1 to 100",
+        (tmp_path, tmp_path / "out", "--quality", 0): "--quality 0: use a number greater than or equal to 1",
         (tmp_path, tmp_path / "out", "--model", "nix"): "nix: no such model; there are ",
     }
     for arguments, cause in cases.items():
@@ -277,13 +277,10 @@ def test_a_reader_that_is_killed_is_told(tmp_path, photos, killer):
     write_photo(tmp_path / "good.jpg", photos[0])
     write_photo(tmp_path / "bad.jpg", photos[1])
     killer(tmp_path / "bad.jpg")
-    reader = Reader(str(tmp_path), 500)
     for name in ("good.jpg", "none.jpg"):
-        reader.read(name)
+        try_to_read(str(tmp_path), name, 500)
     with pytest.raises(ReaderEnded, match=r"killed \(SIGKILL\)"):
-        reader.read("bad.jpg")
-    reader.read("good.jpg")
-    reader._process.kill()
+        try_to_read(str(tmp_path), "bad.jpg", 500)
 
 
 def fill(folder, photos, count):

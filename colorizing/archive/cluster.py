@@ -12,7 +12,7 @@ from pathlib import Path
 from colorizing.archive.ledger import FAILED, WAITING, bucket_of, shares
 from colorizing.archive.storage import describe_problem
 from colorizing.archive.worker import Worker
-from common.errors import UserError
+from common.errors import UserError, first_line
 from configs import WEIGHTS
 
 # Usage is not reported to the makers of Ray.
@@ -58,14 +58,6 @@ def connected(address=None):
         ray.shutdown()
 
 
-def first_line(error):
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-def last_line(error):
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1]
-
-
 def worker_pool():
     """(workers, resources of each) for the machines that are there: one on each GPU, or else one on every `CORES`."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -82,8 +74,8 @@ def worker_pool():
 def work_through(ledger, run, work, model, report, retry_failed=False):
     """Colorizes all photos of a run that wait, and adds to the ledger what becomes of each.
 
-    What has no row after a pass was in work when its worker ended, or met an error that may pass. It is tried again,
-    see `Worker`, until a pass answers for no photo at all: what is left then ends every worker.
+    Photos without a row after a pass are tried again: their worker ended, or they met an error that may be temporary.
+    Once a pass of single photos gives no row at all, the remaining photos end every worker, and have failed.
 
     Args:
         ledger: The `Ledger`.
@@ -107,7 +99,7 @@ def work_through(ledger, run, work, model, report, retry_failed=False):
                 add(rows)
                 report(len(rows))
                 answered += len(rows)
-        # As long as photos are answered for, those that are not may have been victims of others or of a lost machine.
+        # While other photos get rows, those without may have been lost with another photo's worker or a machine.
         if attempt >= Worker.ALONE and not answered:
             break
     cause = f"the process that colorized it ended, {attempt + 1} times, most likely because memory ran out"
@@ -126,14 +118,14 @@ def find_waiting(ledger, run, retry_failed, number=None, worked=None):
 
 
 def one_pass(ledger, run, worker, count, resources, retry_failed):
-    """Gives every photo that waits to a worker, and yields lists of the ledger's rows as they come.
+    """Gives every waiting photo to a worker, and yields lists of the ledger's rows as they come.
 
-    A worker that ends is started anew, or on another machine, and the photos that it had in work get no row.
+    A worker that ends is restarted, here or on another machine. The photos that it was working on get no row.
 
     Args:
-        ledger, run, retry_failed: See `work_through`.
+        ledger, run, retry_failed: As for `work_through`.
         worker: Arguments of `Worker`.
-        count, resources: See `worker_pool`.
+        count, resources: Number of workers, and the resources of each.
 
     Raises:
         UserError: The workers cannot start, or the ledger cannot be read.
@@ -182,7 +174,7 @@ def one_pass(ledger, run, worker, count, resources, retry_failed):
                 raise UserError(f"the ledger cannot be read: {result['problem']}")
             yield json.loads(result["rows"])
     except ray.exceptions.RayError as error:
-        raise UserError(f"the workers cannot start: {last_line(error)}") from error
+        raise UserError(f"the workers cannot start: {str(error).strip().splitlines()[-1]}") from error
 
 
 class RayWorker(Worker):
@@ -215,7 +207,7 @@ def adding(ledger, run):
 
 
 def made_by(run):
-    """What the rows of all photos that a run worked on say alike."""
+    """The columns that are equal in all rows of a run."""
     return {name: run[name] for name in ("run", "model", "settings")}
 
 

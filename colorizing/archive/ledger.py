@@ -1,15 +1,17 @@
 """The ledger of an archive: a table in Parquet files that are only ever added, with rows for every file.
 
-A run first writes a row for every file that it lists: `waiting` for photos, `left out` for other files. What becomes of
-a photo is a further row: `done` or `failed`. A row holds as long as its key does, which stands for the file's version,
-the model, the settings and the result's path; of several rows with a photo's key the last counts.
+A run first writes a row for every file that it lists: `waiting` for photos, `left out` for other files. When a photo is
+done or has failed, a further row says so. A row counts while its key is the photo's: a hash of the file's version, the
+model, the settings and the result's path. Of several rows with the photo's key the last counts.
 """
 
+import functools
 import hashlib
 import io
 import zlib
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -59,7 +61,7 @@ def bucket_of(path):
 
 
 def key_of(*parts):
-    """What stands for a file's version and everything else that decides its result."""
+    """A hash of a file's version and of everything else that decides its result."""
     return hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()[:32]
 
 
@@ -124,7 +126,7 @@ class Ledger:
         return self._read(parts[-1], None, None)[0] if parts else None
 
     def look_up(self, run, number, count, worked=None, retry_failed=False):
-        """What became of a run's files so far, of one of `count` equal shares of all files.
+        """What became so far of the files of a run in one of `count` equal shares.
 
         Args:
             run: The run's row.
@@ -143,7 +145,7 @@ class Ledger:
             last.update((row["path"], row) for row in self._read(part, columns, within))
         columns = ["path", "state", "cause", "size", "version", "key", "result"]
         rows = [row for part in self.parts("listed", run["run"]) for row in self._read(part, columns, within)]
-        sizes = _Sizes(self._output)
+        sizes = functools.lru_cache(1)(self._sizes)  # Paths are asked for folder by folder.
         for row in sorted(rows, key=lambda row: row["path"].split("/")):
             known = last.get(row["path"])
             if row["state"] != WAITING:
@@ -156,7 +158,7 @@ class Ledger:
             elif known["state"] == FAILED:
                 again = retry_failed and known["run"] != run["run"]
                 yield (row, WAITING, "failed before") if again else (row, FAILED, known["cause"])
-            elif sizes.of(known["result"]) != known["result_size"]:
+            elif sizes(known["result"].rpartition("/")[0]).get(known["result"]) != known["result_size"]:
                 yield row, WAITING, "its result is gone"
             else:
                 yield row, DONE, None
@@ -169,6 +171,13 @@ class Ledger:
                 standing.add(row["path"], state, cause)
         return standing
 
+    def _sizes(self, folder):
+        """{path: size in bytes} of the files in a folder of the output; {} where there is none."""
+        try:
+            return {str(PurePosixPath(folder, file.name)): file.size for file in self._output.list_folder(folder)[0]}
+        except FileNotFoundError:
+            return {}
+
     def _read(self, part, columns, within):
         with self._output.open(part) as file:
             return pq.read_table(file, columns=columns, filters=within).to_pylist()
@@ -177,22 +186,3 @@ class Ledger:
 def shares(run):
     """How many shares a run's files are looked up in."""
     return -(-run["files"] // FILES_AT_A_TIME) or 1
-
-
-class _Sizes:
-    """Sizes of results by their paths, for paths that are asked for folder by folder."""
-
-    def __init__(self, output):
-        self._output = output
-        self._folder, self._sizes = None, {}
-
-    def of(self, path):
-        """The size in bytes; None where there is no such file."""
-        folder, _, name = path.rpartition("/")
-        if folder != self._folder:
-            try:
-                self._sizes = {file.name: file.size for file in self._output.list_folder(folder)[0]}
-            except FileNotFoundError:
-                self._sizes = {}
-            self._folder = folder
-        return self._sizes.get(name)

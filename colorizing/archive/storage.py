@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import fsspec
 
-from common.errors import UserError
+from common.errors import UserError, first_line
 from common.files import describe_error, write_whole
 
 # A file appears there whole or not at all, which other protocols of fsspec do not promise.
@@ -156,5 +156,4 @@ def describe_problem(error):
         return str(error)
     if isinstance(error, OSError):
         return describe_error(error)
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    return f"{type(error).__name__}: {first_line(error)}"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from colorizing.archive.ledger import DONE, FAILED
-from colorizing.archive.reader import Reader
+from colorizing.archive.reader import try_to_read
 from colorizing.archive.storage import describe_problem, open_storage
 from colorizing.batching import available_cores, computing
 from colorizing.jobs import MEGAPIXELS_AT_A_TIME, THREADS, Room
@@ -47,7 +47,7 @@ class Worker:
         work: A `Work`.
         model: Content of a .keras file.
         attempt: How often the photos have been tried before. From 1 on, another process reads each photo first, since
-            one of them may have ended a worker. From `ALONE` on, photos are done one by one and nothing is tried again.
+            one of them may have ended a worker. From `ALONE` on, photos are done one by one, and errors are final.
     """
 
     ALONE = 2
@@ -55,7 +55,6 @@ class Worker:
     def __init__(self, work, model, attempt):
         self._work, self._model, self._attempt = work, model, attempt
         self._source, self._output = open_storage(work.source), open_storage(work.output)
-        self._reader = Reader(work.source, work.max_megapixels) if attempt else None
         self._fetched, self._room = Room(MEGABYTES_AT_A_TIME), Room(MEGAPIXELS_AT_A_TIME)
         self._pool = ThreadPoolExecutor(1 if attempt >= self.ALONE else THREADS)
         self._pipeline, self._loading = None, threading.Lock()
@@ -63,7 +62,7 @@ class Worker:
             self._colorizer()  # A model that cannot be loaded ends the run here.
 
     def _colorizer(self):
-        """The pipeline, loaded when it is first needed: photos that end their reader do not need it."""
+        """The pipeline, loaded at first use: photos that end their reader do not need it."""
         with self._loading:
             if self._pipeline is None:
                 self._pipeline = load_pipeline(self._model, self._work)
@@ -85,8 +84,8 @@ class Worker:
         """The ledger's row for a file, or None if it is to be tried again."""
         start = time.perf_counter()
         try:
-            if self._reader:
-                self._reader.read(file["path"])
+            if self._attempt:
+                try_to_read(self._work.source, file["path"], self._work.max_megapixels)
             found = self._colorize(file)
         except images.PhotoError as error:
             found = {"state": FAILED, "cause": error.cause}
