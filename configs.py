@@ -35,14 +35,14 @@ class Source:
 
     name: str
     """Its name in TensorFlow Datasets."""
-    scenes: str | None = None
-    """The scenes to keep, a key of `data.categories.SCENES`; None for all."""
+    natural: bool = False
+    """Keep only the categories in `data.categories.OUTDOOR_NATURAL`."""
 
 
 # `python -m data.fetch places2` makes datasets/places2, a folder a category.
 DATASETS = {
     # The paper's: natural scenes of Places2, 256x256.
-    "places2": Source("places365_small", scenes="outdoor, natural"),
+    "places2": Source("places365_small", natural=True),
     # All 365 categories of it: also cities and interiors.
     "places365": Source("places365_small"),
     # Labeled Faces in the Wild: 13,233 photos of 250x250, a folder a person.

@@ -31,12 +31,12 @@ import tensorflow as tf
 import tyro
 from tqdm import tqdm
 
-from common.errors import DatasetError
+from common.errors import DatasetError, first_line
 from common.files import describe_error, write_whole
 from common.images import suffix_of
 from common.options import Count, OutputFolder
 from configs import DATASETS, FETCHED
-from data.categories import SCENES
+from data.categories import OUTDOOR_NATURAL
 
 # Space that TensorFlow Datasets takes at its peak, of the size of the download: this, a shuffled copy, and the result.
 COPIES = 3
@@ -58,7 +58,7 @@ def fetch(name, folder, limit=None, data_dir=None):
         DatasetError: A package is missing, or something cannot be downloaded or written.
     """
     source = DATASETS[name]
-    categories = SCENES[source.scenes] if source.scenes else None
+    categories = OUTDOOR_NATURAL if source.natural else None
     builder = import_tfds().builder(source.name, data_dir=data_dir)
     if not builder.is_prepared():
         prepare(builder)
@@ -94,25 +94,12 @@ def prepare(builder):
         with contextlib.redirect_stdout(io.StringIO()):
             builder.download_and_prepare()
     except Exception as error:  # Downloads, archives and disks fail in the ways of half a dozen packages.
-        raise DatasetError(explain(error, builder, data_dir)) from error
-
-
-def explain(error, builder, data_dir):
-    """A sentence for a download that failed: why, and what helps."""
-    import requests
-
-    hosts = ", ".join(sorted({urlsplit(url).hostname for url in builder.url_infos}))
-    archives = ", ".join(sorted(info.filename for info in builder.url_infos.values()))
-    if isinstance(error, (requests.ConnectionError, requests.Timeout)):
-        cause = f"{hosts} cannot be reached"
-    elif isinstance(error, OSError):
-        cause = describe_error(error)
-    else:
-        cause = (str(error).splitlines() or [type(error).__name__])[0]
-    return (
-        f"{builder.name} cannot be downloaded ({cause}); start again, whole downloads are kept, or get {archives} "
-        f"by other means from {hosts} and put them into {data_dir / 'downloads' / 'manual'}"
-    )
+        hosts = ", ".join(sorted({urlsplit(url).hostname for url in builder.url_infos}))
+        archives = ", ".join(sorted(info.filename for info in builder.url_infos.values()))
+        raise DatasetError(
+            f"{builder.name} cannot be downloaded ({first_line(error)}); start again, whole downloads are kept, or get "
+            f"{archives} by other means from {hosts} and put them into {data_dir / 'downloads' / 'manual'}"
+        ) from error
 
 
 def write_photos(builder, categories, folder, limit=None):
@@ -151,8 +138,7 @@ def write_photos(builder, categories, folder, limit=None):
             if done == limit:
                 break
     except tf.errors.OpError as error:
-        cause = error.message.splitlines()[0]
-        raise DatasetError(f"{builder.data_dir} is damaged ({cause}); delete it and start again") from error
+        raise DatasetError(f"{builder.data_dir} is damaged ({first_line(error)}); delete it and start again") from error
     except OSError as error:
         cause = describe_error(error)
         raise DatasetError(f"{folder}: photos cannot be written ({cause}); start again to go on") from error
@@ -184,11 +170,7 @@ class Options:
 
 
 def main():
-    options = parse(
-        Options,
-        "-m data.fetch",
-        description=f"{Options.__doc__} There are {', '.join(DATASETS)}.",
-    )
+    options = parse(Options, "-m data.fetch", description=f"{Options.__doc__} There are {', '.join(DATASETS)}.")
     folder = options.output or FETCHED / options.name
     photos, builder = fetch(options.name, folder, options.limit)
     print(f"{photos} photos in {folder}; to train on them: --dataset {folder}")

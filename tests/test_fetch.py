@@ -21,9 +21,8 @@ import requests
 import tensorflow_datasets as tfds
 
 from common.errors import DatasetError
-from configs import DATASETS
 from data import fetch as fetching
-from data.categories import OUTDOOR_NATURAL, SCENES
+from data.categories import OUTDOOR_NATURAL
 from data.fetch import fetch
 from data.photos import find_photos
 
@@ -84,11 +83,7 @@ def contents(folder):
 
 def test_every_scene_is_a_category_of_the_data_set():
     known = tfds.core.tfds_path("image_classification/categories_places365.txt").read_text().split()
-    assert len(known) == 365 and len(SCENES["outdoor, natural"]) == 48
-    assert SCENES["outdoor, natural"] < set(known)
-    for names in OUTDOOR_NATURAL.values():
-        assert list(names) == sorted(set(names))
-    assert all(source.scenes is None or source.scenes in SCENES for source in DATASETS.values())
+    assert len(known) == 365 and len(OUTDOOR_NATURAL) == 48 and OUTDOOR_NATURAL < set(known)
 
 
 def test_places_are_written_byte_for_byte_by_category(data_dir, tmp_path, jpegs):
@@ -156,10 +151,9 @@ def test_size_is_said_before_the_download(data_dir, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (requests.ConnectionError("HTTPSConnectionPool(...)"), "ndownloader.figshare.com cannot be reached"),
-        (requests.ReadTimeout("read timed out"), "ndownloader.figshare.com cannot be reached"),
+        (requests.ConnectionError("HTTPSConnectionPool(...): Max retries exceeded\nand more"), "Max retries exceeded"),
         (tfds.download.DownloadError("Failed to get url. HTTP code: 404."), "HTTP code: 404"),
-        (OSError(28, "No space left on device", "/x"), "no space left on device"),
+        (OSError(28, "No space left on device", "/x"), "No space left on device"),
         (EOFError(), "EOFError"),
     ],
 )
