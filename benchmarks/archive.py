@@ -7,8 +7,6 @@ within 1 of 255, and by its ledger, which has to account for every file once.
 """
 
 import os
-import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -17,18 +15,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-import cv2
 import numpy as np
 import pyarrow.dataset as ds
 from ray.cluster_utils import Cluster
 
-from benchmarks.timing import peak_memory, print_table, run_apart
+from benchmarks.timing import print_table, run_apart, start
 from common.command_line import parse, run
 from common.images import read_photo, write_photo
 from common.options import Count
 from configs import SAMPLES
+from data.photos import cut, scale_to_cover
 
 Part = Literal["throughput", "node", "driver", "killers", "memory"]
+# Photos that kill the process that reads them, and empty files that are listed to measure the driver's memory.
+KILLERS, EMPTY_FILES = 20, 1_000_000
 # Puts the process to death that reads a photo with these bytes at its end, as a decoder's crash does.
 DEADLY = b"kills its reader"
 KILLER = f"""
@@ -49,30 +49,21 @@ class Options:
 
     photos: Count = 5000
     """Photos to colorize."""
-    killers: Count = 20
-    """Photos among them that kill the process that reads them."""
-    files: Count = 1_000_000
-    """Empty files that are listed to measure the driver's memory."""
     parts: tuple[Part, ...] = get_args(Part)
     """What to measure."""
 
 
 def make_photos(folder, count):
-    """Writes photos of about a third of a megapixel, crops of the sample photos, into a hundred folders.
+    """Writes photos of a third of a megapixel, random crops of the sample photos, into a hundred folders.
 
     They are PNG files: JPEG turns a difference in rounding, which the composition of batches makes, into several steps.
     """
     samples = [read_photo(path) for path in sorted(SAMPLES.glob("*.jpg"))]
     random = np.random.default_rng(0)
     for number in range(count):
-        photo = samples[number % len(samples)]
-        height, width = (480, 640) if number % 4 else (640, 480)
-        top, left = (
-            random.integers(max(side - size, 0) + 1)
-            for side, size in zip(photo.shape[:2], (height, width), strict=True)
-        )
-        crop = cv2.resize(photo[top : top + height, left : left + width], (width, height))
-        write_photo(folder / f"{number % 100:02}" / f"{number:06}.png", crop)
+        size = (480, 640) if number % 4 else (640, 480)
+        photo = scale_to_cover(samples[number % len(samples)], size, margin=2)
+        write_photo(folder / f"{number % 100:02}" / f"{number:06}.png", cut(photo, size, *random.random(2)))
 
 
 def command(script, source, output, *more):
@@ -115,15 +106,11 @@ def wait_for_half(folder, count):
         time.sleep(0.5)
 
 
-def start(*arguments, **options):
-    return subprocess.Popen(list(map(str, arguments)), stdout=subprocess.DEVNULL, **options)
-
-
 def lose_a_node(source, output, count):
     """Colorizes on two nodes, one of which is killed half-way."""
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     node = cluster.add_node(num_cpus=1)
-    driver = start(*command("archive.py", source, output, "--cluster", cluster.address))
+    driver = start(command("archive.py", source, output, "--cluster", cluster.address))
     wait_for_half(output, count)
     cluster.remove_node(node, allow_graceful=False)
     driver.wait()
@@ -132,51 +119,44 @@ def lose_a_node(source, output, count):
 
 def lose_the_driver(source, output, count):
     """Kills the driver half-way, and starts it anew."""
-    driver = start(*command("archive.py", source, output))
+    driver = start(command("archive.py", source, output))
     wait_for_half(output, count)
-    driver.send_signal(signal.SIGKILL)
+    driver.kill()
     driver.wait()
-    start(*command("archive.py", source, output)).wait()
+    run_apart(command("archive.py", source, output))
 
 
-def lose_workers(source, output, folder, killers):
-    """Makes some photos deadly, and colorizes all. Returns the paths of these."""
-    dead = sorted(results(source))[:: max(1, len(results(source)) // killers)][:killers]
+def lose_workers(source, output, folder):
+    """Makes KILLERS of the photos deadly, and colorizes all. Returns the paths of these."""
+    dead = sorted(results(source))[:: max(1, len(results(source)) // KILLERS)][:KILLERS]
     for path in dead:
         with (source / path).open("ab") as file:
             file.write(DEADLY)
     (folder / "sitecustomize.py").write_text(KILLER)
-    start(*command("archive.py", source, output), env={**os.environ, "PYTHONPATH": str(folder)}).wait()
+    run_apart(command("archive.py", source, output), status=1, env={**os.environ, "PYTHONPATH": str(folder)})
     return dead
 
 
 def measure_throughput(source, folder):
     """test.py and archive.py on the same photos: the results of test.py, and prints the rates."""
-    seconds = {}
+    rows = []
     for script in ("test.py", "archive.py"):
-        seconds[script], _ = run_apart(command(script, source, folder / script))
-    rows = [
-        [script, f"{rate(folder / script):.1f}", f"{seconds[script]:.0f} s", f"{rate(folder / script) / base:.2f}"]
-        for script, base in zip(seconds, [rate(folder / "test.py")] * 2, strict=True)
-    ]
+        seconds, _ = run_apart(command(script, source, folder / script))
+        share = rate(folder / script) / rate(folder / "test.py")
+        rows.append([script, f"{rate(folder / script):.1f}", f"{seconds:.0f} s", f"{share:.2f}"])
     print_table(["", "photos a second", "with start and end", "of test.py's rate"], rows)
     return results(folder / "test.py")
 
 
-def measure_memory(folder, files):
-    """Prints the peak memory of the driver of an archive of many files, all of them empty."""
-    for number in range(files):
+def measure_memory(folder):
+    """Prints the peak memory of the driver of an archive of empty files, which all fail."""
+    for number in range(EMPTY_FILES):
         path = folder / f"{number // 1000:04}" / f"scan-{number:07}.jpg"
-        if number % 1000 == 0:
-            path.parent.mkdir(parents=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    started, peak = time.perf_counter(), 0.0
-    driver = start(*command("archive.py", folder, folder.parent / "listed"), stderr=subprocess.DEVNULL)
-    while driver.poll() is None:
-        peak = peak_memory(driver.pid) or peak
-        time.sleep(0.1)
-    seconds = time.perf_counter() - started
-    print(f"{files} empty files: {seconds:.0f} s, {1000 * peak:.0f} MB in the driver at most")
+    listing = command("archive.py", folder, folder.parent / "listed")
+    seconds, peak = run_apart(listing, status=1, stderr=subprocess.DEVNULL)
+    print(f"{EMPTY_FILES} empty files: {seconds:.0f} s, {1000 * peak:.0f} MB in the driver at most")
 
 
 def main():
@@ -195,13 +175,12 @@ def main():
             lose_the_driver(source, folder / "driver", options.photos)
             rows.append(judge("the driver lost", source, folder / "driver", expected))
         if "killers" in options.parts:
-            dead = lose_workers(source, folder / "killers", folder, options.killers)
+            dead = lose_workers(source, folder / "killers", folder)
             rows.append(judge("readers killed", source, folder / "killers", expected, dead))
         if rows:
             print_table(["", "photos", "results", "failed", "rows", "largest difference of 255"], rows)
         if "memory" in options.parts:
-            shutil.rmtree(source, ignore_errors=True)
-            measure_memory(folder / "empty", options.files)
+            measure_memory(folder / "empty")
 
 
 if __name__ == "__main__":

@@ -25,34 +25,30 @@ import keras
 import numpy as np
 
 import models
-from benchmarks.timing import run_apart, show, time_rounds
+from benchmarks.timing import Rounds, run_apart, show, time_rounds
 from colorizing.batching import LARGEST, Batcher
 from colorizing.jobs import plan_jobs, process_photos
 from colorizing.photo import Pipeline
 from colorizing.pixels import to_gray
 from common import images
 from common.images import read_photo
-from common.options import Count, Positive
+from common.options import Model
 from configs import MODEL, SAMPLES
 from models.precision import choose_policy
 
 PHOTO = SAMPLES / "castle-forest.jpg"
 # Times that starting is measured; the fastest counts.
 STARTS = 3
+# Sizes of the large photos, each as an 8-bit JPEG and as a 16-bit TIFF, and number of the small ones.
+MEGAPIXELS = (1, 12, 100)
+SMALL_PHOTOS = 1000
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Rounds):
     """Measures what colorizing large and many photos costs."""
 
-    model: str = MODEL
-    """A trained model: a name, a run's folder, or a .keras file."""
-    megapixels: tuple[Positive, ...] = (1, 12, 100)
-    """Sizes of the large photos, each as an 8-bit JPEG and as a 16-bit TIFF."""
-    small_photos: Count = 1000
-    """How many small photos, JPEGs of 150x150."""
-    rounds: Count = 5
-    """Rounds of measurements of the small photos."""
+    model: Model = MODEL
 
 
 def gray_photo(megapixels, depth):
@@ -62,7 +58,7 @@ def gray_photo(megapixels, depth):
     return cv2.resize(gray, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
 
 
-def measure_large(folder, model, sizes):
+def measure_large(folder, model):
     """Prints seconds and peak memory by size."""
     images.write_photo(folder / "pixel.png", np.zeros((1, 1), np.uint8))
 
@@ -73,7 +69,7 @@ def measure_large(folder, model, sizes):
     startup, memory = min(colorize(folder / "pixel.png") for _ in range(STARTS))
     print(f"importing TensorFlow and Keras: {imports:.1f} s; start-up: {startup:.1f} s, {memory:.2f} GB")
     print("megapixels  file         seconds beyond start-up  peak GB")
-    for megapixels in sizes:
+    for megapixels in MEGAPIXELS:
         for depth, name in ((np.uint8, "gray.jpg"), (np.uint16, "gray16.tif")):
             path = folder / f"{megapixels:g}-{name}"
             images.write_photo(path, gray_photo(megapixels, depth))
@@ -81,45 +77,43 @@ def measure_large(folder, model, sizes):
             print(f"{megapixels:10g}  {name:11}  {seconds - startup:23.1f}  {memory:7.2f}", flush=True)
 
 
-def measure_small(folder, trained, count, rounds):
+def measure_small(folder, trained, rounds):
     """Prints what share of the time on many small photos goes into decoding, the network and encoding."""
     keras.config.set_dtype_policy(choose_policy())
     model = models.load(trained)
     photo = cv2.resize(to_gray(read_photo(PHOTO)), (150, 150), interpolation=cv2.INTER_AREA)
-    for number in range(count):
+    for number in range(SMALL_PHOTOS):
         images.write_photo(folder / "small" / f"{number}.jpg", np.roll(photo, number, axis=1))
     plan = plan_jobs([folder / "small"], folder / "out")
-    jobs = plan.jobs
     pipeline = Pipeline(Batcher(model))
-    colored = replace(images.read(jobs[0][0]), pixels=pipeline(photo))
+    colored = replace(images.read(plan.jobs[0][0]), pixels=pipeline(photo))
     batch = np.repeat(pipeline.reduce(photo)[None], LARGEST, axis=0)
+
+    def colorize(photo, path):
+        return replace(photo, pixels=pipeline(photo.pixels))
 
     def in_threads(function):
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            list(pool.map(function, jobs))
+            list(pool.map(function, plan.jobs))
 
     stages = {
-        "everything": lambda: process_photos(
-            jobs, lambda photo, path: replace(photo, pixels=pipeline(photo.pixels)), plan.record
-        ),
+        "everything": lambda: process_photos(plan.jobs, colorize, plan.record),
         "decoding": lambda: in_threads(lambda job: images.read(job[0])),
-        "network": lambda: [model.colorize(batch).numpy() for _ in range(-(-count // LARGEST))],
+        "network": lambda: [model.colorize(batch).numpy() for _ in range(-(-SMALL_PHOTOS // LARGEST))],
         "encoding": lambda: in_threads(lambda job: images.write(job[1], colored)),
     }
     times = time_rounds(stages, rounds)
     limit = sum(times[name] for name in list(stages)[1:])
-    print(f"{count} photos of 150x150: {show(count / times['everything'], 0)} photos/s")
-    print(
-        *(f"{name} {show(1000 * values / count, 2)} ms" for name, values in times.items()), sep=", ", end=" a photo\n"
-    )
+    print(f"{SMALL_PHOTOS} photos of 150x150: {show(SMALL_PHOTOS / times['everything'], 0)} photos/s")
+    print(", ".join(f"{name} {show(1000 * values / SMALL_PHOTOS, 2)} ms" for name, values in times.items()), "a photo")
     print(f"share of decoding, network and encoding {show(limit / times['everything'], 2)}")
 
 
 def main():
     options = parse(Options, "-m benchmarks.colorizing")
     with tempfile.TemporaryDirectory() as folder:
-        measure_large(Path(folder), options.model, options.megapixels)
-        measure_small(Path(folder), options.model, options.small_photos, options.rounds)
+        measure_large(Path(folder), options.model)
+        measure_small(Path(folder), options.model, options.rounds)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ opencv-contrib-python-headless in place of opencv-python-headless, a row for its
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 from common.command_line import parse, quiet_native_libraries, run
 
@@ -20,7 +19,6 @@ if __name__ == "__main__":
 import cv2
 import numpy as np
 import tyro
-from annotated_types import Interval
 
 from colorizing.enlarge import Enlargement
 from common.images import read_photo
@@ -38,10 +36,10 @@ class Options:
     """Folder of colour photos; gray ones are left out."""
     boundaries: Folder | None = None
     """Folder of human boundary maps, PNG files named like the photos."""
-    factors: tuple[Annotated[float, Interval(ge=1)], ...] = (2.5, 6, 10)
-    """How many times the photos are reduced."""
 
 
+# How many times the photos are reduced.
+FACTORS = (2.5, 6, 10)
 WAYS = ("bilinear", "bicubic", "guided") + (("guided filter",) if hasattr(cv2, "ximgproc") else ())
 
 
@@ -77,7 +75,7 @@ def main():
     photos = {path: read_photo(path) for path in find_photos(options.photos).paths}
     photos = {path: photo for path, photo in photos.items() if np.ptp(photo, axis=-1).max()}
     print(f"{len(photos)} photos of {options.photos}\nfactor  way            error  at boundaries")
-    for factor in options.factors:
+    for factor in FACTORS:
         rows = []
         for path, photo in photos.items():
             drawn = read_map(options.boundaries / f"{path.stem}.png") if options.boundaries else None

@@ -25,27 +25,25 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
 import models
-from benchmarks.timing import show, time_rounds
+from benchmarks.timing import Rounds, show, time_rounds
 from colorizing.export import SUFFIXES, WRITERS, make_graph
 from colorizing.photo import Pipeline
 from common.images import read_photo
-from common.options import Count
+from common.options import Model
 from configs import MODEL, SAMPLES
 from data.photos import find_photos
 
+# Sample photos, the first by name.
+PHOTOS = 10
+
 
 @dataclass(frozen=True)
-class Options:
+class Options(Rounds):
     """Compares exported models with Keras, in closeness and speed."""
 
-    model: str = MODEL
-    """A trained model: a name, a run's folder, or a .keras file."""
+    model: Model = MODEL
     photo: bool = False
     """Export the form that takes and gives photos."""
-    photos: Count = 10
-    """Sample photos, the first by name."""
-    rounds: Count = 7
-    """Rounds of measurements."""
 
 
 def open_onnx(path):
@@ -94,20 +92,14 @@ def open_keras(graph):
     return go
 
 
-def run_all(go, inputs):
-    """A function that runs a model on all inputs."""
-    return lambda: [go(array) for array in inputs]
-
-
 def main():
     options = parse(Options, "-m benchmarks.export")
     keras.config.set_dtype_policy("float32")
     model = models.load(options.model)
-    photos = [read_photo(path) for path in find_photos(SAMPLES).paths[: options.photos]]
-    inputs = [photo if options.photo else Pipeline(model).reduce(photo) for photo in photos]
-    inputs = [array[None] for array in inputs]
+    photos = [read_photo(path) for path in find_photos(SAMPLES).paths[:PHOTOS]]
+    inputs = [(photo if options.photo else Pipeline(model).reduce(photo))[None] for photo in photos]
     graph = make_graph(model, options.photo)
-    runtimes, megabytes = {"keras": open_keras(graph)}, {"keras": None}
+    runtimes, megabytes = {"keras": open_keras(graph)}, {}
     with tempfile.TemporaryDirectory() as folder:
         for format, write in WRITERS.items():
             path = Path(folder) / f"model{SUFFIXES[format]}"
@@ -115,24 +107,18 @@ def main():
             files = [path, *path.rglob("*")]
             megabytes[format] = sum(file.stat().st_size for file in files if file.is_file()) / 1e6
             runtimes[format] = RUNTIMES[format](path)
-        runs = {name: run_all(go, inputs) for name, go in runtimes.items()}
+        runs = {name: lambda go=go: [go(array) for array in inputs] for name, go in runtimes.items()}
         outputs = {name: go() for name, go in runs.items()}
     times = time_rounds(runs, options.rounds)
     print(f"{options.model}, {'photos' if options.photo else 'L to ab'}, medians (ranges) of {options.rounds} rounds")
     print(f"{'':10} {'MB':>6}  {'photos/s':24} {'speed / Keras':22} largest, 99.9 % within")
-    for name in runtimes:
-        speed = show(np.divide(len(inputs), times[name]), 2)
-        if name == "keras":
-            print(f"{name:10} {'':6}  {speed}")
-            continue
-        difference = np.concatenate(
-            [np.abs(a.astype(np.float32) - b).ravel() for a, b in zip(outputs[name], outputs["keras"], strict=True)]
-        )
-        ratio = show(np.divide(times["keras"], times[name]), 2)
-        print(
-            f"{name:10} {megabytes[name]:6.1f}  {speed:24} {ratio:22} "
-            f"{difference.max():.2g}, {np.quantile(difference, 0.999):.2g}"
-        )
+    print(f"{'keras':10} {'':6}  {show(PHOTOS / times['keras'], 2)}")
+    for name, size in megabytes.items():
+        pairs = zip(outputs[name], outputs["keras"], strict=True)
+        difference = np.concatenate([np.abs(one.astype(np.float32) - other).ravel() for one, other in pairs])
+        speed, ratio = show(PHOTOS / times[name], 2), show(times["keras"] / times[name], 2)
+        largest, most = difference.max(), np.quantile(difference, 0.999)
+        print(f"{name:10} {size:6.1f}  {speed:24} {ratio:22} {largest:.2g}, {most:.2g}")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ import time
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated
 
 from common.command_line import parse, quiet_native_libraries, run
 
@@ -26,59 +25,48 @@ import av
 import cv2
 import keras
 import numpy as np
-from annotated_types import Interval
 
 import models
 from colorizing.film import colorize_film
 from colorizing.film_reader import Reader
 from colorizing.photo import Pipeline
 from colorizing.pixels import to_gray
+from colorizing.steadiness import STEADINESS
 from common.images import read_photo
-from common.options import NotNegative, Share, Side
+from common.options import Model
 from configs import MODEL, SAMPLES
 from models.precision import choose_policy
 from utils import rgb_to_lab
 
+# Sample photos before and after the cut.
+PHOTOS = ("castle-forest.jpg", "mountain-lake.jpg")
 # Frames that are held still, that are panned over, and held still after the cut.
 HELD, PANNED, AFTER = 12, 12, 12
+# Pixels a frame that the pan moves to the right.
+STEP = 4
+HEIGHT, WIDTH = 128, 192
+# Standard deviation of the noise in gray levels, of another draw for each frame.
+GRAIN = 3.0
 
 
 @dataclass(frozen=True)
 class Options:
     """Measures flicker and error of a film's colours."""
 
-    model: str = MODEL
-    """A trained model."""
-    photos: tuple[str, str] = ("castle-forest.jpg", "mountain-lake.jpg")
-    """Sample photos before and after the cut."""
-    size: tuple[Side, Side] = (128, 192)
-    """Height and width of the film."""
-    noise: NotNegative = 3.0
-    """Standard deviation of the noise, in gray levels."""
-    step: Annotated[int, Interval(ge=0)] = 4
-    """Pixels a frame that the pan moves."""
-    steadiness: tuple[Share, ...] = (0.0, 0.5, 0.8, 0.9, 0.95, 1.0)
-    """What to compare; 0 is frame by frame."""
+    model: Model = MODEL
 
 
-def make_frames(photos, size=(128, 192), noise=3.0, step=4):
-    """The film of the benchmark, gray, uint8 [HELD + PANNED + AFTER, height, width].
-
-    Args:
-        photos: Two photos, sRGB uint8 [height, width, 3], before and after the cut.
-        size: Height and width of a frame.
-        noise: Standard deviation in gray levels, of another draw for each frame.
-        step: Pixels a frame that the pan moves to the right.
-    """
-    height, width = size
+def make_frames():
+    """The film of the benchmark, gray, uint8 [HELD + PANNED + AFTER, HEIGHT, WIDTH]."""
     grays = []
-    for photo in photos:
-        scale = max(height / photo.shape[0], (width + step * PANNED) / photo.shape[1])
+    for name in PHOTOS:
+        photo = to_gray(read_photo(SAMPLES / name))
+        scale = max(HEIGHT / photo.shape[0], (WIDTH + STEP * PANNED) / photo.shape[1])
         reduced = tuple(int(np.ceil(side * scale)) for side in photo.shape[1::-1])
-        grays.append(cv2.resize(to_gray(photo), reduced, interpolation=cv2.INTER_AREA)[:height].astype(np.float32))
-    lefts = [0] * HELD + [step * (number + 1) for number in range(PANNED)]
-    frames = [grays[0][:, left : left + width] for left in lefts] + [grays[1][:, :width]] * AFTER
-    frames = np.stack(frames) + np.random.default_rng(0).normal(0, noise, (len(frames), height, width))
+        grays.append(cv2.resize(photo, reduced, interpolation=cv2.INTER_AREA)[:HEIGHT].astype(np.float32))
+    lefts = [0] * HELD + [STEP * (number + 1) for number in range(PANNED)]
+    frames = [grays[0][:, left : left + WIDTH] for left in lefts] + [grays[1][:, :WIDTH]] * AFTER
+    frames = np.stack(frames) + np.random.default_rng(0).normal(0, GRAIN, (len(frames), HEIGHT, WIDTH))
     return frames.clip(0, 255).round().astype(np.uint8)
 
 
@@ -106,10 +94,10 @@ def flicker(ab):
     return float(np.abs(np.diff(ab, axis=0)).mean())
 
 
-def pan_error(ab, step):
-    """Mean absolute difference of ab, [1 + PANNED, height, width, 2], from that of the first frame, moved along."""
-    first, width = ab[0], ab.shape[2]
-    moved = [np.abs(now[:, : width - step * n] - first[:, step * n :]).mean() for n, now in enumerate(ab) if n]
+def pan_error(ab):
+    """Mean absolute difference of ab, [1 + PANNED, HEIGHT, WIDTH, 2], from that of the first frame, moved along."""
+    first = ab[0]
+    moved = [np.abs(now[:, : WIDTH - STEP * n] - first[:, STEP * n :]).mean() for n, now in enumerate(ab) if n]
     return float(np.mean(moved))
 
 
@@ -117,22 +105,21 @@ def main():
     options = parse(Options, "-m benchmarks.film")
     keras.config.set_dtype_policy(choose_policy())
     pipeline = Pipeline(models.load(options.model))
-    photos = [read_photo(SAMPLES / name) for name in options.photos]
-    frames = make_frames(photos, options.size, options.noise, options.step)
+    frames = make_frames()
     with tempfile.TemporaryDirectory() as folder:
         path, result = Path(folder) / "film.mkv", Path(folder) / "colored.mkv"
         write_film(path, frames)
         colorize_film(pipeline, path, result)  # Compiles.
-        print(f"{len(frames)} frames of {options.size[1]}x{options.size[0]}, {options.photos}, {choose_policy()}")
+        print(f"{len(frames)} frames of {WIDTH}x{HEIGHT}, {', '.join(PHOTOS)}, {choose_policy()}")
         print("steadiness  flicker before cut  after cut  pan error  frames/s")
-        for steadiness in options.steadiness:
+        for steadiness in (0, STEADINESS):
             started = time.perf_counter()
             colorize_film(pipeline, path, result, steadiness)
             speed = len(frames) / (time.perf_counter() - started)
             ab = read_ab(result)
             flickers = flicker(ab[:HELD]), flicker(ab[HELD + PANNED :])
             # The first frame of all is the same, however steady the others are.
-            error = pan_error(ab[[0, *range(HELD, HELD + PANNED)]], options.step)
+            error = pan_error(ab[[0, *range(HELD, HELD + PANNED)]])
             print(f"{steadiness:10g}  {flickers[0]:18.3f}  {flickers[1]:9.3f}  {error:9.3f}  {speed:8.1f}")
 
 

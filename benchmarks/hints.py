@@ -12,10 +12,12 @@ the network's ab and features; and `distance`, also without lightness.
 """
 
 import asyncio
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 
 from common.command_line import parse, quiet_native_libraries, run
+from common.options import Count, Folder, Model, Picture
 
 if __name__ == "__main__":
     quiet_native_libraries()
@@ -25,25 +27,26 @@ import keras
 import matplotlib.pyplot as plt
 import numpy as np
 import tyro
-from scipy.stats import bootstrap
 from tqdm import tqdm
 
 import models
-from benchmarks import timing
-from benchmarks.timing import print_table, time_rounds
+from benchmarks.timing import Rounds, megapixel, print_table, show, time_rounds
 from colorizing.hints import NOISE, OF_LIGHTNESS, Hint, correct, describe, places, smooth, spread
 from colorizing.photo import Pipeline
 from colorizing.pixels import lightness_of
 from colorizing.service import Limits, Service
-from common.images import Photo, encode, read_photo
-from configs import MODEL, SAMPLES
+from common.images import decode, read_photo
+from configs import MODEL
 from data.photos import find_photos
 from evaluation.boundaries import AGREEMENT, distance_to, read_map
 from evaluation.metrics import psnr
+from evaluation.scores import mean_interval
 from models.precision import choose_policy
 from utils import ab_from_rgb
 
 COUNTS = (0, 1, 2, 5, 10, 20, 50, 100)
+# Draws of places for each photo, and boundary places a photo at most.
+DRAWS, PLACES = 5, 5
 # Shorter side in pixels that photos are reduced to.
 SIDE = 256
 # Side in pixels of the patch whose mean ab a hint has.
@@ -52,54 +55,45 @@ PATCH = 7
 APART = 8
 # Length in Lab units of the correction that a hint near a boundary asks for.
 STEP = 30.0
+# Shorter sides of what the network sees, and numbers of hints, whose cost is measured.
+SIZES, COST_COUNTS = (128, 224), (0, 1, 10, 100)
 # Ways to spread a correction, see above, each with the variance of hints at which it gains most.
 METHODS = {"hints": NOISE, "lightness": 0.1, "distance": 0.3}
 
 
-@dataclass(frozen=True)
-class Gain:
-    """PSNR and ab error by the number of hints."""
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What `gain` and `leak` measure on."""
 
     photos: tyro.conf.Positional[Path]
     """Folder of colour photos, searched recursively."""
     models: tuple[str, ...] = (MODEL,)
     """Trained models."""
-    count: int | None = None
+    count: Count | None = None
     """Photos, evenly chosen from all. Default: all."""
-    draws: int = 5
-    """Draws of places for each photo."""
-    plot: Path | None = None
-    """File for the plot, .svg or .png."""
 
 
-@dataclass(frozen=True)
-class Leak:
+@dataclass(frozen=True, kw_only=True)
+class Gain(Options):
+    """PSNR and ab error by the number of hints."""
+
+    plot: Picture | None = None
+    """File for the plot."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leak(Options):
     """How much of a correction crosses boundaries that people drew."""
 
-    photos: tyro.conf.Positional[Path]
-    """Folder of colour photos."""
-    boundaries: Path
-    """Folder of their boundary maps, PNG files named like the photos."""
-    models: tuple[str, ...] = (MODEL,)
-    """Trained models."""
-    count: int | None = None
-    """Photos, evenly chosen from all. Default: all."""
-    places: int = 5
-    """Boundary places a photo, at most."""
+    boundaries: Folder
+    """Folder of the photos' boundary maps, PNG files named like the photos."""
 
 
 @dataclass(frozen=True)
-class Cost:
+class Cost(Rounds):
     """Milliseconds of a correction, and of a photo of one megapixel from file to file, as on the page."""
 
-    model: str = MODEL
-    """A trained model."""
-    sizes: tuple[int, ...] = (128, 224)
-    """Shorter sides of what the network sees, of 3:2."""
-    counts: tuple[int, ...] = (0, 1, 10, 100)
-    """Numbers of hints."""
-    rounds: int = 5
-    """Measurements, of which the median and the range are shown."""
+    model: Model = MODEL
 
 
 def describe_by(method, ab, lightness, features):
@@ -137,7 +131,7 @@ def read_reduced(path):
     return cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else photo
 
 
-def measure_gain(pipeline, photo, draws, seed):
+def measure_gain(pipeline, photo, seed):
     """PSNR in dB and mean distance in ab of one photo, means over the draws: {method: float [2, COUNTS]}."""
     truth = np.asarray(ab_from_rgb(photo))
     lightness, ab, described = ask(pipeline, photo)
@@ -147,7 +141,7 @@ def measure_gain(pipeline, photo, draws, seed):
         error = np.linalg.norm(np.asarray(ab_from_rgb(result)) - truth, axis=-1).mean()
         return psnr(result[None], photo[None])[0], error
 
-    draws = [draw_hints(truth, max(COUNTS), np.random.default_rng((seed, draw))) for draw in range(draws)]
+    draws = [draw_hints(truth, max(COUNTS), np.random.default_rng((seed, draw))) for draw in range(DRAWS)]
     start = score(ab)
     figures = {}
     for method, vectors in described.items():
@@ -159,54 +153,41 @@ def measure_gain(pipeline, photo, draws, seed):
     return figures
 
 
-def interval(values):
-    """Mean and 95 % confidence interval of the mean over photos, by a percentile bootstrap: (mean, low, high)."""
-    options = {"n_resamples": 2000, "method": "percentile", "rng": np.random.default_rng(0)}
-    found = bootstrap((values,), np.mean, **options).confidence_interval
-    return float(np.mean(values)), float(found.low), float(found.high)
+def show_mean(values):
+    """The mean of values and its 95 % confidence interval, as words."""
+    return "{:.2f} ({:.2f}..{:.2f})".format(*mean_interval(values))
 
 
-def show(values, digits=2):
-    """The `interval` of values as words."""
-    return "{:.{d}f} ({:.{d}f}..{:.{d}f})".format(*interval(values), d=digits)
-
-
-def choose(folder, count):
-    """Photos of a folder, all or so many of them, evenly chosen."""
-    paths = find_photos(folder).paths
-    count = min(count or len(paths), len(paths))
-    return [paths[number * len(paths) // count] for number in range(count)]
-
-
-def measure(name, paths, function):
-    """Calls a function of (pipeline, number, path) for each photo, with a model by name. Returns a list."""
-    pipeline = Pipeline(models.load(name))
-    bar = tqdm(paths, unit=" photos", leave=False, disable=None)
-    return [function(pipeline, number, path) for number, path in enumerate(bar)]
+def measure(options, function):
+    """Calls a function of (pipeline, number, path) for each photo chosen. Yields (model, results, a list)."""
+    paths = find_photos(options.photos).paths
+    count = min(options.count or len(paths), len(paths))
+    paths = [paths[number * len(paths) // count] for number in range(count)]
+    for name in options.models:
+        pipeline = Pipeline(models.load(name))
+        bar = tqdm(paths, unit=" photos", leave=False, disable=None)
+        yield name, [function(pipeline, number, path) for number, path in enumerate(bar)]
 
 
 def report_gain(options):
-    paths = choose(options.photos, options.count)
     curves = {}
-    for name in options.models:
-        rows = measure(
-            name, paths, lambda pipeline, seed, path: measure_gain(pipeline, read_reduced(path), options.draws, seed)
-        )
-        print(f"\n{name}, {len(paths)} photos of {options.photos.name}, {options.draws} draws, {choose_policy()}\n")
+    gains = measure(options, lambda pipeline, seed, path: measure_gain(pipeline, read_reduced(path), seed))
+    for name, rows in gains:
+        print(f"\n{name}, {len(rows)} photos of {options.photos.name}, {DRAWS} draws, {choose_policy()}\n")
         means = {method: np.array([row[method] for row in rows]) for method in METHODS}
         header = ["hints", *(f"{method}: PSNR, dB | ab error" for method in METHODS)]
         table = [
-            [str(count), *(show(means[method][:, figure, column]) for method in METHODS for figure in (0, 1))]
+            [str(count), *(show_mean(means[method][:, figure, column]) for method in METHODS for figure in (0, 1))]
             for column, count in enumerate(COUNTS)
         ]
         print_table(" | ".join(header).split(" | "), table)
         ten = COUNTS.index(10)
         for method in METHODS:
-            print(f"ten over none, {method}: {show(means[method][:, 0, ten] - means[method][:, 0, 0])} dB")
-            curves[name, method] = [interval(means[method][:, 0, column]) for column in range(len(COUNTS))]
+            print(f"ten over none, {method}: {show_mean(means[method][:, 0, ten] - means[method][:, 0, 0])} dB")
+            curves[name, method] = [mean_interval(values) for values in means[method][:, 0].T]
         for plain in list(METHODS)[1:]:
             better = means["hints"][:, 0, 1:] - means[plain][:, 0, 1:]
-            print(f"hints over {plain}, mean of all numbers: {show(better.mean(axis=1))} dB")
+            print(f"hints over {plain}, mean of all numbers: {show_mean(better.mean(axis=1))} dB")
     if options.plot:
         draw_curves(curves, options.plot)
 
@@ -266,7 +247,7 @@ def find_places(drawn, count, random):
     return found
 
 
-def measure_leak(pipeline, photo, drawn, count, seed):
+def measure_leak(pipeline, photo, drawn, seed):
     """Correction across a boundary and on the hint's own side, as shares of that at the hint.
 
     Returns:
@@ -278,7 +259,7 @@ def measure_leak(pipeline, photo, drawn, count, seed):
     own = lightness_of(photo)
     before = pipeline.enlarge(photo, lightness, ab).ab(own)
     shares = {method: [] for method in METHODS}
-    for near in find_places(drawn, count, random):
+    for near in find_places(drawn, PLACES, random):
         angle = random.uniform(0, 2 * np.pi)
         row, column = near[0]
         wanted = before[row, column] + STEP * np.array([np.cos(angle), np.sin(angle)])
@@ -293,41 +274,40 @@ def measure_leak(pipeline, photo, drawn, count, seed):
 def report_leak(options):
     def measure_one(pipeline, seed, path):
         drawn = read_map(options.boundaries / f"{path.stem}.png") > AGREEMENT
-        return measure_leak(pipeline, read_photo(path), drawn, options.places, seed)
+        return measure_leak(pipeline, read_photo(path), drawn, seed)
 
-    paths = choose(options.photos, options.count)
-    for name in options.models:
-        rows = [row for row in measure(name, paths, measure_one) if len(row["hints"])]
+    for name, rows in measure(options, measure_one):
+        rows = [row for row in rows if len(row["hints"])]
         count = sum(len(row["hints"]) for row in rows)
         print(f"\n{name}, {count} places in {len(rows)} photos of {options.photos.name}, {choose_policy()}\n")
         table = []
         for method in METHODS:
             across, same = np.transpose([row[method].mean(axis=0) for row in rows])
-            table.append([method, show(same), show(across), f"{across.mean() / same.mean():.2f}"])
+            table.append([method, show_mean(same), show_mean(across), f"{across.mean() / same.mean():.2f}"])
         print_table(["spread", "own side", "across the boundary", "across, as a share of own side"], table)
 
 
 def report_cost(options):
-    photo = cv2.resize(read_photo(SAMPLES / "castle-forest.jpg"), (1224, 816), interpolation=cv2.INTER_AREA)
-    truth = np.asarray(ab_from_rgb(photo))
-    hints = draw_hints(truth, max(options.counts), np.random.default_rng(0))
+    def in_milliseconds(function):
+        """{count: milliseconds, as words} that a function of so many hints takes."""
+        runs = {count: functools.partial(function, hints[:count]) for count in COST_COUNTS}
+        return {count: show(1e3 * took, 0) for count, took in time_rounds(runs, options.rounds).items()}
+
+    content, service = megapixel(), Service(Limits())
+    photo = decode("photo", content).pixels
+    hints = draw_hints(np.asarray(ab_from_rgb(photo)), max(COST_COUNTS), np.random.default_rng(0))
     model = models.load(options.model)
     table = []
-    for size in options.sizes:
+    for size in SIZES:
         pipeline = Pipeline(model, size)
         lightness = pipeline.reduce(photo)
         ab, features = pipeline.predict(lightness[None])[0], pipeline.features(lightness)
-        runs = {count: lambda count=count: correct(ab, lightness, hints[:count], features) for count in options.counts}  # noqa: B023
-        took = time_rounds(runs, options.rounds)
-        table += [[f"{ab.shape[1]}x{ab.shape[0]}", str(count), timing.show(1e3 * took[count], 0)] for count in runs]
+        took = in_milliseconds(lambda hints: correct(ab, lightness, hints, features))  # noqa: B023
+        table += [[f"{ab.shape[1]}x{ab.shape[0]}", str(count), words] for count, words in took.items()]
     print_table(["the network sees", "hints", "correction, ms"], table)
-    content, service = encode("photo", Photo(photo), ".jpg")[0], Service(Limits())
-    runs = {
-        count: lambda count=count: asyncio.run(service.colorize("photo", content, options.model, hints=hints[:count]))
-        for count in options.counts
-    }
-    for count, took in time_rounds(runs, options.rounds).items():
-        print(f"a JPEG file of 1 megapixel to another, {count} hints: {timing.show(1e3 * took, 0)} ms")
+    took = in_milliseconds(lambda hints: asyncio.run(service.colorize("photo", content, options.model, hints=hints)))
+    for count, words in took.items():
+        print(f"a JPEG file of 1 megapixel to another, {count} hints: {words} ms")
 
 
 def main():

@@ -12,10 +12,9 @@ import sys
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from common.command_line import parse, quiet_native_libraries, run
-from common.options import Count
 
 if __name__ == "__main__":
     quiet_native_libraries()
@@ -30,7 +29,7 @@ import models
 from benchmarks import original
 from benchmarks.colorizing import gray_photo
 from benchmarks.step import DTYPES, PAPER, PRODUCT_OPERATIONS, make_product, make_step, operations
-from benchmarks.timing import call_apart, print_table, run_apart, show, time_rounds
+from benchmarks.timing import Rounds, call_apart, print_table, run_apart, show, time_rounds
 from colorizing.photo import Pipeline
 from common import images
 from configs import EXPERIMENTS
@@ -49,52 +48,38 @@ LARGE = 12
 STEPS = 3
 
 
-@dataclass(frozen=True)
-class Options:
+Part = Literal["pipeline", "network", "processes", "memory"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(Rounds):
     """Compares the package's speed and memory with those of the paper's published code."""
 
     dataset: Path
     """Folder of colour photos."""
-    parts: tuple[Literal["pipeline", "network", "processes", "memory"], ...] = (
-        "pipeline",
-        "network",
-        "processes",
-        "memory",
-    )
+    parts: tuple[Part, ...] = get_args(Part)
     """What to measure."""
-    rounds: Count = 5
-    """Rounds of measurements."""
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """A figure of the package, that of the original and, where there is one, the limit: a row of the table.
+HEADER = ("what", "unit", "package", "original", "times better", "limit", "share of the limit")
 
-    Attributes:
+
+def compare(what, unit, package, original, limit=None, limit_name=""):
+    """A figure of the package, that of the original and, where there is one, the limit, as a row under `HEADER`.
+
+    Args:
         what: What was measured.
         unit: "photos/s", or "s" or "GB", of which less is better.
         package, original, limit: The figures, float [rounds].
         limit_name: What the limit is.
     """
+    digits = 1 if unit == "photos/s" else 2
 
-    what: str
-    unit: str
-    package: np.ndarray
-    original: np.ndarray
-    limit: np.ndarray | None = None
-    limit_name: str = ""
+    def better_than(other):
+        return show(package / other if unit == "photos/s" else other / package, 2)
 
-    def row(self):
-        """The words of the row: what, package, original, how many times better, the limit, and the share reached."""
-        digits = 1 if self.unit == "photos/s" else 2
-
-        def better_than(other):
-            return show(self.package / other if self.unit == "photos/s" else other / self.package, 2)
-
-        row = [self.what, show(self.package, digits), show(self.original, digits), better_than(self.original)]
-        if self.limit is None:
-            return [*row, "", ""]
-        return [*row, f"{self.limit_name}: {show(self.limit, digits)}", better_than(self.limit)]
+    row = [what, unit, show(package, digits), show(original, digits), better_than(original)]
+    return [*row, "", ""] if limit is None else [*row, f"{limit_name}: {show(limit, digits)}", better_than(limit)]
 
 
 def make_photos(dataset, folder):
@@ -108,9 +93,9 @@ def make_photos(dataset, folder):
 
 
 def compare_speed(times, photos, what, name, limit=None, limit_name=""):
-    """A comparison of photos a second from seconds; `photos` is {name: photos}."""
+    """Compares photos a second, from seconds; `photos` is {name: photos}."""
     speed = {key: photos[key] / values for key, values in times.items()}
-    return Comparison(what, "photos/s", speed[name], speed[f"original {name}"], speed.get(limit), limit_name)
+    return compare(what, "photos/s", speed[name], speed[f"original {name}"], speed.get(limit), limit_name)
 
 
 def pipeline(folder, rounds):
@@ -188,18 +173,11 @@ def network(folder, rounds):
     # The ceiling, as the seconds that a batch would take at the product's rate.
     times |= {"step ceiling": BATCH_SIZE * training / rate, "network ceiling": BATCH_SIZE * forward / rate}
     counts = dict.fromkeys(times, BATCH_SIZE)
-    ceiling = f"{DTYPES[policy]} matrix product"
+    ceiling, large = f"{DTYPES[policy]} matrix product", f"{LARGE} megapixels, file to file"
     return [
         compare_speed(times, counts, "training step", "step", "step ceiling", ceiling),
         compare_speed(times, counts, "network, L to ab", "network", "network ceiling", ceiling),
-        Comparison(
-            f"{LARGE} megapixels, file to file",
-            "s",
-            times["large"],
-            times["original large"],
-            times["files"],
-            "decoding and encoding",
-        ),
+        compare(large, "s", times["large"], times["original large"], times["files"], "decoding and encoding"),
     ]
 
 
@@ -223,16 +201,13 @@ def processes(folder, rounds):
             figures[name].append(run_apart([sys.executable, *command]))
     # The first round fills the disk's cache. [seconds or GB, round]
     figures = {name: np.transpose(values[1:]) for name, values in figures.items()}
-    return [
-        Comparison(
-            f"{name}, {what}",
-            unit,
-            *(figures[kind][index] for kind in (name, f"original {name}", "import")),
-            "Keras alone",
-        )
-        for name in photos
-        for index, (what, unit) in enumerate((("cold process", "s"), ("peak memory", "GB")))
-    ]
+    rows = []
+    for name in photos:
+        own, published, alone = (figures[kind] for kind in (name, f"original {name}", "import"))
+        for index, (what, unit) in enumerate((("cold process", "s"), ("peak memory", "GB"))):
+            row = compare(f"{name}, {what}", unit, own[index], published[index], alone[index], "Keras alone")
+            rows.append(row)
+    return rows
 
 
 def take_steps(setting):
@@ -246,7 +221,7 @@ def memory(folder, rounds):
     """Compares the peak memory of training."""
     settings = replace(PAPER, policy=choose_policy()), replace(PAPER, policy="float32", published=True)
     peaks = [[call_apart(take_steps, setting)[1] for setting in settings] for _ in range(rounds)]
-    return [Comparison("training, peak memory", "GB", *np.transpose(peaks))]
+    return [compare("training, peak memory", "GB", *np.transpose(peaks))]
 
 
 def main():
@@ -265,8 +240,7 @@ def main():
         if "memory" in options.parts:
             rows += memory(folder, options.rounds)
     print(f"{original.SIZE}x{original.SIZE}, batch {BATCH_SIZE}, {choose_policy()} against float32")
-    header = ("what", "unit", "package", "original", "times better", "limit", "share of the limit")
-    print_table(header, [(row.what, row.unit, *row.row()[1:]) for row in rows])
+    print_table(HEADER, rows)
 
 
 if __name__ == "__main__":

@@ -14,10 +14,8 @@ and four weights at each place of a doubled grid instead of nine.
 """
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from common.command_line import parse, quiet_native_libraries, run
-from common.options import Count
 
 if __name__ == "__main__":
     quiet_native_libraries()
@@ -28,7 +26,7 @@ import tensorflow as tf
 
 import models
 from benchmarks import original
-from benchmarks.timing import call_apart, print_table, show, time_rounds
+from benchmarks.timing import Rounds, call_apart, print_table, show, time_rounds
 from configs import EXPERIMENTS
 from models.colorization import Fusion
 from models.local_features import local_features_network
@@ -89,13 +87,8 @@ GROUPS = {
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Rounds):
     """Measures training steps under several settings against the machine's ceiling."""
-
-    groups: tuple[Literal[*GROUPS], ...] = tuple(GROUPS)
-    """What to measure."""
-    rounds: Count = 5
-    """Rounds of measurements."""
 
 
 def operations(model, size):
@@ -184,8 +177,7 @@ def main():
         counts[setting.network, setting.published] = total
         print(f"{name}: {forward / 1e9:.2f} GFLOP forward, {total / 1e9:.2f} GFLOP a training step, a photo")
     rows = []
-    for group in options.groups:
-        environment, settings = GROUPS[group]
+    for group, (environment, settings) in GROUPS.items():
         (times, products), _ = call_apart(measure, settings, options.rounds, environment=environment)
         for setting, values in times.items():
             speed = setting.batch_size / values

@@ -5,13 +5,33 @@ import os
 import subprocess
 import time
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
+import cv2
 import numpy as np
+
+from common.images import Photo, encode, read_photo
+from common.options import Count
+from configs import SAMPLES
 
 # Seconds between two looks at the memory of a process.
 LOOK = 0.01
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """Options of all benchmarks that time in rounds."""
+
+    rounds: Count = 5
+    """Rounds of measurements."""
+
+
+def megapixel():
+    """A sample photo of one megapixel, the content of a JPEG file."""
+    photo = cv2.resize(read_photo(SAMPLES / "castle-forest.jpg"), (1224, 816), interpolation=cv2.INTER_AREA)
+    return bytes(encode("photo", Photo(photo), ".jpg")[0])
 
 
 def seconds(go):
@@ -49,29 +69,34 @@ def print_table(header, rows):
         print(f"| {' | '.join(row)} |")
 
 
-def run_apart(command):
-    """Runs a command of words and paths in a process of its own. Returns (seconds, peak memory in GB).
+def start(command, **options):
+    """Starts a command of words and paths, whose output is not shown: a subprocess.Popen with its options."""
+    return subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, **options)
+
+
+def run_apart(command, status=0, **options):
+    """Runs a command, see `start`, to its end. Returns (seconds, peak memory in GB); exits where its status is another.
 
     The peak is what /proc tells of the process itself: what `os.wait4` tells includes the memory of this process.
     """
     started = time.perf_counter()
-    process = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL)
+    process = start(command, **options)
     peak = 0.0
     while process.poll() is None:
-        peak = peak_memory(process.pid) or peak
+        peak = memory(process.pid) or peak
         time.sleep(LOOK)
-    if process.returncode:
+    if process.returncode != status:
         raise SystemExit(f"{' '.join(process.args)} failed")
     return time.perf_counter() - started, peak
 
 
-def peak_memory(process="self"):
-    """Peak memory of a process in GB; None once it has ended."""
+def memory(process="self", field="VmHWM"):
+    """Memory of a process in GB, its peak or with "VmRSS" the present one; None once it has ended."""
     try:
         lines = Path(f"/proc/{process}/status").read_text().splitlines()
     except (ProcessLookupError, FileNotFoundError):
         return None
-    return next((int(line.split()[1]) / 1e6 for line in lines if line.startswith("VmHWM")), None)
+    return next((int(line.split()[1]) / 1e6 for line in lines if line.startswith(field)), None)
 
 
 def call_apart(function, *arguments, cores=None, environment=None):
@@ -94,4 +119,4 @@ def call_apart(function, *arguments, cores=None, environment=None):
 
 def _call(function, arguments):
     result = function(*arguments)
-    return result, peak_memory()
+    return result, memory()

@@ -1,4 +1,4 @@
-"""How fast an experiment trains, and whether its input keeps up.
+"""How fast `scenes` trains, and whether its input keeps up.
 
     python -m benchmarks.training --dataset DIR
 
@@ -13,10 +13,8 @@ import functools
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 from common.command_line import parse, quiet_native_libraries, run
-from common.options import Count
 
 if __name__ == "__main__":
     quiet_native_libraries()
@@ -26,7 +24,7 @@ import numpy as np
 import tensorflow as tf
 
 import models
-from benchmarks.timing import show, time_rounds
+from benchmarks.timing import Rounds, show, time_rounds
 from configs import EXPERIMENTS
 from data.pairs import Pairs, TrainingOrder, training_crops, untuned
 from data.photos import PhotoStore, find_photos
@@ -35,27 +33,23 @@ from training.optimizers import make_optimizer
 
 # Batches without a step that a measurement has for each step, since they are so much faster that starting them counts.
 BATCHES_A_STEP = 8
+# Steps a measurement.
+STEPS = 25
 
 
-@dataclass(frozen=True)
-class Options:
-    """Measures training speed and whether the input pipeline keeps up."""
+@dataclass(frozen=True, kw_only=True)
+class Options(Rounds):
+    """Measures the training speed of `scenes`, and whether the input pipeline keeps up."""
 
     dataset: Path
     """Folder of colour photos."""
-    experiment: Literal[*EXPERIMENTS] = "scenes"
-    """An experiment in configs.py."""
-    steps: Count = 25
-    """Steps a measurement."""
-    rounds: Count = 5
-    """Rounds of measurements."""
 
 
-def measure(experiment, steps, rounds):
+def measure(experiment, rounds):
     """Times an experiment's training; returns {what: photos a second, float [rounds]}."""
     keras.config.set_dtype_policy(choose_policy())
     keras.utils.set_random_seed(experiment.seed)
-    photos = BATCHES_A_STEP * steps * experiment.batch_size
+    photos = BATCHES_A_STEP * STEPS * experiment.batch_size
     found = find_photos(experiment.dataset[0]).paths
     paths = usable(found[:: max(1, len(found) // photos)], experiment.crop)
     order = TrainingOrder(np.arange(photos) % len(paths), experiment.seed, experiment.flip)
@@ -71,7 +65,7 @@ def measure(experiment, steps, rounds):
     decoded = untuned(files.map(decode, num_parallel_calls=os.cpu_count()).batch(experiment.batch_size))
     crops, remembered = open_crops(0), pairs(open_crops(int(experiment.cache_gigabytes * 1e9)))
     model = models.build(experiment)
-    model.compile(make_optimizer(experiment, steps * rounds))
+    model.compile(make_optimizer(experiment, STEPS * rounds))
     batch = next(iter(remembered))
     inputs = {
         "decoding alone": lambda: decoded,
@@ -81,10 +75,10 @@ def measure(experiment, steps, rounds):
         "pairs, from memory": lambda: remembered.take(crops.steps),
     }
     runs = {name: functools.partial(exhaust, start) for name, start in inputs.items()} | {
-        "step on one batch": lambda: [model.train_on_batch(*batch) for _ in range(steps)],
-        "step on real data": lambda: [model.train_on_batch(*pair) for pair in remembered.take(steps)],
+        "step on one batch": lambda: [model.train_on_batch(*batch) for _ in range(STEPS)],
+        "step on real data": lambda: [model.train_on_batch(*pair) for pair in remembered.take(STEPS)],
     }
-    counts = {name: photos if name in inputs else steps * experiment.batch_size for name in runs}
+    counts = {name: photos if name in inputs else STEPS * experiment.batch_size for name in runs}
     return {name: counts[name] / values for name, values in time_rounds(runs, rounds).items()}
 
 
@@ -106,9 +100,9 @@ def decode(path):
 
 def main():
     options = parse(Options, "-m benchmarks.training")
-    experiment = replace(EXPERIMENTS[options.experiment], dataset=(options.dataset,))
-    speeds = measure(experiment, options.steps, options.rounds)
-    print(f"{options.experiment}, batch {experiment.batch_size}, {experiment.crop}, {choose_policy()}")
+    experiment = replace(EXPERIMENTS["scenes"], dataset=(options.dataset,))
+    speeds = measure(experiment, options.rounds)
+    print(f"scenes, batch {experiment.batch_size}, {experiment.crop}, {choose_policy()}")
     for name, values in speeds.items():
         whole = "step on one batch" if name.startswith("step") else "decoding alone"
         print(f"{name:20} {show(values, 1):30} photos/s, {show(values / speeds[whole], 2)} of {whole}")

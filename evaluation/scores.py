@@ -88,7 +88,7 @@ class Scores:
         with np.errstate(invalid="ignore"):  # inf - inf
             return {
                 model: {
-                    figure: _interval((values - self.values[reference][figure])[self._counts(figure)])
+                    figure: mean_interval((values - self.values[reference][figure])[self._counts(figure)])
                     for figure, values in figures.items()
                 }
                 for model, figures in others.items()
@@ -113,7 +113,9 @@ class Scores:
             "options": options,
             **describe_run(),
         }
-        write_whole(folder / "results.json", f"{json.dumps(_finite(summary), indent=2, default=str)}\n".encode())
+        # JSON has no nan and no inf.
+        summary = json.loads(json.dumps(summary, default=str), parse_constant=lambda _: None)
+        write_whole(folder / "results.json", f"{json.dumps(summary, indent=2)}\n".encode())
         write_whole(folder / "photos.csv", self._table().encode(errors="backslashreplace"))
 
     def _table(self):
@@ -185,13 +187,13 @@ def _mean(values):
     return float(values.mean()) if len(values) and np.isfinite(values).all() else float("nan")
 
 
-def _interval(differences):
-    """Mean and 95 % confidence interval of a mean difference; nan where there is none."""
-    if len(differences) < 2 or not np.isfinite(differences).all():
+def mean_interval(values):
+    """Mean of values and its 95 % confidence interval by a percentile bootstrap: (mean, low, high); nan without one."""
+    if len(values) < 2 or not np.isfinite(values).all():
         return (float("nan"),) * 3
     options = {"n_resamples": RESAMPLES, "method": "percentile", "rng": np.random.default_rng(SEED)}
-    interval = bootstrap((differences,), np.mean, **options).confidence_interval
-    return float(differences.mean()), float(interval.low), float(interval.high)
+    interval = bootstrap((values,), np.mean, **options).confidence_interval
+    return float(values.mean()), float(interval.low), float(interval.high)
 
 
 def _seed_interval(differences):
@@ -212,15 +214,6 @@ def _short(value):
 def _align(lines):
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
-
-
-def _finite(value):
-    """The value with null for what JSON has no number for."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from skimage import color
 from tensorflow.python.profiler import option_builder
 
 from benchmarks import hints, original
-from benchmarks.paper import Comparison, make_photos
+from benchmarks.paper import compare, make_photos
 from benchmarks.step import BASE, LFN, make_step, operations
 from benchmarks.timing import call_apart, run_apart, show, time_rounds
 from colorizing.hints import Hint
@@ -114,10 +114,10 @@ def test_functions_are_called_on_the_cores_given():
 
 def test_rows_say_how_many_times_better():
     assert show([3, 1, 2], 1) == "2.0 (1.0..3.0)"
-    fast = Comparison("step", "photos/s", np.array([4.0, 8.0]), np.array([2.0, 2.0]), np.array([8.0, 8.0]), "limit")
-    assert fast.row()[3:] == ["3.00 (2.00..4.00)", "limit: 8.0 (8.0..8.0)", "0.75 (0.50..1.00)"]
-    small = Comparison("memory", "GB", np.array([2.0]), np.array([1.0]))
-    assert small.row()[3:] == ["0.50 (0.50..0.50)", "", ""]
+    fast = compare("step", "photos/s", np.array([4.0, 8.0]), np.array([2.0, 2.0]), np.array([8.0, 8.0]), "limit")
+    assert fast[4:] == ["3.00 (2.00..4.00)", "limit: 8.0 (8.0..8.0)", "0.75 (0.50..1.00)"]
+    small = compare("memory", "GB", np.array([2.0]), np.array([1.0]))
+    assert small[4:] == ["0.50 (0.50..0.50)", "", ""]
 
 
 def test_photos_to_measure_are_in_colour_and_of_one_size(tmp_path, photos):

@@ -6,15 +6,12 @@ from films import read
 from skimage import color
 
 import models
-from benchmarks.film import AFTER, HELD, PANNED, make_frames, write_film
+from benchmarks.film import AFTER, HELD, PANNED, STEP, make_frames, write_film
 from colorizing.film import colorize_film
 from colorizing.photo import Pipeline
 from colorizing.steadiness import STEADINESS, Steadier
-from common.images import read_photo
-from configs import SAMPLES, WEIGHTS
+from configs import WEIGHTS
 
-# Pixels a frame that the pan moves.
-STEP = 4
 # The two parts of the film where the picture is held still.
 HELD_SHOTS = slice(0, HELD), slice(HELD + PANNED, None)
 
@@ -22,7 +19,7 @@ HELD_SHOTS = slice(0, HELD), slice(HELD + PANNED, None)
 @pytest.fixture(scope="module")
 def shots():
     """Frames of two shots: held still, panned; and held still after a cut. All with noise."""
-    return make_frames([read_photo(SAMPLES / name) for name in ("castle-forest.jpg", "mountain-lake.jpg")], step=STEP)
+    return make_frames()
 
 
 class Remembering:
