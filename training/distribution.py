@@ -7,13 +7,12 @@ TensorFlow knows it, and run the same command: see docs/training.md.
 import contextlib
 import functools
 import json
-import os
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from common.errors import UserError
+from common.errors import UserError, first_line
 from data.pairs import Share
 
 # TensorFlow's errors for a step in which another machine stops answering.
@@ -38,11 +37,11 @@ def choose_strategy():
     Raises:
         DistributionError: TF_CONFIG is malformed, or another machine cannot be reached.
     """
-    if len(_tasks(_tf_config())) > 1:
+    if _machines()[0] > 1:
         try:
             return tf.distribute.MultiWorkerMirroredStrategy()
         except (ValueError, RuntimeError, tf.errors.OpError) as error:
-            raise DistributionError(f"the machines of TF_CONFIG cannot train together: {_first_line(error)}") from error
+            raise DistributionError(f"the machines of TF_CONFIG cannot train together: {first_line(error)}") from error
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     if len(devices) > 1:
         return tf.distribute.MirroredStrategy([device.name for device in devices])
@@ -51,12 +50,9 @@ def choose_strategy():
 
 def share_of(strategy):
     """Returns this process's replicas of a strategy as a `Share`."""
-    config = _tf_config()
-    tasks = _tasks(config)
-    if len(tasks) < 2:
-        return Share(strategy.num_replicas_in_sync, 0, strategy.num_replicas_in_sync)
-    count = strategy.num_replicas_in_sync // len(tasks)
-    return Share(strategy.num_replicas_in_sync, _task_number(config) * count, count)
+    machines, number = _machines()
+    count = strategy.num_replicas_in_sync // machines
+    return Share(strategy.num_replicas_in_sync, number * count, count)
 
 
 def is_chief(share):
@@ -153,29 +149,15 @@ def enable_multi_worker_fit(model):
     model.test_step = with_axis(model.test_step)
 
 
-def _tf_config():
-    text = os.environ.get("TF_CONFIG", "{}")
+def _machines():
+    """How many machines TF_CONFIG names, 1 without it, and which of them this one is, from 0."""
     try:
-        config = json.loads(text)
-        _tasks(config), _task_number(config)
+        resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
+        cluster = resolver.cluster_spec()
+        hosts = [host for job in ("chief", "worker") if job in cluster.jobs for host in cluster.job_tasks(job)]
+        if len(hosts) < 2:
+            return 1, 0
+        return len(hosts), hosts.index(cluster.task_address(resolver.task_type, resolver.task_id))
     except (ValueError, AttributeError, TypeError, KeyError) as error:
         example = {"cluster": {"worker": ["host1:12345", "host2:12345"]}, "task": {"type": "worker", "index": 0}}
         raise DistributionError(f"TF_CONFIG cannot be understood; it looks like {json.dumps(example)}") from error
-    return config
-
-
-def _tasks(config):
-    cluster = config.get("cluster", {})
-    return [*cluster.get("chief", []), *cluster.get("worker", [])]
-
-
-def _task_number(config):
-    if not _tasks(config):
-        return 0
-    task = config["task"]
-    before = 0 if task["type"] == "chief" else len(config["cluster"].get("chief", []))
-    return before + int(task["index"])
-
-
-def _first_line(error):
-    return str(error).strip().splitlines()[0]
