@@ -5,8 +5,6 @@ figure. This module computes two: the colour error near boundaries and elsewhere
 boundaries.
 """
 
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
 
@@ -64,38 +62,8 @@ def ab_gradient(ab):
     return np.sqrt(sum(squares))
 
 
-@dataclass(frozen=True)
-class Match:
-    """Counts of pixels behind precision and recall; those of several photos add up."""
-
-    edges_matched: int = 0
-    edges: int = 0
-    boundaries_matched: int = 0
-    boundaries: int = 0
-
-    def __add__(self, other):
-        counts = zip(vars(self).values(), vars(other).values(), strict=True)
-        return Match(*(mine + theirs for mine, theirs in counts))
-
-    @property
-    def precision(self):
-        """Share of the colour edges that lie at a boundary; 0 without edges."""
-        return self.edges_matched / self.edges if self.edges else 0.0
-
-    @property
-    def recall(self):
-        """Share of the boundaries that have a colour edge; 0 without boundaries."""
-        return self.boundaries_matched / self.boundaries if self.boundaries else 0.0
-
-    @property
-    def f(self):
-        """Harmonic mean of precision and recall."""
-        total = self.precision + self.recall
-        return 2 * self.precision * self.recall / total if total else 0.0
-
-
 def match_edges(ab, boundaries, threshold):
-    """Compares the colour edges of a picture, where `ab_gradient` reaches a threshold, with human boundaries.
+    """Counts how many colour edges of a picture, where `ab_gradient` reaches a threshold, lie at human boundaries.
 
     An edge pixel is matched if a boundary that most annotators agree on lies at most 2 pixels away, and the other way
     round.
@@ -104,28 +72,36 @@ def match_edges(ab, boundaries, threshold):
         ab: float [height, width, 2], in Lab units.
         boundaries: uint8 [height, width], see `errors_at_boundaries`.
         threshold: Least strength of an edge.
+
+    Returns:
+        Numbers of edge pixels matched, edge pixels, boundary pixels matched and boundary pixels: int [4]. Those of
+        several pictures add up.
     """
     edges, drawn = ab_gradient(ab) >= threshold, boundaries > AGREEMENT
-    return Match(
-        edges_matched=int((edges & (distance_to(drawn) <= TOLERANCE)).sum()),
-        edges=int(edges.sum()),
-        boundaries_matched=int((drawn & (distance_to(edges) <= TOLERANCE)).sum()),
-        boundaries=int(drawn.sum()),
-    )
+    edges_matched = edges & (distance_to(drawn) <= TOLERANCE)
+    boundaries_matched = drawn & (distance_to(edges) <= TOLERANCE)
+    return np.array([mask.sum() for mask in (edges_matched, edges, boundaries_matched, drawn)])
 
 
-def best_threshold(abs_and_boundaries, thresholds=THRESHOLDS):
-    """The threshold at which the photos' own colour edges have the highest F over a data set.
+def edge_scores(counts):
+    """Precision, recall and their harmonic mean F from the counts of `match_edges`; 0 where nothing can be matched."""
+    edges_matched, edges, boundaries_matched, boundaries = counts.tolist()
+    precision = edges_matched / edges if edges else 0.0
+    recall = boundaries_matched / boundaries if boundaries else 0.0
+    total = precision + recall
+    return precision, recall, 2 * precision * recall / total if total else 0.0
+
+
+def best_threshold(abs_and_boundaries):
+    """The one of THRESHOLDS at which the photos' own colour edges have the highest F over a data set.
 
     Args:
         abs_and_boundaries: Pairs of a photo's own ab and its boundaries, see `match_edges`.
-        thresholds: Thresholds to choose from.
     """
-    matches = dict.fromkeys(thresholds, Match())
-    for ab, drawn in abs_and_boundaries:
-        for threshold in thresholds:
-            matches[threshold] += match_edges(ab, drawn, threshold)
-    return max(matches, key=lambda threshold: matches[threshold].f)
+    counts = sum(
+        np.array([match_edges(ab, drawn, threshold) for threshold in THRESHOLDS]) for ab, drawn in abs_and_boundaries
+    )
+    return max(THRESHOLDS, key=lambda threshold: edge_scores(counts[THRESHOLDS.index(threshold)])[-1])
 
 
 def figures(ab, target, boundaries, threshold):
@@ -135,11 +111,11 @@ def figures(ab, target, boundaries, threshold):
         {figure: float}: ab_error_boundaries and ab_error_elsewhere; edge_precision, edge_recall and edge_f.
     """
     near, elsewhere = errors_at_boundaries(ab, target, boundaries)
-    match = match_edges(ab, boundaries, threshold)
+    precision, recall, f = edge_scores(match_edges(ab, boundaries, threshold))
     return {
         "ab_error_boundaries": near,
         "ab_error_elsewhere": elsewhere,
-        "edge_precision": match.precision,
-        "edge_recall": match.recall,
-        "edge_f": match.f,
+        "edge_precision": precision,
+        "edge_recall": recall,
+        "edge_f": f,
     }

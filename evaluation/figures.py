@@ -35,7 +35,7 @@ from colorizing.pixels import to_gray
 from common.errors import UserError
 from common.files import is_photo
 from common.images import read_photo
-from common.options import OutputFolder, Picture, Share
+from common.options import Model, OutputFolder, Picture, Share
 from common.trained import short_names
 from configs import DOCS, MODEL, SAMPLES
 from data.photos import cut, find_photos
@@ -55,8 +55,7 @@ JPEG = {"quality": 80, "optimize": True, "progressive": True}
 class Docs:
     """Draws the pictures of the README."""
 
-    model: str = MODEL
-    """A trained model: a name (a run of yours or weights that ship), a run's folder, or a .keras file."""
+    model: Model = MODEL
     output: Annotated[OutputFolder, tyro.conf.arg(aliases=["-o"])] = DOCS
     """Folder for the pictures."""
 
@@ -67,8 +66,7 @@ class Hints:
 
     folder: tyro.conf.Positional[Path] = DOCS / "hints"
     """Folder with a NAME.hints.json for each sample photo NAME.jpg, and for the pictures, NAME.jpg."""
-    model: str = MODEL
-    """A trained model."""
+    model: Model = MODEL
 
 
 @dataclass(frozen=True)
@@ -223,11 +221,8 @@ def read_history(folder):
 
 
 def main():
-    options = parse(
-        Docs | Hints | Compare | Curves,
-        "-m evaluation.figures",
-        description="Draws pictures of what models do.",
-    )
+    kinds = Docs | Hints | Compare | Curves
+    options = parse(kinds, "-m evaluation.figures", description="Draws pictures of what models do.")
     keras.config.set_dtype_policy(choose_policy())
     {Docs: draw_docs, Hints: draw_hints, Compare: compare, Curves: draw_curves}[type(options)](options)
 

@@ -24,7 +24,7 @@ class PhotoSet:
     Attributes:
         name: As given on the command line.
         photos: Paths of (what is colorized, what it should look like).
-        passed_over: See `data.photos.Photos`.
+        passed_over: One line about the files that were passed over; "" where none was.
     """
 
     name: str
@@ -55,9 +55,11 @@ class Truth:
         lightness: Its L in 0..100, float32 [batch, height, width, 1].
         photos: What it should look like, uint8 [batch, height, width, 3].
         ab: Their ab in Lab units, float32 [batch, height, width, 2].
+        cropped: Whether these are crops, and not whole photos.
     """
 
-    def __init__(self, photos, pixels=None):
+    def __init__(self, photos, pixels=None, cropped=False):
+        self.cropped = cropped
         self.photos = np.asarray(photos)
         self.pixels = self.photos if pixels is None else np.asarray(pixels)
         self.ab = rgb_to_lab(tf.constant(self.photos)).numpy()[..., 1:]
@@ -79,7 +81,7 @@ def read_batches(pairs, crop):
                 read.append(pair)
             except PhotoError as error:
                 failures.append(str(error))
-        yield read, Truth(*map(np.stack, zip(*photos, strict=True))) if read else None, failures
+        yield read, Truth(*map(np.stack, zip(*photos, strict=True)), bool(crop)) if read else None, failures
 
 
 def read_pair(pair, crop):

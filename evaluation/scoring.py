@@ -1,5 +1,7 @@
 """Colorizes sets of photos with several models and scores the results."""
 
+import functools
+
 import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
@@ -30,40 +32,32 @@ def evaluate(pipelines, mean_colors, photo_set, crop=None, saturation_factor=1.8
     pairs, failures, histogram = survey(photo_set.photos, crop)
     if not pairs:
         return None, failures
-    painters = make_painters(pipelines, mean_colors, colorize_crops if crop else colorize_whole)
+    painters = make_painters(pipelines, mean_colors)
     values, sets = score_photos(painters, pairs, crop, saturation_factor, histogram)
     if boundary_maps:
-        whole = make_painters(pipelines, mean_colors, colorize_whole)
-        for name, figures in score_boundaries(whole, pairs, boundary_maps).items():
+        for name, figures in score_boundaries(painters, pairs, boundary_maps).items():
             values[name] |= figures
     folder = photo_set.name.rpartition(":")[2]
     return Scores([str(path.relative_to(folder)) for _, path in pairs], values, sets), failures
 
 
-def make_painters(pipelines, mean_colors, colorize):
-    """All that is scored: {name: function from `Truth` to ab, [batch, height, width, 2]}, the photos themselves first.
+def make_painters(pipelines, mean_colors):
+    """What is scored: {name: function from a `Truth` to ab, [batch, height, width, 2]}, the photos themselves first.
 
-    Args:
-        pipelines: {name: `Pipeline`}.
-        mean_colors: {name: ab}, colours to paint everywhere.
-        colorize: Function from a `Pipeline` and a `Truth` to ab.
+    Models see crops as they are, and whole photos reduced.
     """
+
+    def colorize(pipeline, truth):
+        if truth.cropped:
+            return pipeline.predict(truth.lightness)
+        return np.stack([pipeline.full_size_ab(pixels) for pixels in truth.pixels])
+
     painters = {"photo": lambda truth: truth.ab, "gray": lambda truth: np.zeros_like(truth.ab)}
     for name, ab in mean_colors.items():
         painters[name] = lambda truth, ab=ab: np.broadcast_to(np.float32(ab), truth.ab.shape)
     for name, pipeline in pipelines.items():
-        painters[name] = lambda truth, pipeline=pipeline: colorize(pipeline, truth)
+        painters[name] = functools.partial(colorize, pipeline)
     return painters
-
-
-def colorize_crops(pipeline, truth):
-    """The ab that a model paints on crops, which it sees as they are."""
-    return pipeline.predict(truth.lightness)
-
-
-def colorize_whole(pipeline, truth):
-    """The ab that a model paints on whole photos, which it sees reduced."""
-    return np.stack([pipeline.full_size_ab(pixels) for pixels in truth.pixels])
 
 
 def score(ab, truth, saturated_ab, weights):
@@ -99,10 +93,9 @@ def score_photos(painters, pairs, crop, saturation_factor, histogram):
     """Scores photos that can all be read.
 
     Args:
-        painters: See `make_painters`.
-        pairs: See `PhotoSet`.
-        crop: Height and width of central crops, None for whole photos.
-        saturation_factor: The paper's T.
+        painters: {name: function}, see `make_painters`.
+        pairs: Paths of (what is colorized, what it should look like).
+        crop, saturation_factor: As for `evaluate`.
         histogram: How many of all pixels lie in each bin of ab.
 
     Returns:
@@ -138,12 +131,10 @@ def _concatenate(batches):
 
 
 def score_boundaries(painters, pairs, folder):
-    """Compares colours with human boundary maps, at the photos' own size: {name: {figure: float [photos]}}.
+    """Compares colours with the human boundary maps in a folder, at the photos' own size.
 
-    Args:
-        painters: See `make_painters`.
-        pairs: See `PhotoSet`.
-        folder: Folder of the maps.
+    Returns:
+        {name: {figure: float [photos]}}.
     """
     maps = [boundaries.read_map(folder / f"{path.stem}.png") for _, path in pairs]
 
