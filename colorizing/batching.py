@@ -1,4 +1,4 @@
-"""Puts what several threads ask of a network at the same time into batches."""
+"""Batches the calls that several threads make to one network."""
 
 import contextlib
 import os

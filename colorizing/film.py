@@ -3,16 +3,7 @@
 A film goes through frame by frame, as a photo does (colorizing/photo.py), a few frames in memory at a time. Between the
 network and the enlargement its colours are steadied, at the network's own size (steadiness.py). The result has the
 film's size, time stamps and sound; pictures are encoded anew as H.264 (VP9 for WebM) with 8 bits, tagged as BT.709.
-
-- Frames are turned upright, as players show them, so a phone's film comes out upright and without a rotation tag.
-- H.264 has quarter colour resolution (4:2:0) for even sizes only: odd sizes get full resolution (4:4:4), which plays on
-  computers but not on every device.
-- Interlaced film keeps its lines, without the tag that they are interlaced.
-- HDR film keeps its code values, but not its HDR tags: it looks dull.
-- Frames that change their size half-way are scaled to the size of the first.
-- Sound is copied as it is, except where the container does not hold its codec. Timecode is kept where the container has
-  a place for it. Subtitles, cover pictures, transparency, second streams of pictures, data and attached files are
-  dropped, each with a line.
+docs/film.md says what is kept and what is dropped.
 """
 
 import contextlib
@@ -123,10 +114,9 @@ def process_films(jobs, pipeline, record, find_hints=lambda path: (), **options)
 
     Args:
         jobs: Pairs of (film, result) paths.
-        pipeline: See `colorize_film`.
         record: The `Record` of the output folder.
         find_hints: Function from a film's path to its hints.
-        options: See `colorize_film`.
+        pipeline, options: As for `colorize_film`.
 
     Returns:
         An `Outcome`. A broken film of which a part could be read is a failure.

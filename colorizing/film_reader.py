@@ -10,7 +10,7 @@ import numpy as np
 from av.sidedata.sidedata import Type
 from av.video.reformatter import Colorspace, Interpolation
 
-from common.errors import UserError
+from common.errors import FileError
 from common.files import describe_error
 from common.images import MAX_MEGAPIXELS
 
@@ -43,11 +43,8 @@ FASTEST = 1000
 SAME_SHAPE = 1.02
 
 
-class FilmError(UserError):
-    """A film that cannot be read or written; the message names the file and the cause."""
-
-    def __init__(self, path, cause):
-        super().__init__(f"{path}: {cause}")
+class FilmError(FileError):
+    """A film that cannot be read or written."""
 
 
 class Reader:

@@ -60,6 +60,7 @@ class Writer:
         self._container.set_chapters(film.chapters)
         codec, options, sound = ("libvpx-vp9", VP9, "libopus") if suffix == ".webm" else ("libx264", H264, "aac")
         self._video = self._container.add_stream(codec, rate=film.rate, options=options, width=width, height=height)
+        # H.264 has quarter colour resolution for even sizes only. Not every device plays full resolution.
         whole = suffix != ".webm" and (height % 2 or width % 2)
         self._video.pix_fmt = "yuv444p" if whole else "yuv420p"
         encoder = self._video.codec_context

@@ -1,8 +1,8 @@
 """The record of an output folder: which results of earlier runs it holds, and which photos they were made from.
 
-It is a hidden file in the folder with a JSON object a line: the result's path in the folder, and the checksum of the
-photo or film and, after a plus, of its hints; null where that is not sure. A line is written before its result, so a
-result is known as one however a run ends.
+It is a hidden file in the folder with one JSON object a line: the result's path in the folder, and the checksum of the
+photo or film, with that of its hints after a plus. The checksum is null while a result is being replaced. A line is
+written before its result, so the record names every result, also after a run was killed.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""Colorizing for visitors: what the page and the HTTP API of app.py share, with its limits."""
+"""Colorizes photos for the page and the HTTP API of app.py, within limits."""
 
 import asyncio
 import ctypes
@@ -97,7 +97,7 @@ class Service:
             raise Busy(f"{limits.max_waiting} photos are waiting already; try again in a minute")
         future = self._pool.submit(self._work, name, content, model, saturation, hints, asked)
         self._present.add(future)
-        # The place is free when the work is over, also if nobody waits for it any more.
+        # The place is taken until the work is done, also after a time-out.
         future.add_done_callback(self._present.discard)
         answer = asyncio.wrap_future(future)
         future.add_done_callback(lambda _: self._present or self._rest())
@@ -119,7 +119,7 @@ class Service:
             return Result(photo, content, suffix, losses, likely)
 
     def _rest(self):
-        """Gives memory back if still nobody is there when the last answer, which is part of it, has been sent."""
+        """Gives memory back PAUSE seconds from now, unless visitors have come by then."""
         timer = threading.Timer(PAUSE, lambda: self._present or give_back_memory())
         timer.daemon = True
         timer.start()
@@ -137,12 +137,12 @@ def _load(name):
 
 
 def share_one_heap():
-    """Makes threads that start from now on share one heap; each of their own would stay as large as it ever was."""
+    """Makes threads that start later share one heap. A heap of each thread would keep its largest size."""
     if sys.platform == "linux":
         ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
 
 
 def give_back_memory():
-    """Gives memory that is free within the heap back to the system, which takes milliseconds."""
+    """Returns free memory of the heap to the system, in milliseconds."""
     if sys.platform == "linux":
         ctypes.CDLL(None).malloc_trim(0)

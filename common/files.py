@@ -30,9 +30,9 @@ REWRAPPED = dict.fromkeys(".avi .flv .mpeg .mpg .ogv .vob .wmv".split(), ".mp4")
 
 # Other formats of photos and films, so that a folder's files of these kinds are passed over with a word.
 OTHER_MEDIA = frozenset(
-    ".3fr .3g2 .ai .arw .asf .cr2 .cr3 .crw .dcr .divx .dng .eps .erf .exr .f4v .fff .hdr .heic .heif .hif .iiq .j2k "
-    ".jfif .jpf .jpx .jxl .jxr .kdc .m2v .mef .mos .mpo .mrw .nef .nrw .ogm .orf .pct .pcx .pef .pict .psb .psd .qt "
-    ".raf .raw .rm .rmvb .rw2 .rwl .sr2 .srf .srw .svg .swf .tga .wdp .wtv .x3f .xcf".split()
+    ".3fr .3g2 .ai .asf .crw .dcr .divx .eps .erf .exr .f4v .fff .hdr .iiq .jpf .jpx .jxr .kdc .m2v .mef .mos .mpo "
+    ".mrw .nrw .ogm .pct .pcx .pict .psb .psd .qt .raw .rm .rmvb .rwl .sr2 .srf .svg .swf .tga .wdp .wtv .x3f "
+    ".xcf".split()
 )
 MEDIA = PHOTO_SUFFIXES | FILM_SUFFIXES | OTHER_MEDIA
 # Characters of both suffixes of a file that is written whole, as in .weights.h5.

@@ -13,7 +13,7 @@ class ModelError(UserError):
 def find(name, runs, weights):
     """The file of a model given as a file, a run's folder, or a name.
 
-    A name is that of a run of yours that is finished, else of weights that ship, else of a run so far.
+    A name is looked up among finished runs, then among weights that ship, then among unfinished runs.
 
     Args:
         name: A path or a name.

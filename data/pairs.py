@@ -1,8 +1,8 @@
 """The tf.data pipeline of L-to-ab pairs.
 
 Photos are cropped in Python, a batch at a time, and turned into pairs by one compiled function. The order of the photos
-and where each is cropped and flipped are pure functions of (seed, epoch, photo index), so a run that goes on after an
-interruption, or is shared by several machines, sees what it would have seen without.
+and where each is cropped and flipped are pure functions of (seed, epoch, photo index). So a run that is interrupted and
+resumed, or shared by several machines, sees the same crops as one that is not.
 """
 
 import functools
@@ -85,9 +85,9 @@ class Share:
     A step takes a batch from each replica: a device of this process or of another one.
 
     Attributes:
-        replicas: Of all processes.
-        first: This process's first one.
-        count: This process's own ones.
+        replicas: Number of replicas of all processes.
+        first: Number of this process's first replica, from 0.
+        count: Number of this process's replicas.
     """
 
     replicas: int = 1
@@ -95,7 +95,7 @@ class Share:
     count: int = 1
 
     def batches(self, steps):
-        """Which of the batches 0, 1, 2, ... that all replicas work on are this process's: int64 [steps * count]."""
+        """Numbers of this process's batches, of those of all replicas counted from 0: int64 [steps * count]."""
         return (np.arange(steps)[:, None] * self.replicas + self.first + np.arange(self.count)).ravel()
 
 
@@ -103,9 +103,10 @@ ALONE = Share()
 
 
 def balance(labels, weights):
-    """How often each photo is to be seen, relative to others: float64 [photos].
+    """How often each photo is shown, relative to others: float64 [photos].
 
-    A class gets the square root of the number of its photos, so that small ones count without being learnt by heart.
+    A class is shown in proportion to the square root of its number of photos, so that photos of small classes are not
+    repeated too often.
 
     Args:
         labels: The class of each photo, int32 [photos].
@@ -166,17 +167,6 @@ class TrainingOrder:
         return random.permutation(order[np.searchsorted(ends, places, side="right")])
 
 
-class CentralOrder:
-    """Photos in the order of their indices, each cropped in the middle: for validation."""
-
-    def __init__(self, indices):
-        self._plan = indices, np.tile(np.float32([0.5, 0.5, 0, 0]), (len(indices), 1))
-
-    def plan(self, epoch):
-        """What `TrainingOrder.plan` returns; the same for every epoch."""
-        return self._plan
-
-
 @dataclass(frozen=True)
 class Crops:
     """Batches of crops, epoch after epoch without end.
@@ -201,8 +191,8 @@ def training_crops(store, order, batch_size, share=ALONE, epoch=0, step=0):
         order: A `TrainingOrder`.
         batch_size: Crops a batch, which is what one replica gets in a step.
         share: Which of the batches.
-        epoch: The epoch, from 0, to begin with,
-        step: and its first step, for an epoch that goes on.
+        epoch: The epoch to begin with, from 0.
+        step: The step of that epoch to begin with, from 0.
 
     Returns:
         `Crops`.
@@ -210,7 +200,7 @@ def training_crops(store, order, batch_size, share=ALONE, epoch=0, step=0):
     steps = len(order.indices) // (batch_size * share.replicas)
     batches = share.batches(steps)
     bounds = np.stack([batches, batches + 1], axis=1) * batch_size
-    return Crops(steps, _load(store, order, bounds, (epoch * steps + step) * share.count, batch_size))
+    return Crops(steps, _load(store, order.plan, bounds, (epoch * steps + step) * share.count, batch_size))
 
 
 def validation_crops(store, indices, batch_size, share=ALONE):
@@ -221,21 +211,28 @@ def validation_crops(store, indices, batch_size, share=ALONE):
     starts, stops = (numbers * count // (steps * share.replicas) for numbers in (batches, batches + 1))
     # With fewer photos than replicas some are shown twice, since no batch may be empty.
     bounds = np.stack([starts, np.maximum(stops, starts + 1)], axis=1)
-    return Crops(steps, _load(store, CentralOrder(indices), bounds))
+    central = indices, np.tile(np.float32([0.5, 0.5, 0, 0]), (count, 1))
+    return Crops(steps, _load(store, lambda epoch: central, bounds))
 
 
-def _load(store, order, bounds, start=0, batch_size=None):
-    """Endless batches of crops, given the places in the order where each begins and ends: int64 [batches, 2]."""
+def _load(store, plan, bounds, start=0, batch_size=None):
+    """Endless batches of crops.
+
+    Args:
+        plan: Function from an epoch to its photos and draws, see `TrainingOrder.plan`.
+        bounds: Places in the plan where each batch of an epoch begins and ends, int64 [batches, 2].
+        start: Number of the first batch.
+        batch_size: Crops in each batch; None where that differs.
+    """
 
     def load(number):
         epoch, batch = divmod(number, len(bounds))
-        return store.load_crops(*order.plan(int(epoch)), range(*bounds[batch]))
+        return store.load_crops(*plan(int(epoch)), range(*bounds[batch]))
 
     def crops(number):
         pixels, indices = tf.numpy_function(load, [number], (tf.uint8, tf.int64), stateful=False)
-        return tf.ensure_shape(pixels, [batch_size, *store.crop, store.channels]), tf.ensure_shape(
-            indices, [batch_size]
-        )
+        pixels = tf.ensure_shape(pixels, [batch_size, *store.crop, store.channels])
+        return pixels, tf.ensure_shape(indices, [batch_size])
 
     return untuned(tf.data.Dataset.counter(start).map(crops, num_parallel_calls=os.cpu_count()).prefetch(2))
 
@@ -243,8 +240,8 @@ def _load(store, order, bounds, start=0, batch_size=None):
 def untuned(dataset):
     """The data set without TensorFlow's search for better settings.
 
-    The search finds none that read faster than a call a core, and its thread sleeps for ever longer, up to a minute:
-    who ends a loop over the data set waits until it wakes.
+    The search finds none that read faster than one call a core. Its thread sleeps for up to a minute, and the end of a
+    loop over the data set waits until it wakes.
     """
     options = tf.data.Options()
     options.autotune.enabled = False

@@ -205,20 +205,22 @@ class Checkpoints(keras.callbacks.Callback):
         if self.save_every_steps and steps_done(self.model) % self.save_every_steps == 0:
             # On several machines reading a metric sums it up over them, so every process has to read it.
             metrics = [float(variable.numpy()) for variable in self.model.metrics_variables]
-            with self._explain_write_error(f"step {batch + 1}"):
-                self._save_last(self._steps_before + batch + 1, metrics)
+            if self.writes:
+                with self._explain_write_error(f"step {batch + 1}"):
+                    self._save_last(self._steps_before + batch + 1, metrics)
 
     def on_epoch_end(self, epoch, logs=None):
         self._steps_before, self._metrics_before = 0, []
         if self.plateau:
             self._plateau_state = {name: float(getattr(self.plateau, name)) for name in self.PLATEAU_STATE}
         self.history.append({"epoch": epoch + 1, **{name: float(value) for name, value in logs.items()}})
-        with self._explain_write_error(f"epoch {epoch + 1}"):
-            if self.writes and self.best_epoch() is self.history[-1]:
-                with replacing(self.folder / "best.keras") as path:
-                    models.save(self.model, path)
-            self._save_last()
-            self._write_history()
+        if self.writes:
+            with self._explain_write_error(f"epoch {epoch + 1}"):
+                if self.best_epoch() is self.history[-1]:
+                    with replacing(self.folder / "best.keras") as path:
+                        models.save(self.model, path)
+                self._save_last()
+                self._write_history()
 
     @contextlib.contextmanager
     def _explain_write_error(self, what):
@@ -230,8 +232,6 @@ class Checkpoints(keras.callbacks.Callback):
             ) from error
 
     def _save_last(self, step=0, metrics=()):
-        if not self.writes:
-            return
         state = {"history": self.history, "plateau": self._plateau_state, "step": step, "metrics": metrics}
         with replacing(self.last) as path:
             self.model.save_weights(path, overwrite=True)
@@ -239,8 +239,6 @@ class Checkpoints(keras.callbacks.Callback):
                 file.attrs["state"] = json.dumps(state)
 
     def _write_history(self):
-        if not self.writes:
-            return
         table = io.StringIO()
         writer = csv.DictWriter(table, fieldnames=list(self.history[0]), lineterminator="\n")
         writer.writeheader()
