@@ -13,6 +13,7 @@ of two pixels is
 """
 
 import json
+from dataclasses import asdict
 from typing import Annotated
 
 import cv2
@@ -127,11 +128,7 @@ def _describe(error):
 
 def format_hints(hints):
     """JSON of hints, as `parse_hints` reads it, a line a hint."""
-    rows = [
-        {"x": hint.x, "y": hint.y, "ab": hint.ab and list(hint.ab), "radius": hint.radius}
-        | ({} if hint.time is None else {"time": hint.time})
-        for hint in hints
-    ]
+    rows = [{name: value for name, value in asdict(hint).items() if (name, value) != ("time", None)} for hint in hints]
     return '{"hints": [\n' + ",\n".join(map(json.dumps, rows)) + "\n]}\n"
 
 

@@ -51,8 +51,12 @@ class Manifest:
         write_whole(folder / MANIFEST, json.dumps({"sha256": _checksum(values), **values}).encode())
 
 
-def read_manifest(folder):
-    """Reads the `Manifest` of a folder of shards. Raises DatasetError if it is missing or damaged."""
+def read_manifest(folder, complete=True):
+    """Reads the `Manifest` of a folder of shards.
+
+    Raises:
+        DatasetError: It is missing or damaged or, where a complete one is wanted, packing was not finished.
+    """
     path = folder / MANIFEST
     try:
         values = json.loads(path.read_bytes())
@@ -64,6 +68,8 @@ def read_manifest(folder):
         raise DatasetError(f"{path} cannot be used ({error}); pack the photos again into another folder") from error
     if checksum != _checksum(values):
         raise DatasetError(f"{path} is damaged; pack the photos again into another folder")
+    if complete and manifest.shards is None:
+        raise DatasetError(f"{folder} holds a part of the shards only; run the command that packs them again")
     return manifest
 
 
@@ -92,8 +98,6 @@ def read_shards(folder):
         DatasetError: The manifest is missing or damaged, packing was not finished, or a shard is missing.
     """
     manifest = read_manifest(folder)
-    if manifest.shards is None:
-        raise DatasetError(f"{folder} holds a part of the shards only; run the command that packs them again")
     paths = shard_paths(folder, len(manifest.shards))
     for path in paths:
         if not path.is_file():

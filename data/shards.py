@@ -89,7 +89,7 @@ def check_output(output, manifest):
     if not holds_shards(output):
         return
     try:
-        earlier = read_manifest(output)
+        earlier = read_manifest(output, complete=False)
     except DatasetError as error:
         raise DatasetError(f"{output} holds shards that cannot be continued; give another folder ({error})") from error
     if replace(earlier, shards=None, skipped={}) != manifest:
@@ -151,8 +151,6 @@ def verify(folder):
         DatasetError: The manifest is missing or damaged, or packing was not finished.
     """
     manifest = read_manifest(folder)
-    if manifest.shards is None:
-        raise DatasetError(f"{folder} holds a part of the shards only; run the command that packs them again")
     paths = shard_paths(folder, len(manifest.shards))
     failures = []
     for path, members in zip(tqdm(paths, unit=" shards", leave=False, disable=None), manifest.shards, strict=True):
