@@ -29,7 +29,7 @@ from data.photos import cut, scale_to_cover
 Part = Literal["throughput", "node", "driver", "killers", "memory"]
 # Photos that kill the process that reads them, and empty files that are listed to measure the driver's memory.
 KILLERS, EMPTY_FILES = 20, 1_000_000
-# Puts the process to death that reads a photo with these bytes at its end, as a decoder's crash does.
+# A process that reads a photo with these bytes at its end is killed, as by a decoder's crash.
 DEADLY = b"kills its reader"
 KILLER = f"""
 import os, pathlib, signal
@@ -76,7 +76,7 @@ def results(folder):
 
 
 def rate(folder):
-    """Photos a second by the times of the results, of the middle four fifths, so without start and end."""
+    """Photos a second, from the times of the middle four fifths of the results, so without start and end."""
     times = np.sort([path.stat().st_mtime for path in results(folder).values()])
     first, last = len(times) // 10, len(times) * 9 // 10
     return (last - first) / (times[last] - times[first])

@@ -5,10 +5,10 @@
     python -m benchmarks.hints cost
 
 `gain` follows Zhang et al., *Real-Time User-Guided Image Colorization with Learned Deep Priors*, SIGGRAPH 2017: hints
-at random places, each with the own mean ab of 7x7 pixels there. The hints of one draw are nested. `leak` sets one hint
-near a boundary that people drew, and compares the correction across the boundary with that on the hint's own side, at
-the same distance. Both compare three ways to spread a correction: `hints`, the package's; `lightness`, the same without
-the network's ab and features; and `distance`, also without lightness.
+at random places, each with the photo's mean ab of 7x7 pixels there. The hints of one draw are nested. `leak` sets one
+hint near a boundary that people drew, and compares the correction across the boundary with that on the hint's own side,
+at the same distance. Both compare three ways to spread a correction: `hints`, the package's; `lightness`, the same
+without the network's ab and features; and `distance`, also without lightness.
 """
 
 import asyncio

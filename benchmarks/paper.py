@@ -127,7 +127,7 @@ def pipeline(folder, rounds):
         "original edges": lambda: [feature.canny(one) for one in lightness],
     }
     times = time_rounds(runs, rounds)
-    # The published pipeline has no part that is left to the training step.
+    # The published pipeline leaves no part to the training step.
     times["original crops"] = times["original pipeline"]
     counts = {name: BATCH_SIZE * batches.get(name, 2) for name in times}
     return [

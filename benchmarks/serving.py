@@ -1,9 +1,9 @@
-"""What the server of app.py bears: requests a second, latency and memory.
+"""The server of app.py under load: requests a second, latency and memory.
 
     python -m benchmarks.serving
 
-Starts the server on this machine and sends it photos of one megapixel, from 1, 4 and 16 visitors at a time, each of
-whom waits for an answer before sending the next photo. Load generator and server share the processor.
+Starts the server on this machine and sends it photos of one megapixel, from 1, 4 and 16 visitors at a time. Each
+visitor waits for the answer before sending the next photo. Load generator and server share the processor.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ MEMORY_REQUESTS, SERVERS = (50, 500), 4
 
 @dataclass(frozen=True)
 class Options:
-    """Measures what the server bears."""
+    """Measures requests a second, latency and memory of the server."""
 
     model: str = MODEL
     """A trained model: the name of a run of yours or of weights that ship."""

@@ -1,4 +1,4 @@
-"""What the benchmarks share: rounds of measurements, how they are shown, and processes of their own."""
+"""What the benchmarks share: timing in rounds, tables, and measurements of other processes."""
 
 import multiprocessing
 import os
@@ -16,8 +16,8 @@ from common.images import Photo, encode, read_photo
 from common.options import Count
 from configs import SAMPLES
 
-# Seconds between two looks at the memory of a process.
-LOOK = 0.01
+# Seconds between two readings of a process's memory.
+INTERVAL = 0.01
 
 
 @dataclass(frozen=True)
@@ -77,14 +77,14 @@ def start(command, **options):
 def run_apart(command, status=0, **options):
     """Runs a command, see `start`, to its end. Returns (seconds, peak memory in GB); exits where its status is another.
 
-    The peak is what /proc tells of the process itself: what `os.wait4` tells includes the memory of this process.
+    The peak comes from /proc, since that of `os.wait4` includes the memory of this process.
     """
     started = time.perf_counter()
     process = start(command, **options)
     peak = 0.0
     while process.poll() is None:
         peak = memory(process.pid) or peak
-        time.sleep(LOOK)
+        time.sleep(INTERVAL)
     if process.returncode != status:
         raise SystemExit(f"{' '.join(process.args)} failed")
     return time.perf_counter() - started, peak

@@ -2,11 +2,14 @@
 
     python -m benchmarks.training --dataset DIR
 
-Each round times several ways: TensorFlow decoding JPEG files and doing nothing else, which is the input's limit; crops,
-as training on a GPU takes them, of photos that are read for the first time and, as in all epochs but the first, again;
-pairs, as training on the CPU takes them, with every photo decoded again and from memory; the training step on one
-batch that never changes; and the step on real data. Ratios are taken within a round, where the machine was the same;
-the table gives the median of the rounds and their range.
+Each round times:
+
+- TensorFlow decoding JPEG files and doing nothing else, which is the input's limit;
+- crops, as training on a GPU takes them, in the first epoch and in a later one;
+- pairs of L and ab, as training on the CPU takes them, with every photo decoded again, and with photos kept in memory;
+- the training step on one batch that never changes, and on real data.
+
+Ratios are taken within a round. The table gives the median of the rounds and their range.
 """
 
 import functools
