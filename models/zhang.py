@@ -13,29 +13,9 @@ import tensorflow as tf
 from models.colorizer import Colorizer
 from models.layers import BatchNorm, Conv2D, PadToMultiple, pad_to_multiple
 
-# The bins inside sRGB on a grid of 10: for each a, the smallest and the largest b.
-BIN_RANGES = {
-    -90: (50, 90),
-    -80: (20, 90),
-    -70: (0, 90),
-    -60: (-20, 90),
-    -50: (-30, 100),
-    -40: (-40, 100),
-    -30: (-50, 100),
-    -20: (-50, 100),
-    -10: (-60, 100),
-    0: (-70, 100),
-    10: (-80, 90),
-    20: (-80, 90),
-    30: (-90, 90),
-    40: (-100, 90),
-    50: (-100, 80),
-    60: (-110, 80),
-    70: (-110, 80),
-    80: (-110, 70),
-    90: (-110, 70),
-    100: (-90, 0),
-}
+# The bins inside sRGB on a grid of 10: the smallest and the largest b for a of -90, -80 and so on to 100.
+LOWEST_B = (50, 20, 0, -20, -30, -40, -50, -50, -60, -70, -80, -80, -90, -100, -100, -110, -110, -110, -110, -90)
+HIGHEST_B = (90, 90, 90, 90, 100, 100, 100, 100, 100, 100, 90, 90, 90, 90, 80, 80, 80, 70, 70, 0)
 BINS = 313
 GRID = 10
 # As in the released code; the paper says 5.
@@ -66,9 +46,8 @@ BLOCKS = (
 
 def ab_bins():
     """The 313 bins in ab, float32 [313, 2], Lab units."""
-    return np.array(
-        [(a, b) for a, (low, high) in BIN_RANGES.items() for b in range(low, high + GRID, GRID)], np.float32
-    )
+    ranges = zip(range(-90, 101, GRID), LOWEST_B, HIGHEST_B, strict=True)
+    return np.array([(a, b) for a, low, high in ranges for b in range(low, high + GRID, GRID)], np.float32)
 
 
 @functools.cache
