@@ -76,13 +76,7 @@ class Options(Limits):
 
 
 def offer(shown, edits, likely):
-    """The colours on offer for the chosen hint: a picture of them, and their ab; nothing where none is chosen.
-
-    Args:
-        shown: The picture on the page.
-        edits: `Edits`.
-        likely: ab that the network thinks likely there.
-    """
+    """The colours on offer for the chosen hint, those that the network thinks likely first: a picture, and their ab."""
     if edits.hint is None:
         return None, []
     lab = rgb_to_lab(shown[place_of(edits.hint, shown)][None]).numpy()[0]
@@ -265,11 +259,7 @@ def make_server(limits):
 
 
 async def split_request(headers, content):
-    """The photo's content and the hints of a request: of its body or, of a multipart form, of the parts of these names.
-
-    Args:
-        headers: The request's.
-        content: Its body, bytes.
+    """The photo's content and the hints of a request with a body: the body, or a form's parts `photo` and `hints`.
 
     Raises:
         UserError: The form is damaged, lacks a photo, has other parts or one twice, or hints that cannot be used.

@@ -43,12 +43,9 @@ COPIES = 3
 
 
 def fetch(name, folder, limit=None, data_dir=None):
-    """Downloads a data set and writes its photos into a folder.
+    """Downloads a data set by its name in configs.DATASETS, and writes its photos, at most `limit`, into a folder.
 
     Args:
-        name: One of `configs.DATASETS`.
-        folder: The folder, a Path; made if need be.
-        limit: Photos, at most.
         data_dir: Folder of TensorFlow Datasets, instead of its default.
 
     Returns:
@@ -103,13 +100,11 @@ def prepare(builder):
 
 
 def write_photos(builder, categories, folder, limit=None):
-    """Writes the training photos of a prepared data set, as files of its categories' folders.
+    """Writes the training photos of a prepared data set, at most `limit`, into a sub-folder for each category.
 
     Args:
         builder: The `tfds.core.DatasetBuilder`, with the features image, label, and filename if there is one.
         categories: Names of the categories to keep; None for all.
-        folder: Where to.
-        limit: Photos, at most.
 
     Returns:
         How many photos the folder holds of those asked for. Those that were there already were not written again.

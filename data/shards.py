@@ -39,12 +39,7 @@ CHECKED_AT_A_TIME = 64
 
 
 def pack(folder, output, photos_per_shard):
-    """Packs a folder of photos into shards.
-
-    Args:
-        folder: The folder, a Path.
-        output: Folder for the shards; made if it does not exist.
-        photos_per_shard: Photos a shard, at most.
+    """Packs a folder of photos into shards of at most `photos_per_shard`, in a folder that is made if need be.
 
     Returns:
         The `Manifest`.
@@ -97,12 +92,7 @@ def check_output(output, manifest):
 
 
 def write_shard(path, photos, progress):
-    """Writes a shard, whole or not at all.
-
-    Args:
-        path: The shard's file.
-        photos: Paths of its photos.
-        progress: Called after each photo.
+    """Writes a shard of photos by their paths, whole or not at all. Calls `progress` after each photo.
 
     Returns:
         {position: cause} of the photos that could not be read.

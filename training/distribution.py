@@ -77,13 +77,12 @@ def divide_photos(indices, shards, share):
     are not divided: every machine reads all of them.
 
     Args:
-        indices: Indices of all training photos, int64 [photos].
+        indices: All training photos, int64 [photos].
         shards: Shard number of each photo, int32 [photos]; None for files.
         share: This process's replicas.
 
     Returns:
-        (indices, share): indices of the photos that this process reads, and the part of their batches that it trains
-        on, a `Share`.
+        (indices, share): the photos that this process reads, and the `Share` of their batches that it trains on.
 
     Raises:
         DistributionError: There are fewer shards than machines.

@@ -78,10 +78,8 @@ def work_through(ledger, run, work, model, report, retry_failed=False):
     Once a pass of single photos gives no row at all, the remaining photos end every worker, and have failed.
 
     Args:
-        ledger: The `Ledger`.
-        run: The run's row.
-        work: A `Work`.
-        model: Content of a .keras file.
+        ledger, run: The `Ledger`, and the run's row in it.
+        work, model: A `Work`, and the content of a .keras file.
         report: Function that is called with each number of photos newly done or failed.
         retry_failed: Photos that failed in an earlier run are tried again.
     """
