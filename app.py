@@ -40,7 +40,9 @@ try:
     import fastapi
     import gradio
     import uvicorn
+    from fastapi.exceptions import RequestValidationError
     from starlette.formparsers import MultiPartException, MultiPartParser
+    from starlette.responses import JSONResponse
 except ImportError as error:
     raise SystemExit(
         f"app.py needs {error.name}, which is not installed: pip install -r requirements-app.txt"
@@ -212,6 +214,12 @@ def make_server(limits):
         response.headers["Content-Security-Policy"] = POLICY
         response.headers["X-Content-Type-Options"] = "nosniff"
         return response
+
+    @server.exception_handler(RequestValidationError)
+    async def explain(request, error):
+        """Says in one sentence, as all other errors do, what is wrong with a query."""
+        problems = [f"{problem['loc'][-1]} {problem['input']}: {problem['msg']}" for problem in error.errors()]
+        return JSONResponse({"detail": "; ".join(problems)}, 422)
 
     @server.get("/api/health")
     def health():
