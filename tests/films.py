@@ -9,7 +9,10 @@ from av.video.reformatter import Colorspace
 from colorizing.film import process_films
 from colorizing.film_reader import ACCURATE
 from colorizing.photo import Pipeline
+from colorizing.pixels import to_gray
 from colorizing.results import Record
+from common.images import read_photo
+from configs import SAMPLES
 
 RATE = 25
 
@@ -23,6 +26,12 @@ class Painter:
     def colorize(self, lightness):
         across = np.linspace(-20, 20, lightness.shape[2], dtype=np.float32)[None, None, :, None]
         return np.concatenate([across + 0 * lightness, lightness / 4 - 12], axis=-1)
+
+
+def moving_photo():
+    """A sample photo that moves, uint8 [20, 96, 128]."""
+    photo = to_gray(read_photo(SAMPLES / "mountain-lake.jpg"))[::3, ::3]
+    return np.stack([photo[:96, 2 * number : 2 * number + 128] for number in range(20)])
 
 
 def make_film(

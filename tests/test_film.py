@@ -2,14 +2,24 @@
 
 import os
 from fractions import Fraction
-from pathlib import Path
 
 import av
 import cv2
 import numpy as np
 import pytest
 from av.sidedata.sidedata import Type
-from films import RATE, Painter, colorize, listed, make_changing_film, make_film, process, read, read_sound
+from films import (
+    RATE,
+    Painter,
+    colorize,
+    listed,
+    make_changing_film,
+    make_film,
+    moving_photo,
+    process,
+    read,
+    read_sound,
+)
 from processes import call, full_disk
 from skimage import color
 
@@ -17,16 +27,12 @@ from colorizing.film import colorize_film
 from colorizing.film_reader import FilmError, Reader
 from colorizing.jobs import plan_jobs
 from colorizing.photo import Pipeline
-from colorizing.pixels import to_gray
-from common.images import read_photo, write_photo
-from configs import SAMPLES
+from common.images import write_photo
 
 
 @pytest.fixture(scope="module")
 def gray():
-    """A sample photo that moves, uint8 [20, 96, 128]."""
-    photo = to_gray(read_photo(SAMPLES / "mountain-lake.jpg"))[::3, ::3]
-    return np.stack([photo[:96, 2 * number : 2 * number + 128] for number in range(20)])
+    return moving_photo()
 
 
 @pytest.mark.parametrize(
@@ -244,71 +250,6 @@ def test_compare_and_render_size(gray, tmp_path):
 
 
 # --- what goes wrong
-
-
-def test_broken_films_give_what_could_be_read(gray, tmp_path):
-    data = {}
-    for suffix in (".mkv", ".mp4", ".mov"):
-        path = make_film(tmp_path / f"film{suffix}", np.concatenate([gray, gray[::-1]]), sound=["aac"])
-        data[suffix] = bytearray(path.read_bytes())
-    (tmp_path / "cut.mkv").write_bytes(data[".mkv"][: len(data[".mkv"]) // 2])
-    middle = len(data[".mp4"]) // 2
-    data[".mp4"][middle : middle + 3000] = bytes(byte ^ 0x5A for byte in data[".mp4"][middle : middle + 3000])
-    (tmp_path / "flipped.mp4").write_bytes(data[".mp4"])
-    (tmp_path / "no index.mov").write_bytes(data[".mov"][: len(data[".mov"]) // 2])
-    names = ("cut.mkv", "flipped.mp4", "no index.mov")
-    outcome = process([(tmp_path / name, tmp_path / "out" / name) for name in names])
-    assert outcome.done == 0 and len(outcome.failures) == 3
-    for name, failure in zip(names[:2], outcome.failures, strict=False):
-        assert failure.startswith(f"{tmp_path / name}: broken after ") and "\n" not in failure
-        assert failure.endswith(f"what could be read is in {tmp_path / 'out' / name}")
-        seconds = float(failure.split("broken after ")[1].split(" s ")[0])
-        times, pixels = read(tmp_path / "out" / name)
-        assert 0.2 < seconds < 1.5 and len(times) == len(pixels) < 40
-        assert times == sorted(set(times)) and set(times) <= set(read(tmp_path / f"film{Path(name).suffix}")[0])
-        if name == "cut.mkv":
-            assert abs(times[-1] + 1 / RATE - seconds) < 0.06
-    assert "not a film" in outcome.failures[2]
-    assert listed(tmp_path / "out") == ["cut.mkv", "flipped.mp4"]
-
-
-@pytest.mark.parametrize(("suffix", "codec"), [(".avi", "mpeg4"), (".mkv", "libx264")])
-def test_a_film_that_is_cut_anywhere_is_broken(gray, tmp_path, suffix, codec):
-    path = make_film(tmp_path / f"film{suffix}", np.concatenate([gray, gray]), codec=codec, sound=["libmp3lame"])
-    content = path.read_bytes()
-    for share in (0.35, 0.5, 0.65):
-        path.write_bytes(content[: int(share * len(content))])
-        with Reader(path) as film:
-            frames = sum(isinstance(item, av.VideoFrame) for item in film)
-        assert 0 < frames < 40 and film.damage.startswith("broken after "), share
-        with Reader(make_film(tmp_path / "whole.mkv", gray[:2])) as film:
-            assert len(list(film)) == 2 and film.damage is None, "blamed for another film"
-
-
-@pytest.mark.parametrize(
-    ("name", "line", "damaged"),
-    [
-        ("h264", "SEI type 5 size 2208 truncated at 48", False),
-        ("h264", "mmco: unref short failure", False),
-        ("h264", "error while decoding MB 10 7, bytestream -5", True),
-        ("h264", "Invalid NAL unit size (1584 > 1393).", True),
-        ("matroska,webm", "File ended prematurely at pos. 5000", True),
-        ("matroska,webm", "Page at 5 is missing granule", False),
-        ("matroska,webm", "st: 0 edit list: 1 Missing key frame while searching for timestamp: 1000", False),
-        ("matroska,webm", "Referenced QT chapter track not found", False),
-        ("ass", "Invalid data found", False),
-        ("png", "Invalid PNG signature", False),
-        ("swscaler", "deprecated pixel format used", False),
-        ("aac", "Input buffer exhausted before END element found", False),
-    ],
-)
-def test_only_what_loses_pictures_or_sound_is_damage(gray, tmp_path, name, line, damaged):
-    """Sound is copied here, so its decoder has no part in it."""
-    with Reader(make_film(tmp_path / "film.mkv", gray[:2], sound=["aac"])) as film:
-        film._attempt(lambda: av.logging.log(av.logging.ERROR, name, line))
-        assert (film.damage is not None) == damaged
-        if damaged:
-            assert line in film.damage
 
 
 def test_film_names_of_any_bytes(gray, tmp_path):
