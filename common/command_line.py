@@ -7,6 +7,7 @@ import importlib
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import warnings
@@ -50,12 +51,20 @@ def quiet_native_libraries():
     os.dup2(log.stdin.fileno(), 2)
     log.stdin.close()
     atexit.register(end_native_log)
+    signal.signal(signal.SIGTERM, _end_by_signal)
 
 
 def end_native_log():
     """Says that this process ends by itself, so that nothing of what libraries wrote has to be shown."""
     with contextlib.suppress(OSError):
         os.write(2, native_log.DONE)
+
+
+def _end_by_signal(number, _):
+    """Ends as without a handler: who sends the signal knows why."""
+    end_native_log()
+    signal.signal(number, signal.SIG_DFL)
+    signal.raise_signal(number)
 
 
 def parse(options, script, **arguments):

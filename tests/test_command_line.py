@@ -25,6 +25,7 @@ print("error of the script \\udcf6", file=sys.stderr)
         ("", 0, []),
         ("sys.exit(3)", 3, []),
         ("ctypes.CDLL(None).abort()", -6, ["The process ended without a message of its own", "F0000"]),
+        ("os.kill(os.getpid(), 15)", -15, []),
         ("os.kill(os.getpid(), 11)", -11, ["The process ended without a message of its own", "F0000"]),
     ],
 )
