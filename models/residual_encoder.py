@@ -17,6 +17,8 @@ from utils import lab_to_rgb, neutral_from_lightness
 
 # Error in ab / 128 from which Huber's loss grows no faster than linearly: 10 Lab units.
 HUBER_DELTA = 10 / 128
+# The losses that learn a distribution over Zhang's bins.
+WITH_BINS = ("bins", "both")
 # Weight of the error beside the cross-entropy when both heads learn.
 ERROR_WEIGHT = 80.0
 # Filters of the last 3x3 convolution.
@@ -152,7 +154,7 @@ class ResidualEncoder(Colorizer):
                     layer.set_weights(published.get_layer(layer.name).get_weights())
         else:
             pretrained.load_encoder(self.encoder, self.encoder_name)
-        if self.loss_name in ("bins", "both"):
+        if self.loss_name in WITH_BINS:
             self.class_weights = zhang.learn_class_weights(pairs, folder)
         if self.perceptual_weight:
             critic = efficientnet.encoder()
@@ -193,6 +195,13 @@ class ResidualEncoder(Colorizer):
         features = self.encoder(ToNeutral()(padded), training=False)[FEATURES[self.encoder_name]]
         rows, columns = (-(-side // 16) for side in lightness.shape[1:3])
         return tf.cast(features[:, :rows, :columns], tf.float32)
+
+    def likely_colors(self, lightness, place):
+        """Where bins are learned, the likeliest at a pixel, see `Colorizer.likely_colors`."""
+        if self.loss_name not in WITH_BINS:
+            return super().likely_colors(lightness, place)
+        row, column = place[0] // self.stride, place[1] // self.stride
+        return zhang.likely_colors(self(lightness, training=False)[0, row, column, -zhang.BINS :])
 
     def color_loss(self, ab, output):
         """The loss that the constructor was given the name of."""

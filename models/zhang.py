@@ -142,6 +142,17 @@ def annealed_mean(logits, temperature):
     return tf.tensordot(tf.nn.softmax(logits / temperature), tf.constant(ab_bins()), axes=1)
 
 
+def likely_colors(logits):
+    """The ab of the likeliest of one pixel's logits, [313], at least APART from each other: Lab units, [LIKELY, 2]."""
+    found = []
+    for color in ab_bins()[np.argsort(-np.asarray(logits), kind="stable")]:
+        if all(np.linalg.norm(color - other) >= APART for other in found):
+            found.append(color)
+        if len(found) == LIKELY:
+            break
+    return np.array(found)
+
+
 def rebalanced_cross_entropy(encoding, logits, class_weights):
     """Cross-entropy with the soft encoding, weighted by the class weight of the nearest bin (equation 2).
 
@@ -224,15 +235,8 @@ class ZhangColorizer(Colorizer):
         return tf.image.resize(ab, QUARTER * tf.shape(ab)[1:3])
 
     def likely_colors(self, lightness, place):
-        """The likeliest bins at a pixel that are at least APART from each other, see `Colorizer.likely_colors`."""
-        logits = self(lightness, training=False).numpy()[0, place[0] // QUARTER, place[1] // QUARTER]
-        found = []
-        for color in ab_bins()[np.argsort(-logits, kind="stable")]:
-            if all(np.linalg.norm(color - other) >= APART for other in found):
-                found.append(color)
-            if len(found) == LIKELY:
-                break
-        return np.array(found)
+        """The likeliest bins at a pixel, see `Colorizer.likely_colors`."""
+        return likely_colors(self(lightness, training=False)[0, place[0] // QUARTER, place[1] // QUARTER])
 
     def color_loss(self, ab, output):
         """The rebalanced cross-entropy.
