@@ -1,4 +1,4 @@
-"""Codecs: what an image's header says, and its pixels with straight alpha in the whole range of their type.
+"""Decoders: what an image's header says, and its pixels with straight alpha in the whole range of their type.
 
 libvips reads JPEG, PNG, WebP and GIF; libavif AVIF; tifffile TIFF (see decoding.py); OpenJPEG JPEG 2000; OpenImageIO
 JPEG XL; netpbmfile Netpbm; Pillow BMP; where they are installed, pillow-heif HEIC and rawpy camera RAW. A damaged file
@@ -7,6 +7,7 @@ makes them raise whatever it leads them to; see `describe`.
 
 import contextlib
 import functools
+import importlib
 import io
 import logging
 import re
@@ -26,17 +27,14 @@ import pyvips
 from netpbmfile import NetpbmFile
 
 from common.metadata import read_orientation, sensible
-from common.profiles import EXPONENTS, PLACES, adobe_rgb, make_profile, rescale
+from common.png import read_chunks
+from common.profiles import EXPONENTS, PLACES, adobe_rgb, make_profile
+from common.samples import rescale, unpremultiply
 
-# Formats of boxes: "ftyp" comes first, "meta" describes the pictures, and "mdat" holds their pixels.
-ISO = (".avif", ".heic")
-LOADERS = {".gif": "gif", ".jpg": "jpeg", ".png": "png", ".webp": "webp"} | dict.fromkeys(ISO, "heif")
-# Marks of further pictures that libvips does not count: image sequences, JPEG's Multi-Picture Format, APNG.
-FURTHER = {".avif": [b"avis"], ".heic": [b"hevc", b"hevx", b"msf1"], ".jpg": [b"MPF\0"], ".png": [b"acTL"]}
-# H.273's numbers of primaries and of transfer characteristics in AVIF and HEIC, and in PNG; and values of 16 to 235.
-CODE_POINTS = {".png": re.compile(rb"cICP(.)(.)", re.S)} | dict.fromkeys(ISO, re.compile(rb"colrnclx.(.).(.)", re.S))
+# H.273's transfer characteristics of high dynamic range: PQ and HLG.
 HIGH_DYNAMIC_RANGE = (16, 18)
-LIMITED_RANGE = re.compile(rb"colrnclx.{6}[\0-\x7f]", re.S)
+# Brands of image sequences in HEIC.
+SEQUENCES = (b"hevc", b"hevx", b"msf1")
 # Of JPEG 2000: the sizes before its pixels; the depth less 1 there, to which signed ones add 128; and a mark of YCbCr.
 SIZES = struct.Struct(">8x4I16xH")
 DEEPEST = 15
@@ -66,8 +64,9 @@ class Image:
 
     Attributes:
         width, height: In pixels, as stored.
-        decode: Gives (values, space, icc): uint8 or uint16, [height, width, channels], not yet upright; "gray", "rgb"
-            or "cmyk", which the first 1, 3 or 4 channels are, before alpha; the colour profile, bytes, or None.
+        decode: Gives (values, icc): uint8 or uint16, [height, width] or [height, width, channels], not yet upright, the
+            colours before alpha; and the colour profile, bytes, or None.
+        space: "gray", "rgb" or "cmyk"; None for gray where there are one or two channels, else RGB.
         orientation: How to turn the pixels upright, 1..8 as in EXIF.
         resolution: Pixels per inch, (horizontal, vertical); None where it is in EXIF data or nowhere.
         bits: Of a channel, where they are more than 8.
@@ -77,56 +76,89 @@ class Image:
     width: int
     height: int
     decode: Callable[[], tuple]
+    space: str | None = None
     orientation: int = 1
     resolution: tuple[float, float] | None = None
     bits: int = 16
     further: bool = False
 
 
-def open_vips(content, suffix):
-    """JPEG, PNG, WebP, GIF and AVIF; of HEIC the header, since libvips has no decoder for HEVC."""
-    _prepare_libvips()
-    image = getattr(pyvips.Image, f"{LOADERS[suffix]}load_buffer")(content, fail_on="error", access="sequential")
-    if suffix in ISO:
-        meta = content.find(b"meta")
-        marks, header = content[:64], content[meta : content.find(b"mdat", meta)]
-    else:
-        marks = header = content[: content.find(b"IDAT") if suffix == ".png" else 1 << 18]
-    space = "cmyk" if image.interpretation == "cmyk" else "gray" if image.bands < 3 else "rgb"
-    points = CODE_POINTS[suffix].search(header) if suffix in CODE_POINTS else None
-    if points and points[2][0] in HIGH_DYNAMIC_RANGE:
-        raise CannotDecode("an image of high dynamic range (PQ or HLG), which is not read; convert it to sRGB")
+def space_of(values):
+    """The space of pixels whose file does not name it, see `Image`."""
+    return "gray" if values.ndim == 2 or values.shape[2] < 3 else "rgb"
 
-    def get(name, default=None):
-        return image.get(name) if image.get_typeof(name) else default
+
+def open_by_libvips(loader, content):
+    """GIF and WebP."""
+    return _image(_load(loader, content))
+
+
+def open_jpeg(content):
+    """JPEG, gray and RGB by OpenCV: the same pixels in a third of the time where photos are small."""
+    image = _load("jpeg", content)
+    flags = cv2.IMREAD_IGNORE_ORIENTATION | (cv2.IMREAD_GRAYSCALE if image.bands == 1 else cv2.IMREAD_COLOR_RGB)
 
     def decode():
-        values, icc = None, get("icc-profile-data")
-        if suffix == ".heic":
-            values = np.asarray(_optional("pillow_heif", "HEIC").open_heif(content, convert_hdr_to_8bit=False))
-        elif suffix == ".avif" and not further:  # libavif gives all pictures of a sequence or none.
-            values = _decode_avif(content, header, bits)
-        elif suffix == ".jpg" and space != "cmyk":
-            values = _decode_jpeg(content, space)
-        values = (image.numpy() if values is None else values).reshape(image.height, image.width, -1)
-        if suffix == ".heic":
-            values = _finish_heic(values, header, bits)
-        if suffix not in ISO and icc is None and get("exif-ifd4-InteroperabilityIndex", "").startswith("R03"):
-            icc = adobe_rgb()
-        if points and (icc is None or suffix == ".png"):
-            icc = make_profile(space, PLACES.get(points[1][0]), EXPONENTS.get(points[2][0]))
-        elif icc is None and suffix == ".png":
-            icc = _profile_of_png(header, space)
-        return values, "gray" if values.shape[2] < 3 else space, icc
+        values = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if image.interpretation != "cmyk" else None
+        return image.numpy() if values is None else values, _profile(image)  # libvips can say what is wrong.
 
-    bits = get("bits-per-sample", 16) if suffix in ISO else 16
-    known = get("resolution-unit") if suffix == ".jpg" else suffix == ".png" and b"pHYs" in header
-    resolution = sensible(image.xres * 25.4, image.yres * 25.4) if known else None
-    further = get("n-pages", 1) > 1 or any(mark in marks for mark in FURTHER.get(suffix, ()))
-    orientation = 1 if suffix in ISO else get("orientation", 1)
-    if suffix == ".png" and (b"Raw profile type" in header or content.find(b"eXIf", len(header)) > 0):
-        orientation = read_orientation(content)  # libvips does not look there.
-    return Image(image.width, image.height, decode, orientation, resolution, bits, further)
+    multi_picture = b"MPF\0" in content[: 1 << 18]
+    return _image(image, decode, known_resolution=_get(image, "resolution-unit"), further=multi_picture)
+
+
+def open_png(content):
+    image, chunks = _load("png", content), dict(read_chunks(content))
+
+    def decode():
+        values = image.numpy()
+        return values, _profile_of_png(chunks, _profile(image), space_of(values))
+
+    # libvips looks for EXIF neither behind the pixels nor in text.
+    orientation = _get(image, "orientation") or read_orientation(content)
+    return _image(image, decode, orientation, known_resolution=b"pHYs" in chunks, further=b"acTL" in chunks)
+
+
+def _profile_of_png(chunks, icc, space):
+    """The profile by the first of PNG's chunks that counts: None for sRGB, b"" for a damaged one."""
+    points, gamma, places = (chunks.get(kind, b"") for kind in (b"cICP", b"gAMA", b"cHRM"))
+    if len(points) == 4:
+        return _profile_of_code_points(space, *points[:2])
+    if icc or b"iCCP" in chunks:
+        return icc or b""  # libvips leaves a damaged one out without a word.
+    if b"sRGB" in chunks:
+        return None
+    exponent = 1e5 / max(1, int.from_bytes(gamma, "big")) if gamma else None
+    return make_profile(space, np.frombuffer(places, ">u4") / 1e5 if len(places) == 32 else None, exponent)
+
+
+def open_avif(content):
+    """AVIF: the header by libvips; pixels by libavif, since libheif takes gray of 16..235 for black to white."""
+    image = _load("heif", content)
+    bits, further = _get(image, "bits-per-sample"), b"avis" in content[:64] or _get(image, "n-pages", 1) > 1
+    start = content.find(b"meta")
+    header = content[start : content.find(b"mdat", start)]  # "meta" describes the pictures, "mdat" holds their pixels.
+
+    def decode():
+        # libavif gives all pictures of a sequence or none.
+        values = image.numpy() if further else _decode_avif(content, header, bits)
+        points = re.search(rb"colrnclx.(.).(.)", header, re.S)
+        profile = points and _profile_of_code_points(space_of(values), points[1][0], points[2][0])
+        return values, _get(image, "icc-profile-data") or profile
+
+    return _image(image, decode, orientation=1, further=further, bits=bits)
+
+
+def _decode_avif(content, header, bits):
+    values = rescale(imagecodecs.avif_decode(content), (1 << bits) - 1)
+    rotation, mirror = (re.search(name + rb"(.)", header, re.S) for name in (b"irot", b"imir"))
+    values = np.rot90(values, rotation[1][0] & 3) if rotation else values
+    return np.flip(values, mirror[1][0] & 1) if mirror else values
+
+
+def _load(loader, content):
+    """An image of libvips, of which the header has been read."""
+    _prepare_libvips()
+    return getattr(pyvips.Image, f"{loader}load_buffer")(content, fail_on="error", access="sequential")
 
 
 @functools.cache
@@ -136,54 +168,59 @@ def _prepare_libvips():
     logging.getLogger("pyvips").setLevel(logging.CRITICAL)  # What it reports is raised as well.
 
 
-def _decode_jpeg(content, space):
-    """By OpenCV: the same pixels in a third of the time where photos are small; None where libvips can say why."""
-    flags = cv2.IMREAD_IGNORE_ORIENTATION | (cv2.IMREAD_GRAYSCALE if space == "gray" else cv2.IMREAD_COLOR_RGB)
-    return cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+def _image(image, decode=None, orientation=None, known_resolution=False, further=False, bits=16):
+    """An `Image` of an image of libvips; without `decode`, libvips decodes it."""
+    return Image(
+        image.width,
+        image.height,
+        decode or (lambda: (image.numpy(), _profile(image))),
+        "cmyk" if image.interpretation == "cmyk" else None,
+        orientation or _get(image, "orientation", 1),
+        sensible(image.xres * 25.4, image.yres * 25.4) if known_resolution else None,
+        bits,
+        further or _get(image, "n-pages", 1) > 1,
+    )
 
 
-def _profile_of_png(header, space):
-    """The profile that PNG's chunks describe: None for sRGB, b"" for a damaged one."""
-    if b"iCCP" in header:
-        return b""  # libvips leaves it out without a word.
-    if b"sRGB" in header:
-        return None
-    gamma, places = re.search(rb"gAMA(.{4})", header, re.S), re.search(rb"cHRM(.{32})", header, re.S)
-    exponent = 1e5 / max(1, int.from_bytes(gamma[1], "big")) if gamma else None
-    return make_profile(space, places and tuple(np.frombuffer(places[1], ">u4") / 1e5), exponent)
+def _get(image, name, default=None):
+    """A field of an image of libvips."""
+    return image.get(name) if image.get_typeof(name) else default
 
 
-def _decode_avif(content, header, bits):
-    """Upright pixels by libavif, since libheif takes gray of 16..235 for black to white."""
-    values = fill_range(np.atleast_3d(imagecodecs.avif_decode(content)), (1 << bits) - 1)
-    rotation, mirror = (re.search(name + rb"(.)", header, re.S) for name in (b"irot", b"imir"))
-    values = np.rot90(values, rotation[1][0] & 3) if rotation else values
-    return np.flip(values, mirror[1][0] & 1) if mirror else values
+def _profile(image):
+    """The profile of an image of libvips: its own, or the one that cameras name in EXIF data alone."""
+    adobe = _get(image, "exif-ifd4-InteroperabilityIndex", "").startswith("R03")
+    return _get(image, "icc-profile-data", adobe_rgb() if adobe else None)
 
 
-def _finish_heic(values, header, bits):
-    """What libheif leaves to do: upper bits become all of 16, gray of 16..235 becomes black to white, and premultiplied
-    colours become straight ones."""
-    if 8 < bits < 16:
-        values = values | values >> bits
-    if values.shape[2] < 3 and LIMITED_RANGE.search(header):
-        top, unit = np.iinfo(values.dtype).max, (1 << bits - 8) / ((1 << bits) - 1)
-        gray = np.round(((values[..., :1] / top - 16 * unit) / (219 * unit)).clip(0, 1) * top).astype(values.dtype)
-        values = np.concatenate([gray, values[..., 1:]], axis=-1)
-    return unpremultiply(values) if b"prem" in header else values
+def _profile_of_code_points(space, primaries, transfer):
+    """The profile that H.273's numbers describe, see `make_profile`."""
+    if transfer in HIGH_DYNAMIC_RANGE:
+        raise CannotDecode("an image of high dynamic range (PQ or HLG), which is not read; convert it to sRGB")
+    return make_profile(space, PLACES.get(primaries), EXPONENTS.get(transfer))
 
 
-def fill_range(values, top):
-    """Values of 0..top as ones of all of uint8, for a `top` of up to 255, or all of uint16."""
-    return rescale(values, top, 255 if top < 256 else 65535)
+def open_heic(content):
+    """HEIC by pillow-heif, and what it leaves to do."""
+    image = _optional("pillow_heif", "HEIC").open_heif(content, convert_hdr_to_8bit=False)
+    (width, height), bits, coding = image.size, image.info["bit_depth"], image.info.get("nclx_profile") or {}
 
+    def decode():
+        values = np.asarray(image).reshape(height, width, -1)  # An error where the header lied.
+        if 8 < bits < 16:
+            values = values | values >> bits  # They are the upper bits.
+        if space_of(values) == "gray" and coding.get("full_range_flag") == 0:  # 16..235 with 8 bits.
+            top, step = np.iinfo(values.dtype).max, (1 << bits - 8) / ((1 << bits) - 1)
+            gray = (values / top - 16 * step) / (219 * step)
+            values = np.round(gray.clip(0, 1) * top).astype(values.dtype)
+        if image.mode.startswith("RGBa"):
+            values = unpremultiply(values)
+        points = coding.get("color_primaries"), coding.get("transfer_characteristics")
+        profile = _profile_of_code_points(space_of(values), *points)
+        return values, image.info.get("icc_profile") or profile
 
-def unpremultiply(values):
-    """Divides colours by alpha, the last channel: uint8 or uint16, [height, width, channels]."""
-    top = np.iinfo(values.dtype).max
-    alpha = np.maximum(values[..., -1:], 1).astype(np.float32)
-    colors = np.minimum(np.round(values[..., :-1] * (top / alpha)), top).astype(values.dtype)
-    return np.concatenate([colors, values[..., -1:]], axis=-1)
+    further = len(image) > 1 or any(brand in content[:64] for brand in SEQUENCES)
+    return Image(width, height, decode, bits=bits, further=further)
 
 
 def open_jpeg_2000(content):
@@ -200,12 +237,12 @@ def open_jpeg_2000(content):
 
     def decode():
         # Of more than 8 bits, imagecodecs spoils what it converts from a profile; colours in a palette have 8.
-        values = np.atleast_3d(imagecodecs.jpeg2k_decode(content if b"pclr" in head else content[start:]))
-        values = fill_range(values, (1 << bits) - 1)
+        values = imagecodecs.jpeg2k_decode(content if b"pclr" in head else content[start:])
+        values = rescale(values, (1 << bits) - 1)
         if YCC.search(head):
             values[..., :3] = cv2.cvtColor(values[..., [0, 2, 1]], cv2.COLOR_YCrCb2RGB)
         _, found, icc = head.partition(b"colr\2")
-        return values, "gray" if values.shape[2] < 3 else "rgb", icc[2:] if found else None
+        return values, icc[2:] if found else None
 
     return Image(right - left, down - up, decode, bits=bits)
 
@@ -219,8 +256,7 @@ def open_netpbm(content):
 
     def decode():
         values = file.asarray().reshape(-1, file.height, file.width, file.depth)[0]
-        values = ~values * np.uint8(255) if bitmap else fill_range(np.minimum(values, file.maxval), file.maxval)
-        return values, "gray" if file.depth == 1 else "rgb", None
+        return ~values * np.uint8(255) if bitmap else rescale(np.minimum(values, file.maxval), file.maxval), None
 
     return Image(file.width, file.height, decode, further=file.frames > 1)
 
@@ -249,8 +285,7 @@ def _decode_jpeg_xl(content):
         if values is None or file.has_error:
             raise CannotDecode(describe(file.geterror()))
         icc = spec.getattribute("ICCProfile")
-    values = values.reshape(spec.height, spec.width, -1)
-    return values, "gray" if spec.nchannels < 3 else "rgb", None if icc is None else np.asarray(icc, np.uint8).tobytes()
+    return values.reshape(spec.height, spec.width, -1), icc if icc is None else np.asarray(icc, np.uint8).tobytes()
 
 
 @contextlib.contextmanager
@@ -276,11 +311,7 @@ def open_bmp(content):
     start, size = struct.unpack_from("<2I", content, BMP_PROFILE) if content.startswith(b"DEBM", BMP_SPACE) else (0, 0)
     icc = content[BMP_HEADER + start : BMP_HEADER + start + size] or None
     resolution = sensible(*bitmap.info.get("dpi", (0, 0)))
-    return Image(
-        *bitmap.size,
-        lambda: (np.atleast_3d(np.asarray(bitmap.convert(mode))), "gray" if mode == "L" else "rgb", icc),
-        resolution=resolution,
-    )
+    return Image(*bitmap.size, lambda: (np.asarray(bitmap.convert(mode)), icc), resolution=resolution)
 
 
 def open_raw(content):
@@ -289,10 +320,9 @@ def open_raw(content):
 
     def decode():
         with rawpy.imread(io.BytesIO(content)) as raw:
-            values = raw.postprocess(
+            return raw.postprocess(
                 output_bps=16, use_camera_wb=True, no_auto_bright=True, adjust_maximum_thr=0.0, gamma=SRGB_GAMMA
-            )
-            return values, "rgb", None
+            ), None
 
     with rawpy.imread(io.BytesIO(content)) as raw:
         return Image(raw.sizes.width, raw.sizes.height, decode)
@@ -300,7 +330,7 @@ def open_raw(content):
 
 def _optional(module, kind):
     try:
-        return __import__(module)
+        return importlib.import_module(module)
     except ImportError:
         package = module.replace("_", "-")
         raise CannotDecode(

@@ -1,5 +1,6 @@
 """Decoding: which format a file has, and which page of it is the photo."""
 
+import functools
 import io
 import logging
 import math
@@ -7,12 +8,13 @@ import math
 import cv2
 import numpy as np
 import tifffile
+from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, SAMPLEFORMAT
 
 from common import codecs
-from common.codecs import CannotDecode, Image, fill_range, open_raw, unpremultiply
+from common.codecs import CannotDecode, Image, open_raw
 from common.files import RAW_SUFFIXES
 from common.metadata import sensible
-from common.profiles import rescale
+from common.samples import rescale, unpremultiply
 
 # How files begin, and the suffix of their format. Of ISO media files (AVIF, HEIC, films) the brands decide.
 SIGNATURES = {
@@ -36,14 +38,12 @@ SIGNATURES = {
 BRANDS = {b"avif": ".avif", b"avis": ".avif", b"crx ": ".raw"} | dict.fromkeys(
     [b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"], ".heic"
 )
-# TIFF: bits of NewSubfileType, tags, photometric interpretations and what they are, ...
-REDUCED, MASK = 1, 4
-PHOTOMETRIC, ORIENTATION, INK_SET, DNG_VERSION = 262, 274, 332, 50706
-WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6
-SPACES = {WHITE_IS_ZERO: "gray", BLACK_IS_ZERO: "gray", RGB: "rgb", PALETTE: "rgb", CMYK: "cmyk", YCBCR: "rgb"}
-CAMERA_RAW = frozenset({32803, 34892})
-# ... formats of whole numbers and unnamed ones, and compressions whose YCbCr tifffile converts to RGB.
-NUMBERS, JPEG = frozenset({1, 4}), frozenset({6, 7})
+# TIFF's photometric interpretations that are read, and the spaces of their pixels.
+SPACES = {
+    **dict.fromkeys([PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.MINISBLACK], "gray"),
+    **dict.fromkeys([PHOTOMETRIC.RGB, PHOTOMETRIC.PALETTE, PHOTOMETRIC.YCBCR], "rgb"),
+    PHOTOMETRIC.SEPARATED: "cmyk",
+}
 
 
 def suffix_of(content):
@@ -68,8 +68,7 @@ def open_image(content, suffix=""):
         raise CannotDecode("not an image in a format that can be read")
     if found == ".raw" or (suffix in RAW_SUFFIXES and found == ".tif"):
         return open_raw(content)
-    opener = OPENERS.get(found)
-    return opener(content) if opener else codecs.open_vips(content, found)
+    return OPENERS[found](content)
 
 
 def _open_tiff(content):
@@ -77,14 +76,16 @@ def _open_tiff(content):
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # What matters of a damaged file is raised as well.
     file = tifffile.TiffFile(io.BytesIO(content))
     pages = [page for page in file.pages if isinstance(page, tifffile.TiffPage)] or [file.pages.first]
-    whole = [page for page in [*pages, *(pages[0].pages or ())] if not int(page.subfiletype) & REDUCED] or pages
-    page = next((page for page in whole if not int(page.subfiletype) & MASK), whole[0])
-    samples = page.samplesperpixel
-    photometric = page.tags.valueof(PHOTOMETRIC, RGB if samples > 2 else BLACK_IS_ZERO)
-    if DNG_VERSION in pages[0].tags or photometric in CAMERA_RAW:
+    whole = [page for page in [*pages, *(pages[0].pages or ())] if not page.is_reduced] or pages
+    page = next((page for page in whole if not page.is_mask), whole[0])
+    photometric = page.tags.valueof(
+        "PhotometricInterpretation", PHOTOMETRIC.RGB if page.samplesperpixel > 2 else PHOTOMETRIC.MINISBLACK
+    )
+    if pages[0].is_dng or photometric in (PHOTOMETRIC.CFA, PHOTOMETRIC.LINEAR_RAW):
         return open_raw(content)
     depths = set(np.atleast_1d(page.bitspersample).tolist())
-    if page.sampleformat not in NUMBERS or max(depths) > 16 or len(depths) > 1:
+    whole_numbers = page.sampleformat in (SAMPLEFORMAT.UINT, SAMPLEFORMAT.VOID)
+    if not whole_numbers or max(depths) > 16 or len(depths) > 1:
         kind = page.dtype if page.dtype and len(depths) == 1 else f"{'/'.join(map(str, sorted(depths)))} bits"
         raise CannotDecode(f"pixels of type {kind}; convert it to 8 or 16 bits")
     if page.compression not in tifffile.TIFF.DECOMPRESSORS:
@@ -92,13 +93,14 @@ def _open_tiff(content):
             f"a TIFF file with {_name(page.compression)} compression, which is not read; save it with LZW or ZIP"
         )
     space = SPACES.get(photometric)
-    if space is None or (space == "cmyk" and page.tags.valueof(INK_SET, 1) != 1):
+    if space is None or (space == "cmyk" and page.tags.valueof("InkSet", 1) != 1):
         raise CannotDecode(f"a TIFF file with {_name(page.photometric)} pixels, which are not read; convert it to RGB")
     return Image(
         int(page.imagewidth),
         int(page.imagelength),
-        lambda: (_decode_page(page, photometric, max(depths)), space, page.iccprofile),
-        orientation=_whole(page.tags.valueof(ORIENTATION, 1)),
+        lambda: (_decode_page(page, photometric, max(depths)), page.iccprofile),
+        space,
+        orientation=_whole(page.tags.valueof("Orientation", 1)),
         resolution=sensible(*page.get_resolution("inch")),
         bits=max(depths),
         further=len(whole) > 1,
@@ -112,16 +114,16 @@ def _decode_page(page, photometric, bits):
     planes = page.asarray(squeeze=False, maxworkers=1)[:, 0]
     values = planes[0] if len(planes) == 1 else np.concatenate(planes, axis=-1)
     values, top = values.astype(np.uint8) if bits == 1 else values, (1 << bits) - 1
-    if photometric == WHITE_IS_ZERO:
+    if photometric == PHOTOMETRIC.MINISWHITE:
         values[..., 0] = top - values[..., 0]
-    elif photometric == PALETTE:
+    elif photometric == PHOTOMETRIC.PALETTE:
         colors = page.colormap.T
         colors = rescale(colors, 65535, 255) if colors.max() > 255 else colors.astype(np.uint8)  # Some have 8 bits.
         values, top = np.concatenate([colors[values[..., 0]], values[..., 1:]], axis=-1), 255
-    elif photometric == YCBCR and page.compression not in JPEG:
+    elif photometric == PHOTOMETRIC.YCBCR and page.compression not in (COMPRESSION.JPEG, COMPRESSION.OJPEG):
         values[..., :3] = cv2.cvtColor(values[..., [0, 2, 1]], cv2.COLOR_YCrCb2RGB)
-    values = fill_range(values, top)
-    return unpremultiply(values) if page.extrasamples[:1] == (tifffile.EXTRASAMPLE.ASSOCALPHA,) else values
+    values = rescale(values, top)
+    return unpremultiply(values) if page.extrasamples[:1] == (EXTRASAMPLE.ASSOCALPHA,) else values
 
 
 def _name(value):
@@ -136,12 +138,18 @@ def _whole(value):
         return 1
 
 
-# By the suffix of the format; libvips opens all others.
+# By the suffix of the format.
 OPENERS = {
+    ".avif": codecs.open_avif,
     ".bmp": codecs.open_bmp,
+    ".gif": functools.partial(codecs.open_by_libvips, "gif"),
+    ".heic": codecs.open_heic,
+    ".jpg": codecs.open_jpeg,
     ".jxl": codecs.open_jpeg_xl,
+    ".png": codecs.open_png,
     ".raw": open_raw,
     ".tif": _open_tiff,
+    ".webp": functools.partial(codecs.open_by_libvips, "webp"),
     **dict.fromkeys([".jp2", ".j2k"], codecs.open_jpeg_2000),
     **dict.fromkeys([".pbm", ".pgm", ".ppm"], codecs.open_netpbm),
 }

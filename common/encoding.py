@@ -13,7 +13,7 @@ import tifffile
 
 from common.errors import PhotoError
 from common.metadata import embed, encodable
-from common.profiles import rescale
+from common.samples import rescale
 
 
 class Format(NamedTuple):

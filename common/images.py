@@ -2,18 +2,19 @@
 
 import contextlib
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from common import profiles
-from common.codecs import CannotDecode, describe
+from common.codecs import CannotDecode, describe, space_of
 from common.decoding import open_image, suffix_of
 from common.encoding import QUALITY, encode
 from common.errors import PhotoError, TooLarge
 from common.files import describe_error, write_whole
 from common.metadata import Metadata, read_metadata
+from common.samples import rescale, turn_upright
 
 MAX_MEGAPIXELS = 500
 
@@ -53,9 +54,9 @@ def read(path, max_megapixels=MAX_MEGAPIXELS):
 
 def decode(name, content, max_megapixels=MAX_MEGAPIXELS):
     """Decodes the content of a file, bytes, as `read` does; `name` is for messages, its suffix for camera RAW."""
-    pixels, alpha, icc, image, notes = _decode(name, content, max_megapixels)
-    metadata, damaged = read_metadata(content, suffix_of(content), image.resolution)
-    return Photo(pixels, alpha, icc, metadata, (*notes, *damaged), image.bits)
+    photo = _decode(name, content, max_megapixels)
+    metadata, notes = read_metadata(content, suffix_of(content), photo.metadata.resolution)
+    return replace(photo, metadata=metadata, notes=(*photo.notes, *notes))
 
 
 def read_photo(path, max_megapixels=MAX_MEGAPIXELS):
@@ -63,8 +64,8 @@ def read_photo(path, max_megapixels=MAX_MEGAPIXELS):
 
     Gray is expanded, transparency is dropped, 16 bits are reduced to 8. Raises PhotoError, as `read` does.
     """
-    pixels = _decode(path, _read_bytes(path), max_megapixels)[0]
-    pixels = pixels if pixels.dtype == np.uint8 else profiles.rescale(pixels, 65535, 255)
+    pixels = _decode(path, _read_bytes(path), max_megapixels).pixels
+    pixels = rescale(pixels, np.iinfo(pixels.dtype).max, 255)
     return np.repeat(pixels[..., None], 3, axis=-1) if pixels.ndim == 2 else np.ascontiguousarray(pixels)
 
 
@@ -136,14 +137,15 @@ def _open(name, content):
 
 
 def _decode(name, content, max_megapixels):
-    """(pixels, alpha, profile to write, codecs.Image, notes) of a file's content; see `Photo`."""
+    """The `Photo` in a file's content; of its metadata, only the resolution that the header has."""
     image = _open(name, content)
     size = image.width * image.height / 1e6
     if size > max_megapixels:
         raise TooLarge(name, f"{size:.3g} megapixels; the limit is {max_megapixels:g} (--max-megapixels)")
     with _decoding(name):
-        values, space, icc = image.decode()
-    values = _turn(values, image.orientation)
+        values, icc = image.decode()
+    values = np.atleast_3d(turn_upright(values, image.orientation))
+    space = image.space or space_of(values)
     count = {"gray": 1, "rgb": 3, "cmyk": 4}[space]
     alpha = values[..., count] if values.shape[2] > count else None
     extra = values.shape[2] - count - 1
@@ -159,13 +161,5 @@ def _decode(name, content, max_megapixels):
     except profiles.BrokenProfile as error:
         pixels, icc = profiles.to_srgb(values, space, None), None
         notes += (f"colour profile left out, since it cannot be used ({error})",)
-    return pixels[..., 0] if pixels.shape[2] == 1 else pixels, alpha, icc, image, notes
-
-
-def _turn(values, orientation):
-    """Values, [height, width, ...], turned upright from an EXIF orientation; unknown ones are left alone."""
-    if orientation in (5, 6, 7, 8):
-        values = np.swapaxes(values, 0, 1)
-    down = {3: -1, 4: -1, 7: -1, 8: -1}.get(orientation, 1)
-    right = {2: -1, 3: -1, 6: -1, 7: -1}.get(orientation, 1)
-    return values[::down, ::right]
+    pixels = pixels[..., 0] if pixels.shape[2] == 1 else pixels
+    return Photo(pixels, alpha, icc, Metadata(resolution=image.resolution), notes, image.bits)

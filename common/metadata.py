@@ -5,7 +5,6 @@ import io
 import re
 import struct
 import threading
-import zlib
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -13,6 +12,8 @@ import cv2
 import numpy as np
 import PIL.Image
 import pyexiv2
+
+from common.png import insert_chunk, read_chunks
 
 # Formats that exiv2 reads; of GIF, Pillow reads comments and XMP.
 READABLE = frozenset({".avif", ".gif", ".heic", ".jp2", ".jpg", ".jxl", ".png", ".raw", ".tif", ".webp"})
@@ -46,8 +47,8 @@ COPY = {
 WORDS = {"exif": "EXIF", "iptc": "IPTC", "xmp": "XMP", "comment": "the comment"}
 WORDS |= {"resolution": "the resolution", "text": "text of PNG"}
 ERRORS = (RuntimeError, ValueError)
-# Of the header that JPEG files of OpenCV begin with, of PNG's signature, and of that with IHDR.
-JFIF, SIGNATURE, IHDR = 20, 8, 33
+# Bytes of the header that JPEG files of OpenCV begin with.
+JFIF = 20
 # Formats whose header has the resolution.
 HEADERS = frozenset({".bmp", ".jpg", ".png"})
 # PNG's chunks of text, and the keywords of those that exiv2 carries.
@@ -66,13 +67,13 @@ class Metadata:
         carrier: A PNG file, bytes, that holds EXIF, IPTC, XMP and comment; None without any.
         resolution: Pixels per inch, (horizontal, vertical); None where the file does not say.
         empty_xmp: An XMP packet, bytes, without a property, which exiv2 would drop.
-        text: Chunks of text in PNG that exiv2 does not carry, bytes.
+        text: Chunks of text in PNG that exiv2 does not carry, see `png.read_chunks`.
     """
 
     carrier: bytes | None = None
     resolution: tuple[float, float] | None = None
     empty_xmp: bytes = b""
-    text: bytes = b""
+    text: tuple[tuple[bytes, bytes], ...] = ()
 
 
 def sensible(x, y):
@@ -107,7 +108,8 @@ def read_metadata(content, suffix, resolution=None):
         carrier = carrier.get_bytes() if present else None
     lost += ["xmp"] if EXTENSION in content and "xmp" not in lost else []
     notes = tuple(f"{WORDS[kind]} left out, in whole or in part: damaged or too large" for kind in lost)
-    text = _text_chunks(content) if suffix == ".png" else b""
+    chunks = read_chunks(content) if suffix == ".png" else ()
+    text = tuple((kind, data) for kind, data in chunks if kind in TEXT and not data.startswith(CARRIED))
     return Metadata(carrier, resolution or _resolution_of(exif), empty_xmp, text), notes
 
 
@@ -138,10 +140,10 @@ def embed(content, suffix, metadata, width, height):
             content, lost = _copy(_complete(metadata, width, height), content, suffix)
         if lost and not metadata.carrier:
             lost = ["resolution"]
-    if metadata.text and suffix == ".png":
-        content = content[:IHDR] + metadata.text + content[IHDR:]
-    elif metadata.text:
+    if metadata.text and suffix != ".png":
         lost.append("text")
+    for chunk in reversed(metadata.text) if suffix == ".png" else ():
+        content = insert_chunk(content, *chunk)
     if suffix == ".jpg" and metadata.empty_xmp:
         content = _insert_segment(content, b"\xe1", b"http://ns.adobe.com/xap/1.0/\0" + metadata.empty_xmp)
     return content, [f"{WORDS[kind]} left out, in whole or in part, since {suffix} does not hold it" for kind in lost]
@@ -186,17 +188,6 @@ def _open_gif(content):
             if kind in info:
                 modify(_text(info[kind].decode("latin-1")))
     return carrier
-
-
-def _text_chunks(content):
-    """The chunks of text in a PNG file's content that exiv2 does not carry, bytes."""
-    found, at = b"", SIGNATURE
-    while at + 12 <= len(content):
-        size, kind = struct.unpack_from(">I4s", content, at)
-        if kind in TEXT and not content.startswith(CARRIED, at + 8):
-            found += content[at : at + 12 + size]
-        at += 12 + size
-    return found
 
 
 def _encode_smallest(suffix):
@@ -272,8 +263,7 @@ def _with_resolution(content, suffix, resolution):
     if suffix == ".jpg":
         return content[:13] + struct.pack(">BHH", 1, *map(round, resolution)) + content[18:]
     if suffix == ".png":
-        chunk = b"pHYs" + struct.pack(">IIB", *per_meter, 1)
-        return content[:IHDR] + struct.pack(">I", 9) + chunk + struct.pack(">I", zlib.crc32(chunk)) + content[IHDR:]
+        return insert_chunk(content, b"pHYs", struct.pack(">IIB", *per_meter, 1))
     if suffix == ".bmp":
         return content[:38] + struct.pack("<II", *per_meter) + content[46:]
     return content

@@ -95,14 +95,6 @@ def to_srgb(values, space, icc):
     return _transform(values, space, icc, values.dtype, 0 if tables else WITHOUT_TABLES)
 
 
-def rescale(values, top, new_top):
-    """Values of 0..top as ones of 0..new_top, rounded: uint8 for a `new_top` of up to 255, else uint16."""
-    if top == new_top:
-        return values
-    rescaled = (values.astype(np.uint32) * new_top + top // 2) // top
-    return rescaled.astype(np.uint8 if new_top < 256 else np.uint16)
-
-
 @functools.lru_cache(maxsize=16)
 def is_srgb(icc, space):
     """Whether a profile says of gray or RGB values what sRGB says. Raises BrokenProfile, as `to_srgb` does."""

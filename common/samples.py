@@ -1,0 +1,38 @@
+"""Whole-number samples of pixels: uint8 or uint16, [height, width, channels]."""
+
+import numpy as np
+
+
+def rescale(values, top, new_top=None):
+    """Values of 0..top as ones of 0..new_top, rounded.
+
+    Args:
+        values: Whole numbers of any unsigned type.
+        top: The largest possible one, at most 65535.
+        new_top: The same of the result. Default: 255, or 65535 where `top` is more.
+
+    Returns:
+        The same shape, uint8 for a `new_top` of up to 255, else uint16.
+    """
+    new_top = new_top or (255 if top < 256 else 65535)
+    if top == new_top:
+        return values
+    rescaled = (values.astype(np.uint32) * new_top + top // 2) // top
+    return rescaled.astype(np.uint8 if new_top < 256 else np.uint16)
+
+
+def unpremultiply(values):
+    """Divides colours by alpha, the last channel."""
+    top = np.iinfo(values.dtype).max
+    alpha = np.maximum(values[..., -1:], 1).astype(np.float32)
+    colors = np.minimum(np.round(values[..., :-1] * (top / alpha)), top).astype(values.dtype)
+    return np.concatenate([colors, values[..., -1:]], axis=-1)
+
+
+def turn_upright(values, orientation):
+    """Turns pixels upright from an orientation as in EXIF, 1..8; other numbers leave them as they are."""
+    if orientation in (5, 6, 7, 8):
+        values = np.swapaxes(values, 0, 1)
+    down = {3: -1, 4: -1, 7: -1, 8: -1}.get(orientation, 1)
+    right = {2: -1, 3: -1, 6: -1, 7: -1}.get(orientation, 1)
+    return values[::down, ::right]
