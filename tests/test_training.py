@@ -8,6 +8,7 @@ import json
 import shutil
 import signal
 import time
+from types import SimpleNamespace
 
 import cv2
 import h5py
@@ -263,6 +264,18 @@ def test_measuring_the_speed_keeps_to_its_limit(tmp_path, photos, monkeypatch):
     for limit, steps in ((0, 2), (1000, 2 + trainer.TIMED_STEPS)):
         seconds, start = trainer.measure_speed(experiment, data, tf.distribute.get_strategy(), limit)
         assert 0 < seconds < start < 60 and steps_done(built[-1]) == steps
+
+
+def test_measuring_the_speed_counts_frozen_and_learning_steps_by_their_shares(monkeypatch):
+    experiment = small("natural", frozen_share=0.25)
+    model, frozen = SimpleNamespace(), []
+    monkeypatch.setattr("training.trainer.build", lambda *_: model)
+    monkeypatch.setattr("training.trainer.distribute", lambda *_: None)
+    monkeypatch.setattr("training.trainer.freeze_encoder", lambda _, is_frozen: frozen.append(is_frozen))
+    monkeypatch.setattr("training.trainer.time_steps", lambda *_: (0.2, 3.0) if frozen[-1] else (1.0, 5.0))
+    data = SimpleNamespace(training=lambda: None, feed=lambda _: None)
+    seconds, start = trainer.measure_speed(experiment, data, tf.distribute.get_strategy(), limit=60)
+    assert frozen == [True, False] and seconds == pytest.approx(0.25 * 0.2 + 0.75 * 1.0) and 8 <= start < 9
 
 
 def test_a_time_budget_includes_the_time_for_measuring(tmp_path, monkeypatch):

@@ -91,6 +91,12 @@ class StopAfter(keras.callbacks.Callback):
             self.model.stop_training = True
 
 
+def freeze_encoder(model, frozen):
+    """Says whether the encoder of a compiled `ResidualEncoder` stays as it is from the next training step on."""
+    model.encoder.trainable = not frozen
+    model.make_train_function(force=True)
+
+
 class FrozenEncoder(keras.callbacks.Callback):
     """Leaves a `ResidualEncoder`'s encoder as it is for a number of steps; after these all weights learn."""
 
@@ -106,8 +112,7 @@ class FrozenEncoder(keras.callbacks.Callback):
             self._follow()
 
     def _follow(self):
-        self.model.encoder.trainable = steps_done(self.model) >= self.steps
-        self.model.make_train_function(force=True)
+        freeze_encoder(self.model, steps_done(self.model) < self.steps)
 
 
 class ValidationPictures(keras.callbacks.Callback):
