@@ -51,7 +51,8 @@ class Options:
     model: Model = MODEL
     saturation: Saturation = 1.0
     temperature: Annotated[float, Interval(ge=0.01, le=1)] | None = None
-    """Of the annealed mean, for models of Zhang et al.: from 0.01, vivid and blotchy, to 1, dull. Default: 0.38."""
+    """Of the annealed mean, for models that choose among bins, as Zhang's: from 0.01, vivid and blotchy, to 1, dull.
+    Default: 0.38."""
     render_size: RenderSize | None = None
     """Shorter side in pixels of the copy that the network sees. Default: the size it was trained at."""
     hints: Path | None = None
@@ -86,7 +87,7 @@ def load_model(options):
     model = models.load(options.model)
     if options.temperature is not None:
         if not hasattr(model, "temperature"):
-            raise models.ModelError(f"{options.model}: --temperature is for models of Zhang et al., which this is not")
+            raise models.ModelError(f"{options.model}: --temperature is for models that choose among bins, as Zhang's")
         model.temperature = options.temperature
     return model
 

@@ -79,7 +79,7 @@ class ResidualEncoder(Colorizer):
         native_size: Side in pixels of the photos it is trained on.
 
     Attributes:
-        temperature: Of the annealed mean where the bins decide, see `ZhangColorizer`.
+        temperature: Of the annealed mean, see `ZhangColorizer`; with the loss "bins" only.
         class_weights: float32 [313], see `zhang.class_weights`; all 1 before `prepare`.
     """
 
@@ -127,7 +127,8 @@ class ResidualEncoder(Colorizer):
         self.native_size = native_size
         self.stride = stride
         self.grid = deepest_stride
-        self.temperature = zhang.TEMPERATURE
+        if loss == "bins":
+            self.temperature = zhang.TEMPERATURE
         self.class_weights = np.ones(zhang.BINS, np.float32)
         self._see = None
 

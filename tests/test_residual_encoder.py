@@ -17,6 +17,7 @@ import models
 from configs import EXPERIMENTS, SAMPLES
 from models import efficientnet, pretrained, zhang
 from models.residual_encoder import HUBER_DELTA, ResidualEncoder
+from test import Options, load_model
 from training.callbacks import FrozenEncoder
 from training.optimizers import make_schedule
 from training.trainer import train
@@ -172,6 +173,12 @@ def test_losses_agree_with_numpy(untrained, loss):
     finally:
         untrained.loss_name = "squared"
     np.testing.assert_allclose(value, losses(loss, ab, output, untrained.class_weights), rtol=1e-4)
+
+
+def test_temperature_is_refused_where_no_bins_decide(untrained, monkeypatch):
+    monkeypatch.setattr(models, "load", lambda name: untrained)
+    with pytest.raises(models.ModelError, match="^natural: --temperature is for models that choose among bins"):
+        load_model(Options(temperature=0.5))
 
 
 class Tiny(keras.Model):
