@@ -177,7 +177,7 @@ def test_losses_agree_with_numpy(untrained, loss):
 
 def test_temperature_is_refused_where_no_bins_decide(untrained, monkeypatch):
     monkeypatch.setattr(models, "load", lambda name: untrained)
-    with pytest.raises(models.ModelError, match="^natural: --temperature is for models that choose among bins"):
+    with pytest.raises(models.ModelError, match=r"^natural: --temperature is for models that choose among bins"):
         load_model(Options(temperature=0.5))
 
 
