@@ -27,11 +27,12 @@ from annotated_types import Interval
 import models
 from colorizing.hint_editor import SWATCH, Edits, ab_of_picked, draw_dots, draw_swatches, offered_colors
 from colorizing.hints import format_hints, parse_hints, place_of
-from colorizing.pixels import as_color, to_gray
+from colorizing.pixels import to_gray
 from colorizing.service import Busy, Limits, Service, share_one_heap
 from common import images
 from common.errors import UserError
 from common.files import PHOTO_SUFFIXES, is_photo
+from common.samples import as_color
 from configs import MODEL, SAMPLES
 from models.precision import choose_policy, describe_devices
 from utils import rgb_to_lab

@@ -6,6 +6,7 @@ import threading
 import numpy as np
 import tensorflow as tf
 
+from common.samples import as_color
 from utils import lightness_from_gray, lightness_from_rgb, neutral_from_lightness, to_whole_numbers
 
 # Pixels a call of a compiled function, for small to large inputs; each size is compiled once.
@@ -102,11 +103,6 @@ def lightness_of(pixels):
 @tf.function(jit_compile=True, autograph=False)
 def _lightness(rgb):
     return (tf.transpose(lightness_from_rgb(tf.transpose(rgb))),)
-
-
-def as_color(pixels):
-    """Returns gray [height, width] or sRGB [height, width, 3] as [height, width, 3]: a read-only view."""
-    return np.broadcast_to(np.atleast_3d(pixels), (*pixels.shape[:2], 3))
 
 
 def side_by_side(*photos):

@@ -13,7 +13,7 @@ import tifffile
 
 from common.errors import PhotoError
 from common.metadata import embed, encodable
-from common.samples import rescale
+from common.samples import as_color, rescale
 
 
 class Format(NamedTuple):
@@ -85,17 +85,12 @@ def encode(name, photo, suffix, quality=QUALITY):
     check_size(name, width, height, suffix)
     format_ = ALIASES.get(suffix, suffix)
     photo, losses = _reduce(photo, FORMATS[format_], suffix)
-    icc = photo.icc if photo.pixels.ndim == 3 and len(photo.icc or b"") < LARGEST_PROFILE else None
-    pixels = photo.pixels if photo.alpha is None else _with_alpha(photo.pixels, photo.alpha)
     try:
         if format_ == ".avif":  # Which exiv2 does not write.
             metadata, more = encodable(photo.metadata, suffix, width, height)
-            content = _encode(pixels, icc, format_, quality, metadata)
+            content = _encode(photo, format_, quality, metadata)
         else:
-            resolution = photo.metadata.resolution
-            plain = format_ != ".tif"
-            content = _encode(pixels, icc, format_, quality) if plain else _encode_tiff(pixels, icc, resolution)
-            content, more = embed(content, format_, photo.metadata, width, height)
+            content, more = embed(_encode(photo, format_, quality), format_, photo.metadata, width, height)
     except (cv2.error, ValueError, RuntimeError) as error:
         raise PhotoError(name, f"cannot be written as '{suffix}'; use .jpg, .png, .webp or .tif") from error
     return content, [f"{name}: {loss}" for loss in (*photo.notes, *losses, *more)]
@@ -116,21 +111,21 @@ def _reduce(photo, format_, suffix):
     return photo, losses
 
 
-def _with_alpha(pixels, alpha):
-    """[height, width, 4]: three equal channels for gray, since not all formats know gray with transparency."""
-    color = np.broadcast_to(np.atleast_3d(pixels), (*alpha.shape, 3))
-    return np.concatenate([color, alpha[..., None]], axis=-1)
-
-
-def _encode(pixels, icc, format_, quality, metadata=None):
-    """A file's content by OpenCV, which takes blue first and alpha last; metadata are {OpenCV's kind: bytes}."""
+def _encode(photo, format_, quality, metadata=()):
+    """The content of a file that holds a photo; metadata are {OpenCV's kind: bytes}."""
+    pixels = photo.pixels
+    icc = photo.icc if pixels.ndim == 3 and len(photo.icc or b"") < LARGEST_PROFILE else None
+    if photo.alpha is not None:  # Not all formats know gray with transparency.
+        pixels = np.concatenate([as_color(pixels), photo.alpha[..., None]], axis=-1)
+    if format_ == ".tif":
+        return _encode_tiff(pixels, icc, photo.metadata.resolution)
     if format_ == ".jp2":  # OpenCV writes neither alpha nor small photos.
         return imagecodecs.jpeg2k_encode(np.ascontiguousarray(pixels), level=0, codecformat="jp2")
-    if pixels.ndim == 2 and format_ == ".ppm":
-        pixels = np.repeat(pixels[..., None], 3, axis=-1)
-    if pixels.ndim == 3:
+    if format_ == ".ppm":
+        pixels = as_color(pixels)
+    if pixels.ndim == 3:  # OpenCV takes blue first and alpha last.
         pixels = pixels[..., [2, 1, 0, 3]] if pixels.shape[2] == 4 else pixels[..., ::-1]
-    metadata = dict(metadata or {})
+    metadata = dict(metadata)
     if icc and FORMATS[format_].profile:
         metadata[cv2.IMAGE_METADATA_ICCP] = np.frombuffer(icc, np.uint8)
     options = [FORMATS[format_].quality, quality] if FORMATS[format_].quality else []
@@ -149,13 +144,11 @@ def _encode_tiff(pixels, icc, resolution):
         file,
         pixels,
         photometric="rgb" if pixels.ndim == 3 else "minisblack",
-        extrasamples=["unassalpha"] if pixels.ndim == 3 and pixels.shape[2] == 4 else None,
         compression="zlib",
         metadata=None,
         software="",
         iccprofile=icc,
         resolution=resolution,
-        resolutionunit=2 if resolution else None,
         buffersize=COMPRESSED_AT_A_TIME,
     )
     return file.getvalue()

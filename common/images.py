@@ -14,7 +14,7 @@ from common.encoding import QUALITY, encode
 from common.errors import PhotoError, TooLarge
 from common.files import describe_error, write_whole
 from common.metadata import Metadata, read_metadata
-from common.samples import rescale, turn_upright
+from common.samples import as_color, rescale, turn_upright
 
 MAX_MEGAPIXELS = 500
 
@@ -65,8 +65,7 @@ def read_photo(path, max_megapixels=MAX_MEGAPIXELS):
     Gray is expanded, transparency is dropped, 16 bits are reduced to 8. Raises PhotoError, as `read` does.
     """
     pixels = _decode(path, _read_bytes(path), max_megapixels).pixels
-    pixels = rescale(pixels, np.iinfo(pixels.dtype).max, 255)
-    return np.repeat(pixels[..., None], 3, axis=-1) if pixels.ndim == 2 else np.ascontiguousarray(pixels)
+    return np.ascontiguousarray(as_color(rescale(pixels, np.iinfo(pixels.dtype).max, 255)))
 
 
 def megapixels(source):

@@ -95,12 +95,10 @@ def read_metadata(content, suffix, resolution=None):
             carrier, lost = _copy(source, _encode_smallest(".png"), ".png")
             carrier = _open(carrier)
             exif, xmp = carrier.read_exif("latin-1"), carrier.read_xmp("latin-1")
-            for modify, names in (
-                (carrier.modify_exif, [name for name in exif if _is_outdated(name)]),
-                (carrier.modify_xmp, [name for name in xmp if OUTDATED.match(name)]),
-            ):
-                if names:
-                    modify(dict.fromkeys(names))
+            if outdated := [name for name in exif if _is_outdated(name)]:
+                carrier.modify_exif(dict.fromkeys(outdated))
+            if outdated := [name for name in xmp if OUTDATED.match(name)]:
+                carrier.modify_xmp(dict.fromkeys(outdated))
             present = any(_names(carrier).values())
             empty_xmp = b"" if xmp else source.read_raw_xmp("latin-1").encode("latin-1")
         except ERRORS as error:

@@ -1,4 +1,4 @@
-"""Whole-number samples of pixels: uint8 or uint16, [height, width, channels]."""
+"""Samples of pixels as whole numbers: uint8 or uint16, [height, width] for gray or [height, width, channels]."""
 
 import numpy as np
 
@@ -36,3 +36,8 @@ def turn_upright(values, orientation):
     down = {3: -1, 4: -1, 7: -1, 8: -1}.get(orientation, 1)
     right = {2: -1, 3: -1, 6: -1, 7: -1}.get(orientation, 1)
     return values[::down, ::right]
+
+
+def as_color(pixels):
+    """Returns gray [height, width] or sRGB [height, width, 3] as [height, width, 3]: a read-only view."""
+    return np.broadcast_to(np.atleast_3d(pixels), (*pixels.shape[:2], 3))
