@@ -99,7 +99,7 @@ def open_jpeg(content):
     flags = cv2.IMREAD_IGNORE_ORIENTATION | (cv2.IMREAD_GRAYSCALE if image.bands == 1 else cv2.IMREAD_COLOR_RGB)
 
     def decode():
-        values = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if image.interpretation != "cmyk" else None
+        values = None if image.bands == 4 else cv2.imdecode(np.frombuffer(content, np.uint8), flags)
         return image.numpy() if values is None else values, _profile(image)  # libvips can say what is wrong.
 
     multi_picture = b"MPF\0" in content[: 1 << 18]
@@ -115,7 +115,7 @@ def open_png(content):
 
     # libvips looks for EXIF neither behind the pixels nor in text.
     orientation = _get(image, "orientation") or read_orientation(content)
-    return _image(image, decode, orientation, known_resolution=b"pHYs" in chunks, further=b"acTL" in chunks)
+    return _image(image, decode, b"pHYs" in chunks, orientation=orientation, further=b"acTL" in chunks)
 
 
 def _profile_of_png(chunks, icc, space):
@@ -134,18 +134,18 @@ def _profile_of_png(chunks, icc, space):
 def open_avif(content):
     """AVIF: the header by libvips; pixels by libavif, since libheif takes gray of 16..235 for black to white."""
     image = _load("heif", content)
-    bits, further = _get(image, "bits-per-sample"), b"avis" in content[:64] or _get(image, "n-pages", 1) > 1
+    several = b"avis" in content[:64] or _get(image, "n-pages", 1) > 1
     start = content.find(b"meta")
     header = content[start : content.find(b"mdat", start)]  # "meta" describes the pictures, "mdat" holds their pixels.
 
     def decode():
-        # libavif gives all pictures of a sequence or none.
-        values = image.numpy() if further else _decode_avif(content, header, bits)
+        # libavif gives all of several pictures or none.
+        values = image.numpy() if several else _decode_avif(content, header, image.get("bits-per-sample"))
         points = re.search(rb"colrnclx.(.).(.)", header, re.S)
         profile = points and _profile_of_code_points(space_of(values), points[1][0], points[2][0])
         return values, _get(image, "icc-profile-data") or profile
 
-    return _image(image, decode, orientation=1, further=further, bits=bits)
+    return _image(image, decode, orientation=1, further=several)
 
 
 def _decode_avif(content, header, bits):
@@ -157,29 +157,22 @@ def _decode_avif(content, header, bits):
 
 def _load(loader, content):
     """An image of libvips, of which the header has been read."""
-    _prepare_libvips()
-    return getattr(pyvips.Image, f"{loader}load_buffer")(content, fail_on="error", access="sequential")
-
-
-@functools.cache
-def _prepare_libvips():
     pyvips.cache_set_max(0)  # No image is read twice.
     pyvips.concurrency_set(1)  # Photos are worked on by several threads already.
     logging.getLogger("pyvips").setLevel(logging.CRITICAL)  # What it reports is raised as well.
+    return getattr(pyvips.Image, f"{loader}load_buffer")(content, fail_on="error", access="sequential")
 
 
-def _image(image, decode=None, orientation=None, known_resolution=False, further=False, bits=16):
-    """An `Image` of an image of libvips; without `decode`, libvips decodes it."""
-    return Image(
-        image.width,
-        image.height,
-        decode or (lambda: (image.numpy(), _profile(image))),
-        "cmyk" if image.interpretation == "cmyk" else None,
-        orientation or _get(image, "orientation", 1),
-        sensible(image.xres * 25.4, image.yres * 25.4) if known_resolution else None,
-        bits,
-        further or _get(image, "n-pages", 1) > 1,
-    )
+def _image(image, decode=None, known_resolution=False, **fields):
+    """An `Image` of an image of libvips, which decodes it unless another function does."""
+    standard = {
+        "space": "cmyk" if image.interpretation == "cmyk" else None,
+        "orientation": _get(image, "orientation", 1),
+        "resolution": sensible(image.xres * 25.4, image.yres * 25.4) if known_resolution else None,
+        "bits": _get(image, "bits-per-sample", 16),
+        "further": _get(image, "n-pages", 1) > 1,
+    }
+    return Image(image.width, image.height, decode or (lambda: (image.numpy(), _profile(image))), **standard | fields)
 
 
 def _get(image, name, default=None):
