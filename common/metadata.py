@@ -12,22 +12,20 @@ import cv2
 import numpy as np
 import PIL.Image
 import pyexiv2
+import tifffile
 
 from common.png import insert_chunk, read_chunks
 
 # Formats that exiv2 reads; of GIF, Pillow reads comments and XMP.
 READABLE = frozenset({".avif", ".gif", ".heic", ".jp2", ".jpg", ".jxl", ".png", ".raw", ".tif", ".webp"})
-# TIFF tags that say how the pixels of that very file are stored: sizes, strips, tiles, tables, sub-files, profile.
-LAYOUT = frozenset(
-    "NewSubfileType SubfileType Orientation ImageWidth ImageLength BitsPerSample Compression PhotometricInterpretation "
-    "Thresholding CellWidth CellLength FillOrder StripOffsets SamplesPerPixel RowsPerStrip StripByteCounts "
-    "MinSampleValue MaxSampleValue PlanarConfiguration FreeOffsets FreeByteCounts GrayResponseUnit GrayResponseCurve "
-    "T4Options T6Options PageNumber TransferFunction Predictor WhitePoint PrimaryChromaticities ColorMap "
-    "HalftoneHints TileWidth TileLength TileOffsets TileByteCounts SubIFDs InkSet InkNames NumberOfInks DotRange "
-    "ExtraSamples SampleFormat SMinSampleValue SMaxSampleValue JPEGTables JPEGProc JPEGInterchangeFormat "
-    "JPEGInterchangeFormatLength YCbCrCoefficients YCbCrSubSampling YCbCrPositioning ReferenceBlackWhite "
-    "InterColorProfile CFARepeatPatternDim CFAPattern XMLPacket IPTCNAA ImageResources".split()
+# TIFF's own tags say how the pixels of that very file are stored, apart from these, which describe the photo.
+TIFF_TAGS = range(254, 701)
+DESCRIPTIONS = frozenset(
+    "DocumentName ImageDescription Make Model XResolution YResolution PageName XPosition YPosition ResolutionUnit "
+    "Software DateTime Artist HostComputer TargetPrinter".split()
 )
+# Further tags of a file's pixels, and of what exiv2 gives in another way.
+STORAGE = frozenset("CFARepeatPatternDim CFAPattern InterColorProfile XMLPacket IPTCNAA ImageResources".split())
 # Groups and tags of other pictures in the file, and of camera RAW, which say how to develop it.
 OTHER_PICTURES = re.compile(r"Exif\.(Thumbnail|SubImage|SubThumb|Image[2-9])")
 DEVELOPING = range(50706, 52600)
@@ -233,9 +231,11 @@ def _text(latin):
 def _is_outdated(name):
     """Whether EXIF says with a tag how pixels were stored or camera RAW is developed, or speaks of other pictures."""
     _, group, tag = name.split(".", 2)
-    number = int(tag, 16) if tag.startswith("0x") else 0
-    outdated = tag in LAYOUT or tag.startswith("DNG") or number in DEVELOPING
-    return bool(OTHER_PICTURES.match(name)) or (group == "Image" and outdated)
+    unknown = tag.startswith("0x")
+    number = int(tag, 16) if unknown else tifffile.TIFF.TAGS.get(tag, 0)
+    storage = tag in STORAGE or (number in TIFF_TAGS and tag not in DESCRIPTIONS)
+    developing = tag.startswith("DNG") or (unknown and number in DEVELOPING)
+    return bool(OTHER_PICTURES.match(name)) or (group == "Image" and (storage or developing))
 
 
 def _complete(metadata, width, height):

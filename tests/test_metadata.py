@@ -136,7 +136,9 @@ def test_the_gray_thumbnail_goes(photos):
 
 def test_layout_tags_of_a_tiff_file_do_not_describe_the_result(photos):
     content = io.BytesIO()
-    tifffile.imwrite(content, photos[0][..., 0], compression="lzw", tile=(32, 32), description="A lake", metadata=None)
+    tags = [(515, 3, 1, 4, True), (519, 4, 1, 8, True)]  # Of JPEG in the way of TIFF 6.0.
+    options = {"compression": "lzw", "tile": (32, 32), "extratags": tags}
+    tifffile.imwrite(content, photos[0][..., 0], description="A lake", metadata=None, **options)
     image, losses = convert(content.getvalue(), ".jpg")
     assert losses == [] and set(image.getexif()) <= {270, 282, 283, 296, 305}
     assert image.getexif()[270] == "A lake"
