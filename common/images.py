@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from common import profiles
-from common.codecs import CannotDecode, describe, space_of
-from common.decoding import open_image, suffix_of
+from common.decoders import CannotDecode, describe, space_of
 from common.encoding import QUALITY, encode
 from common.errors import PhotoError, TooLarge
 from common.files import describe_error, write_whole
+from common.formats import open_image, suffix_of
 from common.metadata import Metadata, read_metadata
 from common.samples import as_color, rescale, turn_upright
 

@@ -1,6 +1,6 @@
 """Decoders: what an image's header says, and its pixels with straight alpha in the whole range of their type.
 
-libvips reads JPEG, PNG, WebP and GIF; libavif AVIF; tifffile TIFF (see decoding.py); OpenJPEG JPEG 2000; OpenImageIO
+libvips reads JPEG, PNG, WebP and GIF; libavif AVIF; tifffile TIFF (see tiff.py); OpenJPEG JPEG 2000; OpenImageIO
 JPEG XL; netpbmfile Netpbm; Pillow BMP; where they are installed, pillow-heif HEIC and rawpy camera RAW. A damaged file
 makes them raise whatever it leads them to; see `describe`.
 """

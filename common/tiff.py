@@ -1,6 +1,5 @@
-"""Decoding: which format a file has, and which page of it is the photo."""
+"""TIFF: which page of a file is the photo, and its pixels, by tifffile."""
 
-import functools
 import io
 import logging
 import math
@@ -10,34 +9,10 @@ import numpy as np
 import tifffile
 from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, SAMPLEFORMAT
 
-from common import codecs
-from common.codecs import CannotDecode, Image, open_raw
-from common.files import RAW_SUFFIXES
+from common.decoders import CannotDecode, Image, open_raw
 from common.metadata import sensible
 from common.samples import rescale, unpremultiply
 
-# How files begin, and the suffix of their format. Of ISO media files (AVIF, HEIC, films) the brands decide.
-SIGNATURES = {
-    b"\xff\xd8": ".jpg",
-    b"\x89PNG\r\n\x1a\n": ".png",
-    b"GIF87a": ".gif",
-    b"GIF89a": ".gif",
-    b"BM": ".bmp",
-    b"II*\0": ".tif",
-    b"MM\0*": ".tif",
-    b"II+\0": ".tif",
-    b"MM\0+": ".tif",
-    b"\0\0\0\x0cjP  \r\n\x87\n": ".jp2",
-    b"\xff\x4f\xff\x51": ".j2k",
-    b"\0\0\0\x0cJXL \r\n\x87\n": ".jxl",
-    b"\xff\x0a": ".jxl",
-    **{b"P%d" % number: suffix for number, suffix in enumerate([".pbm", ".pgm", ".ppm"] * 2, start=1)},
-    **dict.fromkeys([b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FUJIFILMCCD-RAW"], ".raw"),
-}
-# In the order in which they are looked for: files of both kinds may have "mif1" as well.
-BRANDS = {b"avif": ".avif", b"avis": ".avif", b"crx ": ".raw"} | dict.fromkeys(
-    [b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"], ".heic"
-)
 # TIFF's photometric interpretations that are read, and the spaces of their pixels.
 SPACES = {
     **dict.fromkeys([PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.MINISBLACK], "gray"),
@@ -46,32 +21,7 @@ SPACES = {
 }
 
 
-def suffix_of(content):
-    """The suffix, like ".png", of the format that a file's content has: ".raw" for camera RAW; None if unknown."""
-    if content[4:8] == b"ftyp":
-        size = int.from_bytes(content[:4], "big")
-        brands = [content[8:12], *(content[at : at + 4] for at in range(16, min(size, 256), 4))]
-        return next((suffix for brand, suffix in BRANDS.items() if brand in brands), None)
-    if content[8:10] == b"CR" and content[:2] == b"II":
-        return ".raw"
-    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
-        return ".webp"
-    return next((suffix for start, suffix in SIGNATURES.items() if content.startswith(start)), None)
-
-
-def open_image(content, suffix=""):
-    """Reads the header of a file's content, bytes; `suffix` is that of its name. Raises whatever damage leads to."""
-    found = suffix_of(content)
-    if not content:
-        raise CannotDecode("the file is empty")
-    if found is None:
-        raise CannotDecode("not an image in a format that can be read")
-    if found == ".raw" or (suffix in RAW_SUFFIXES and found == ".tif"):
-        return open_raw(content)
-    return OPENERS[found](content)
-
-
-def _open_tiff(content):
+def open_tiff(content):
     """The page that is the photo: the first that is neither a reduced copy nor a mask."""
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # What matters of a damaged file is raised as well.
     file = tifffile.TiffFile(io.BytesIO(content))
@@ -136,20 +86,3 @@ def _whole(value):
         return int(value if isinstance(value, (int, str)) else value[0])
     except (TypeError, ValueError, IndexError):
         return 1
-
-
-# By the suffix of the format.
-OPENERS = {
-    ".avif": codecs.open_avif,
-    ".bmp": codecs.open_bmp,
-    ".gif": functools.partial(codecs.open_by_libvips, "gif"),
-    ".heic": codecs.open_heic,
-    ".jpg": codecs.open_jpeg,
-    ".jxl": codecs.open_jpeg_xl,
-    ".png": codecs.open_png,
-    ".raw": open_raw,
-    ".tif": _open_tiff,
-    ".webp": functools.partial(codecs.open_by_libvips, "webp"),
-    **dict.fromkeys([".jp2", ".j2k"], codecs.open_jpeg_2000),
-    **dict.fromkeys([".pbm", ".pgm", ".ppm"], codecs.open_netpbm),
-}
