@@ -37,13 +37,11 @@ OUTDATED = re.compile(r"Xmp\.(tiff\.Orientation|xmp\.Thumbnails|photoshop\.(Colo
 # How exiv2 copies each kind. XMP and comments as text: it copies only those properties of a packet that it knows.
 NOTHING = dict.fromkeys(("exif", "iptc", "xmp", "comment", "icc", "thumbnail"), False)
 COPY = {
-    "exif": lambda source, target: source.copy_to_another_image(target, **NOTHING | {"exif": True}),
-    "iptc": lambda source, target: source.copy_to_another_image(target, **NOTHING | {"iptc": True}),
-    "xmp": lambda source, target: target.modify_raw_xmp(_text(source.read_raw_xmp("latin-1"))),
-    "comment": lambda source, target: target.modify_comment(_text(source.read_comment("latin-1"))),
+    "EXIF": lambda source, target: source.copy_to_another_image(target, **NOTHING | {"exif": True}),
+    "IPTC": lambda source, target: source.copy_to_another_image(target, **NOTHING | {"iptc": True}),
+    "XMP": lambda source, target: target.modify_raw_xmp(_text(source.read_raw_xmp("latin-1"))),
+    "the comment": lambda source, target: target.modify_comment(_text(source.read_comment("latin-1"))),
 }
-WORDS = {"exif": "EXIF", "iptc": "IPTC", "xmp": "XMP", "comment": "the comment"}
-WORDS |= {"resolution": "the resolution", "text": "text of PNG"}
 ERRORS = (RuntimeError, ValueError)
 # Bytes of the header that JPEG files of OpenCV begin with.
 JFIF = 20
@@ -102,8 +100,8 @@ def read_metadata(content, suffix, resolution=None):
         except ERRORS as error:
             return Metadata(None, resolution), (f"metadata left out, since it cannot be read ({error})",)
         carrier = carrier.get_bytes() if present else None
-    lost += ["xmp"] if EXTENSION in content and "xmp" not in lost else []
-    notes = tuple(f"{WORDS[kind]} left out, in whole or in part: damaged or too large" for kind in lost)
+    lost += ["XMP"] if EXTENSION in content and "XMP" not in lost else []
+    notes = tuple(f"{kind} left out, in whole or in part: damaged or too large" for kind in lost)
     chunks = read_chunks(content) if suffix == ".png" else ()
     text = tuple((kind, data) for kind, data in chunks if kind in TEXT and not data.startswith(CARRIED))
     return Metadata(carrier, resolution or _resolution_of(exif), empty_xmp, text), notes
@@ -135,14 +133,14 @@ def embed(content, suffix, metadata, width, height):
         with _using_exiv2:
             content, lost = _copy(_complete(metadata, width, height), content, suffix)
         if lost and not metadata.carrier:
-            lost = ["resolution"]
+            lost = ["the resolution"]
     if metadata.text and suffix != ".png":
-        lost.append("text")
+        lost.append("text of PNG")
     for chunk in reversed(metadata.text) if suffix == ".png" else ():
         content = insert_chunk(content, *chunk)
     if suffix == ".jpg" and metadata.empty_xmp:
         content = _insert_segment(content, b"\xe1", b"http://ns.adobe.com/xap/1.0/\0" + metadata.empty_xmp)
-    return content, [f"{WORDS[kind]} left out, in whole or in part, since {suffix} does not hold it" for kind in lost]
+    return content, [f"{kind} left out, in whole or in part, since {suffix} does not hold it" for kind in lost]
 
 
 def encodable(metadata, suffix, width, height):
@@ -194,12 +192,12 @@ def _names(image):
     """The names of what a file holds, a set for each kind."""
     return {
         # Those of makers' notes may change with their place in the file.
-        "exif": {
+        "EXIF": {
             name for name in image.read_exif("latin-1") if name.split(".")[1] in GROUPS and not _is_outdated(name)
         },
-        "iptc": set(image.read_iptc("latin-1")),
-        "xmp": {"packet"} if image.read_xmp("latin-1") else set(),
-        "comment": {"comment"} if image.read_comment("latin-1") else set(),
+        "IPTC": set(image.read_iptc("latin-1")),
+        "XMP": {"packet"} if image.read_xmp("latin-1") else set(),
+        "the comment": {"comment"} if image.read_comment("latin-1") else set(),
     }
 
 
@@ -207,7 +205,7 @@ def _copy(source, content, suffix):
     """Puts what a file says into another one's content. Returns (content, kinds of which something is missing)."""
     wanted, found = _names(source), {}
     for kind in (kind for kind in COPY if wanted[kind]):
-        if (kind, suffix) == ("comment", ".jpg"):  # exiv2 would write a NUL behind it.
+        if (kind, suffix) == ("the comment", ".jpg"):  # exiv2 would write a NUL behind it.
             content = _insert_segment(content, b"\xfe", _text(source.read_comment("latin-1")).encode())
             continue
         with contextlib.suppress(*ERRORS):  # A target that failed once does so for the other kinds as well.
