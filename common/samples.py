@@ -4,15 +4,9 @@ import numpy as np
 
 
 def rescale(values, top, new_top=None):
-    """Values of 0..top as ones of 0..new_top, rounded.
+    """Values of 0..top as ones of 0..new_top, rounded: uint8 for a `new_top` of up to 255, else uint16.
 
-    Args:
-        values: Whole numbers of any unsigned type.
-        top: The largest possible one, at most 65535.
-        new_top: The same of the result. Default: 255, or 65535 where `top` is more.
-
-    Returns:
-        The same shape, uint8 for a `new_top` of up to 255, else uint16.
+    By default they fill the type: `new_top` is 255, or 65535 where `top` is more than 255.
     """
     new_top = new_top or (255 if top < 256 else 65535)
     if top == new_top:
