@@ -88,9 +88,12 @@ def space_of(values):
     return "gray" if values.ndim == 2 or values.shape[2] < 3 else "rgb"
 
 
-def open_by_libvips(loader, content):
-    """GIF and WebP."""
-    return _image(_load(loader, content))
+def open_gif(content):
+    return _image(_load("gif", content))
+
+
+def open_webp(content):
+    return _image(_load("webp", content))
 
 
 def open_jpeg(content):
