@@ -1,8 +1,8 @@
 """Decoders: what an image's header says, and its pixels with straight alpha in the whole range of their type.
 
-libvips reads JPEG, PNG, WebP and GIF; libavif AVIF; tifffile TIFF (see tiff.py); OpenJPEG JPEG 2000; OpenImageIO
-JPEG XL; netpbmfile Netpbm; Pillow BMP; where they are installed, pillow-heif HEIC and rawpy camera RAW. A damaged file
-makes them raise whatever it leads them to; see `describe`.
+libvips reads PNG, WebP and GIF, and JPEG with simplejpeg; libavif AVIF; tifffile TIFF (see tiff.py); OpenJPEG JPEG
+2000; OpenImageIO JPEG XL; netpbmfile Netpbm; Pillow BMP; where they are installed, pillow-heif HEIC and rawpy camera
+RAW. A damaged file makes them raise whatever it leads them to; see `describe`.
 """
 
 import contextlib
@@ -24,6 +24,7 @@ import numpy as np
 import OpenImageIO as oiio
 import PIL.Image
 import pyvips
+import simplejpeg
 from netpbmfile import NetpbmFile
 
 from common.metadata import read_orientation, sensible
@@ -33,6 +34,10 @@ from common.samples import rescale, unpremultiply
 
 # H.273's transfer characteristics of high dynamic range: PQ and HLG.
 HIGH_DYNAMIC_RANGE = (16, 18)
+# What libjpeg says of JPEG whose pixels are not all there; its other complaints cost no pixels.
+PIXELS_LOST = re.compile(
+    "premature end|bad (Huffman|arithmetic)|instead of RST|before marker 0xd[0-7]|unsupported marker", re.IGNORECASE
+)
 # Brands of image sequences in HEIC.
 SEQUENCES = (b"hevc", b"hevx", b"msf1")
 # Of JPEG 2000: the sizes before its pixels; the depth less 1 there, to which signed ones add 128; and a mark of YCbCr.
@@ -56,6 +61,13 @@ _opening = threading.Lock()
 
 class CannotDecode(Exception):
     """An image that cannot be decoded; the message is the cause, without the image's name."""
+
+
+class HighDynamicRange(CannotDecode):
+    """An image of PQ or HLG."""
+
+    def __init__(self):
+        super().__init__("an image of high dynamic range (PQ or HLG), which is not read; convert it to sRGB")
 
 
 @dataclass(frozen=True)
@@ -93,20 +105,31 @@ def open_gif(content):
 
 
 def open_webp(content):
-    return _image(_load("webp", content))
+    image = _load("webp", content)
+    return _image(image, orientation=_orientation(image, content))
 
 
 def open_jpeg(content):
-    """JPEG, gray and RGB by OpenCV: the same pixels in a third of the time where photos are small."""
+    """JPEG by simplejpeg, which is faster than libvips where photos are small, and says what is damaged."""
     image = _load("jpeg", content)
-    flags = cv2.IMREAD_IGNORE_ORIENTATION | (cv2.IMREAD_GRAYSCALE if image.bands == 1 else cv2.IMREAD_COLOR_RGB)
 
     def decode():
-        values = None if image.bands == 4 else cv2.imdecode(np.frombuffer(content, np.uint8), flags)
-        return image.numpy() if values is None else values, _profile(image)  # libvips can say what is wrong.
+        values = None
+        try:
+            values = simplejpeg.decode_jpeg(content, {1: "GRAY", 3: "RGB", 4: "CMYK"}[image.bands])
+        except ValueError as error:
+            if PIXELS_LOST.search(str(error)):
+                raise CannotDecode(f"a damaged file ({error})") from error
+        # libvips knows which CMYK is inverted, and passes over what costs no pixels.
+        return image.numpy() if values is None or image.bands == 4 else values, _profile(image)
 
-    multi_picture = b"MPF\0" in content[: 1 << 18]
-    return _image(image, decode, known_resolution=_get(image, "resolution-unit"), further=multi_picture)
+    return _image(
+        image,
+        decode,
+        known_resolution=_get(image, "resolution-unit"),
+        orientation=_orientation(image, content),
+        further=b"MPF\0" in content[: 1 << 18],
+    )
 
 
 def open_png(content):
@@ -117,7 +140,7 @@ def open_png(content):
         return values, _profile_of_png(chunks, _profile(image), space_of(values))
 
     # libvips looks for EXIF neither behind the pixels nor in text.
-    orientation = _get(image, "orientation") or read_orientation(content)
+    orientation = _orientation(image, content, default=None)
     return _image(image, decode, b"pHYs" in chunks, orientation=orientation, further=b"acTL" in chunks)
 
 
@@ -142,8 +165,12 @@ def open_avif(content):
     header = content[start : content.find(b"mdat", start)]  # "meta" describes the pictures, "mdat" holds their pixels.
 
     def decode():
-        # libavif gives all of several pictures or none.
-        values = image.numpy() if several else _decode_avif(content, header, image.get("bits-per-sample"))
+        # libavif gives all of several pictures or none, and does not crop them.
+        values = (
+            image.numpy()
+            if several or b"clap" in header
+            else _decode_avif(content, header, image.get("bits-per-sample"))
+        )
         points = re.search(rb"colrnclx.(.).(.)", header, re.S)
         profile = points and _profile_of_code_points(space_of(values), points[1][0], points[2][0])
         return values, _get(image, "icc-profile-data") or profile
@@ -163,6 +190,7 @@ def _load(loader, content):
     pyvips.cache_set_max(0)  # No image is read twice.
     pyvips.concurrency_set(1)  # Photos are worked on by several threads already.
     logging.getLogger("pyvips").setLevel(logging.CRITICAL)  # What it reports is raised as well.
+    pyvips.vips_lib.vips_error_clear()  # What it said of other images without raising it.
     return getattr(pyvips.Image, f"{loader}load_buffer")(content, fail_on="error", access="sequential")
 
 
@@ -183,6 +211,13 @@ def _get(image, name, default=None):
     return image.get(name) if image.get_typeof(name) else default
 
 
+def _orientation(image, content, default=1):
+    """The orientation of an image of libvips, which does not read EXIF's values of all types."""
+    known = _get(image, "orientation", default)
+    read = _get(image, "exif-ifd0-Orientation", "1").startswith(str(known))
+    return known if read else read_orientation(content)
+
+
 def _profile(image):
     """The profile of an image of libvips: its own, or the one that cameras name in EXIF data alone."""
     adobe = _get(image, "exif-ifd4-InteroperabilityIndex", "").startswith("R03")
@@ -192,7 +227,7 @@ def _profile(image):
 def _profile_of_code_points(space, primaries, transfer):
     """The profile that H.273's numbers describe, see `make_profile`."""
     if transfer in HIGH_DYNAMIC_RANGE:
-        raise CannotDecode("an image of high dynamic range (PQ or HLG), which is not read; convert it to sRGB")
+        raise HighDynamicRange
     return make_profile(space, PLACES.get(primaries), EXPONENTS.get(transfer))
 
 
@@ -224,7 +259,8 @@ def open_jpeg_2000(content):
     start = content.find(b"\xff\x4f\xff\x51")
     head = content[:start]
     right, down, left, up, count = SIZES.unpack_from(content, start)
-    depths = set(content[start + SIZES.size : start + SIZES.size + 3 * count : 3])
+    channels = content[start + SIZES.size : start + SIZES.size + 3 * count]
+    depths = set(channels[::3])
     if len(depths) != 1 or max(depths) > DEEPEST:
         raise CannotDecode("signed pixels, or ones of more than 16 bits or of different depths; convert it to 16 bits")
     if count > 4:
@@ -235,7 +271,7 @@ def open_jpeg_2000(content):
         # Of more than 8 bits, imagecodecs spoils what it converts from a profile; colours in a palette have 8.
         values = imagecodecs.jpeg2k_decode(content if b"pclr" in head else content[start:])
         values = rescale(values, (1 << bits) - 1)
-        if YCC.search(head):
+        if YCC.search(head) and max(channels[1::3]) == 1:  # OpenJPEG converts those of reduced colours.
             values[..., :3] = cv2.cvtColor(values[..., [0, 2, 1]], cv2.COLOR_YCrCb2RGB)
         _, found, icc = head.partition(b"colr\2")
         return values, icc[2:] if found else None
@@ -267,10 +303,10 @@ def open_jpeg_xl(content):
     further = False
     with contextlib.suppress(av.FFmpegError), av.open(io.BytesIO(content)) as file:
         further = file.format.name == "jpegxl_anim"
-    return Image(width, height, functools.partial(_decode_jpeg_xl, content), further=further)
+    return Image(width, height, functools.partial(_decode_jpeg_xl, content, further), further=further)
 
 
-def _decode_jpeg_xl(content):
+def _decode_jpeg_xl(content, animated):
     with _jpeg_xl_file(content, ANY_SIZE) as (file, error):
         if file is None:
             raise CannotDecode(describe(error))
@@ -280,6 +316,8 @@ def _decode_jpeg_xl(content):
         values = file.read_image(0, 0, 0, spec.nchannels, spec.format)
         if values is None or file.has_error:
             raise CannotDecode(describe(file.geterror()))
+        if animated:  # OpenImageIO gives the last picture.
+            values = imagecodecs.jpegxl_decode(content, 0)
         icc = spec.getattribute("ICCProfile")
     return values.reshape(spec.height, spec.width, -1), icc if icc is None else np.asarray(icc, np.uint8).tobytes()
 

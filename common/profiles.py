@@ -1,6 +1,7 @@
 """Colour profiles: pixels of any profile as sRGB, by LittleCMS."""
 
 import functools
+import re
 
 import cv2
 import imagecodecs
@@ -19,6 +20,8 @@ PLACES = {
     12: (0.3127, 0.329, 0.68, 0.32, 0.265, 0.69, 0.15, 0.06),
 }
 EXPONENTS = {4: 2.2, 5: 2.8, 8: 1.0}
+# Where a profile has such numbers: PQ or HLG.
+HIGH_DYNAMIC_RANGE = re.compile(rb"cicp\0{4}.[\x10\x12]", re.DOTALL)
 
 
 class BrokenProfile(Exception):
@@ -52,6 +55,8 @@ def make_profile(space, places, exponent):
     own = space == "gray" or places is None or np.allclose(places, SRGB_PLACES, atol=0.002)
     if own and (exponent is None or abs(exponent - 2.2) < 0.05):
         return None
+    if exponent is not None and not 0.1 < exponent < 10:
+        return b""
     white, *primaries = [(x, y, 1.0) for x, y in np.reshape(SRGB_PLACES if own else places, (4, 2)).tolist()]
     options = {} if space == "gray" else {"whitepoint": white, "primaries": sum(primaries, ())}
     curve = {"transferfunction": _srgb_curve()} if exponent is None else {"gamma": exponent}

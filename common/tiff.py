@@ -19,6 +19,8 @@ SPACES = {
     **dict.fromkeys([PHOTOMETRIC.RGB, PHOTOMETRIC.PALETTE, PHOTOMETRIC.YCBCR], "rgb"),
     PHOTOMETRIC.SEPARATED: "cmyk",
 }
+# Compressions whose YCbCr tifffile gives as RGB.
+JPEG = (COMPRESSION.JPEG, COMPRESSION.OJPEG)
 
 
 def open_tiff(content):
@@ -38,12 +40,16 @@ def open_tiff(content):
     if not whole_numbers or max(depths) > 16 or len(depths) > 1:
         kind = page.dtype if page.dtype and len(depths) == 1 else f"{'/'.join(map(str, sorted(depths)))} bits"
         raise CannotDecode(f"pixels of type {kind}; convert it to 8 or 16 bits")
-    if page.compression not in tifffile.TIFF.DECOMPRESSORS:
+    # Of JPEG in TIFF's first way, the tables may lie elsewhere.
+    apart = page.compression == COMPRESSION.OJPEG and not content.startswith(b"\xff\xd8", *page.dataoffsets[:1])
+    if page.compression not in tifffile.TIFF.DECOMPRESSORS or apart:
         raise CannotDecode(
             f"a TIFF file with {_name(page.compression)} compression, which is not read; save it with LZW or ZIP"
         )
     space = SPACES.get(photometric)
-    if space is None or (space == "cmyk" and page.tags.valueof("InkSet", 1) != 1):
+    plain = photometric == PHOTOMETRIC.YCBCR and page.compression not in JPEG
+    limited = plain and page.tags.valueof("ReferenceBlackWhite", [0])[0]
+    if space is None or limited or (space == "cmyk" and page.tags.valueof("InkSet", 1) != 1):
         raise CannotDecode(f"a TIFF file with {_name(page.photometric)} pixels, which are not read; convert it to RGB")
     return Image(
         int(page.imagewidth),
@@ -59,7 +65,9 @@ def open_tiff(content):
 
 def _decode_page(page, photometric, bits):
     """The values of a page, see `Image`. tifffile unpacks them and leaves them as they are, apart from JPEG's."""
-    if len(page.dataoffsets) < math.prod(page.chunked) or 0 in page.databytecounts:
+    ends = np.add(page.dataoffsets, page.databytecounts)
+    missing = len(ends) < math.prod(page.chunked) or 0 in page.databytecounts
+    if missing or ends.max() > page.parent.filehandle.size:
         raise CannotDecode("a damaged file (pixels are missing)")
     planes = page.asarray(squeeze=False, maxworkers=1)[:, 0]
     values = planes[0] if len(planes) == 1 else np.concatenate(planes, axis=-1)
@@ -69,8 +77,8 @@ def _decode_page(page, photometric, bits):
     elif photometric == PHOTOMETRIC.PALETTE:
         colors = page.colormap.T
         colors = rescale(colors, 65535, 255) if colors.max() > 255 else colors.astype(np.uint8)  # Some have 8 bits.
-        values, top = np.concatenate([colors[values[..., 0]], values[..., 1:]], axis=-1), 255
-    elif photometric == PHOTOMETRIC.YCBCR and page.compression not in (COMPRESSION.JPEG, COMPRESSION.OJPEG):
+        values, top = np.concatenate([colors[values[..., 0]], rescale(values[..., 1:], top, 255)], axis=-1), 255
+    elif photometric == PHOTOMETRIC.YCBCR and page.compression not in JPEG:
         values[..., :3] = cv2.cvtColor(values[..., [0, 2, 1]], cv2.COLOR_YCrCb2RGB)
     values = rescale(values, top)
     return unpremultiply(values) if page.extrasamples[:1] == (EXTRASAMPLE.ASSOCALPHA,) else values

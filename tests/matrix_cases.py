@@ -58,14 +58,14 @@ def as_pillow_reads(content):
     return np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(content))).convert("RGB"))[..., 0] / 255
 
 
-def profile(space, curve, colorants=((0.436, 0.222, 0.014), (0.385, 0.717, 0.097), (0.143, 0.061, 0.714))):
-    """An ICC profile with a curve, its values in 0..1; the colorants are XYZ under D50."""
+def profile(space, curve, colorants=((0.436, 0.222, 0.014), (0.385, 0.717, 0.097), (0.143, 0.061, 0.714)), more=()):
+    """An ICC profile with a curve, its values in 0..1; the colorants are XYZ under D50. `more` are tags."""
 
     def xyz(values):
         return b"XYZ \0\0\0\0" + struct.pack(">iii", *(round(value * 65536) for value in values))
 
     curve = b"curv\0\0\0\0" + struct.pack(">I", len(curve)) + np.round(65535 * curve).astype(">u2").tobytes()
-    tags = [(b"desc", b"desc\0\0\0\0\0\0\0\5test\0" + bytes(78)), (b"wtpt", xyz((0.9642, 1, 0.8249)))]
+    tags = [(b"desc", b"desc\0\0\0\0\0\0\0\5test\0" + bytes(78)), (b"wtpt", xyz((0.9642, 1, 0.8249))), *more]
     if space == b"GRAY":
         tags += [(b"kTRC", curve)]
     else:
@@ -169,7 +169,8 @@ def tiff_cases():
 
 def other_cases():
     for orientation in range(1, 9):
-        for number, value in ((3, struct.pack("<HH", orientation, 0)), (4, struct.pack("<I", orientation))):
+        whole_number = struct.pack("<I", orientation)
+        for number, value in ((2, b"%d\0\0\0" % orientation), (3, whole_number), (4, whole_number), (7, whole_number)):
             exif = b"Exif\0\0II*\0" + struct.pack("<IHHHI", 8, 1, 274, number, 1) + value + bytes(4)
             for format_, options in (("JPEG", {"quality": 95}), ("PNG", {}), ("WEBP", {"lossless": True})):
                 content = by_pillow(rgb(), format_, exif=exif, **options)

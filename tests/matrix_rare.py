@@ -3,13 +3,29 @@
 import io
 import struct
 import zlib
+from fractions import Fraction
 
+import av
 import imagecodecs
 import numpy as np
-from matrix_cases import ALPHA, HEIGHT, PICTURE, WIDTH, by_tifffile, case, encoded, gray, profile, rgb, whole
+from matrix_cases import (
+    ALPHA,
+    HEIGHT,
+    PICTURE,
+    WIDTH,
+    as_pillow_reads,
+    by_pillow,
+    by_tifffile,
+    case,
+    encoded,
+    gray,
+    profile,
+    rgb,
+    whole,
+)
 from PIL import Image
 
-TYPES = {"B": 1, "H": 3, "I": 4}
+TYPES = {"B": 1, "H": 3, "I": 4, "R": 5}
 # Colours inside sRGB, also where they are taken for those of a wider space.
 SOFT = np.dstack([0.4 * PICTURE + 0.3, 0.3 * PICTURE + 0.35, 0.4 * PICTURE[::-1] + 0.3])
 # The rows of these are CIE XYZ of red, green and blue at full strength, under D50: sRGB, Display P3 and Adobe RGB.
@@ -46,9 +62,10 @@ def tiff(*pages, sub=None):
         tags = {**tags, 273: ("I", [append(pixels)]), 279: ("I", [len(pixels)])}
         rows = []
         for tag, (code, values) in sorted(tags.items()):
-            data = struct.pack(f"<{len(values)}{code}", *values)
+            count = len(values) // 8 if code == "R" else len(values)  # Of fractions, the bytes are given.
+            data = values if code == "R" else struct.pack(f"<{count}{code}", *values)
             data = struct.pack("<I", append(data)) if len(data) > 4 else data.ljust(4, b"\0")
-            rows.append(struct.pack("<HHI", tag, TYPES[code], len(values)) + data)
+            rows.append(struct.pack("<HHI", tag, TYPES[code], count) + data)
         return append(struct.pack("<H", len(rows)) + b"".join(rows) + bytes(4))
 
     below = {330: ("I", [directory(*sub)])} if sub else {}
@@ -91,6 +108,9 @@ def tiff_cases():
     case("palette-of-8-bits.tif", content)
     content = tiff((page(8, 8, photometric=3, t320=("H", levels), t338=("H", [2])), _with_alpha(8).tobytes()))
     case("palette-with-alpha.tif", content, alpha=ALPHA)
+    levels = np.tile(np.arange(65536), 3).tolist()
+    content = tiff((page(16, photometric=3, t320=("H", levels)), gray(16).astype("<u2").tobytes()))
+    case("palette-of-65536.tif", content)
 
 
 def _with_alpha(bits):
@@ -114,6 +134,26 @@ def png(values, *chunks, after=()):
 EXIF = b"II*\0" + struct.pack("<IHHHIHH", 8, 1, 274, 3, 1, 6, 0) + bytes(4)
 
 
+def page_of_jpeg(content):
+    """A TIFF file whose one page is JPEG in the way of TIFF 6.0."""
+    whole_file = {512: ("H", [1]), 513: ("I", [8]), 514: ("I", [len(content)]), 530: ("H", [1, 1])}
+    return tiff((page(8, 8, 8, photometric=6) | {259: ("H", [6])} | whole_file, content))
+
+
+def jpeg_cases():
+    content = jpeg()
+    shown = as_pillow_reads(content)
+    case("in-the-way-of-tiff-6.tif", page_of_jpeg(content), shown)
+    # Complaints of libjpeg that cost no pixels.
+    case("bytes-before-its-end.jpg", content[:-2] + bytes(40) + content[-2:], shown)
+    at = content.index(b"\xff\xda") + 12  # Of the last spectral coefficient in the scan.
+    case("odd-scan-header.jpg", content[:at] + b"\0" + content[at + 1 :], shown)
+
+
+def jpeg(**options):
+    return by_pillow(rgb(), "JPEG", quality=95, subsampling=0, **options)
+
+
 def png_cases():
     colors = whole(SOFT, 8)
     places = struct.pack(">8I", *(round(1e5 * place) for place in (0.3127, 0.329, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06)))
@@ -121,6 +161,7 @@ def png_cases():
     case("adobe-rgb-by-places.png", content, shown_by((colors / 255) ** 2.2, ADOBE))
     case("display-p3-by-code-points.png", png(colors, (b"cICP", b"\x0c\x0d\0\1")), shown_by(decoded(colors / 255), P3))
     case("linear-by-code-points.png", png(colors, (b"cICP", b"\1\x08\0\1")), encoded(colors / 255))
+    case("gamma-of-0.png", png(colors, (b"gAMA", bytes(4))), colors / 255)
     damaged = struct.pack(">8I", *[0] * 8)
     case("places-that-make-no-sense.png", png(colors, (b"cHRM", damaged)), colors / 255)
     shown = np.rot90(gray(), -1) / 255
@@ -156,7 +197,27 @@ def jpeg_2000_cases():
     luma = 0.299 * red + 0.587 * green + 0.114 * blue
     luma = np.dstack([luma, (blue - luma) / 1.772 + 128, (red - luma) / 1.402 + 128])
     content = jpeg_2000(np.round(luma).astype(np.uint8), 8)
+    stream = av.CodecContext.create("jpeg2000", "w")
+    stream.width, stream.height, stream.pix_fmt, stream.time_base = WIDTH, HEIGHT, "yuv420p", Fraction(1, 25)
+    stream.options = {"format": "jp2", "pred": "dwt53"}
+    frame = av.VideoFrame.from_ndarray(rgb(), format="rgb24").reformat(format="yuv420p", dst_color_range=2)
+    (packet,) = stream.encode(frame) or stream.encode(None)
+    case("ycbcr-of-quarter-size.jp2", bytes(packet), tolerance=12)
     case("ycbcr.jp2", content.replace(b"colr\1\0\0\0\0\0\x10", b"colr\1\0\0\0\0\0\x12"), SOFT, tolerance=2)
+
+
+def cropped(content, height, width):
+    """An AVIF file of Pillow's whose middle alone is shown: a clean aperture in place of the bits of its channels."""
+    old = content.index(b"pixi") - 4
+    new = struct.pack(">I4s8I", 40, b"clap", width, 1, height, 1, 0, 1, 0, 1)
+    more = len(new) - struct.unpack_from(">I", content, old)[0]
+    pixels = content.index(b"mdat") + 4
+    content = content.replace(struct.pack(">I", pixels), struct.pack(">I", pixels + more))
+    for box in (b"meta", b"iprp", b"ipco"):
+        at = content.index(box) - 4
+        size = struct.unpack_from(">I", content, at)[0] + more
+        content = content[:at] + struct.pack(">I", size) + content[at + 4 :]
+    return content[:old] + new + content[old + len(new) - more :]
 
 
 def other_cases():
@@ -165,6 +226,8 @@ def other_cases():
     file = io.BytesIO()
     Image.fromarray(whole(SOFT, 8)).save(file, "AVIF", quality=100, subsampling="4:4:4")
     colors = np.asarray(Image.open(io.BytesIO(file.getvalue()))) / 255
+    middle = np.s_[HEIGHT // 4 : -HEIGHT // 4, WIDTH // 4 : -WIDTH // 4]
+    case("cropped.avif", cropped(file.getvalue(), HEIGHT // 2, WIDTH // 2), colors[middle], tolerance=2)
     for name, numbers, shown in (
         ("display-p3", b"\0\x0c\0\x0d", shown_by(decoded(colors), P3)),
         ("linear", b"\0\1\0\x08", encoded(colors)),
@@ -177,10 +240,23 @@ def damaged_files():
     """Files that are refused: {name: (content, what the refusal says)}."""
     colors = rgb()
     tiles = by_tifffile(colors, photometric="rgb", compression="zlib", tile=(32, 32))
+    photo, restarts, inks = jpeg(), jpeg(restart_marker_blocks=4), io.BytesIO()
+    Image.fromarray(rgb()).convert("CMYK").save(inks, "JPEG", quality=95)
+    old = page_of_jpeg(photo)
+    scans = old.replace(photo, photo[300:] + photo[:300])
+    black = struct.pack("<12I", *(16, 1, 235, 1, 128, 1, 240, 1, 128, 1, 240, 1))
+    limited = page(8, 8, 8, photometric=6, t530=("H", [1, 1]), t532=("R", black))
     few = bytearray(tiff((page(8), gray().tobytes())))
     few[few.index(struct.pack("<HHI", 278, 3, 1)) + 8] = HEIGHT // 2  # Two strips, of which one is there.
     return {
         "cut-in-a-tile.tif": (tiles[:-200], "a damaged file"),
+        "cut-in-jpeg.tif": (by_tifffile(colors, photometric="rgb", compression="jpeg")[:-40], "a damaged file"),
+        "zeros-inside.jpg": (zeroed(photo), r"a damaged file \(Corrupt JPEG data"),
+        "zeros-between-restarts.jpg": (zeroed(restarts), r"a damaged file \(Corrupt JPEG data"),
+        "zeros-inside-cmyk.jpg": (zeroed(inks.getvalue()), r"a damaged file \(Corrupt JPEG data"),
+        "cut-with-an-end.jpg": (photo[: len(photo) // 2] + photo[-2:], r"a damaged file \(Corrupt JPEG data"),
+        "tables-apart.tif": (scans, "a TIFF file with OJPEG compression"),
+        "ycbcr-of-16-to-235.tif": (tiff((limited, rgb().tobytes())), "a TIFF file with YCBCR pixels"),
         "a-strip-too-few.tif": (bytes(few), r"a damaged file \(pixels are missing\)"),
         "565.tif": (tiff((page(5, 6, 5, photometric=2), bytes(2 * HEIGHT * WIDTH))), "pixels of type 5/6 bits"),
         "largest-value-0.pgm": (b"P5 96 72 0\n" + bytes(HEIGHT * WIDTH), r"96 x 72 pixels of 0 to 0"),
@@ -190,7 +266,14 @@ def damaged_files():
     }
 
 
+def zeroed(content):
+    """A file's content with 200 zero bytes in the middle, as a disk's lost sectors are read."""
+    middle = len(content) // 2
+    return content[:middle] + bytes(200) + content[middle + 200 :]
+
+
 tiff_cases()
+jpeg_cases()
 png_cases()
 bmp_cases()
 jpeg_2000_cases()

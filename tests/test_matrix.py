@@ -11,7 +11,20 @@ import av
 import imagecodecs
 import numpy as np
 import pytest
-from matrix_cases import ALPHA, CASES, HEIGHT, PICTURE, WIDTH, by_pillow, by_tifffile, encoded, gray, rgb, whole
+from matrix_cases import (
+    ALPHA,
+    CASES,
+    HEIGHT,
+    PICTURE,
+    WIDTH,
+    by_pillow,
+    by_tifffile,
+    encoded,
+    gray,
+    profile,
+    rgb,
+    whole,
+)
 from matrix_rare import damaged_files
 from PIL import Image
 from processes import call
@@ -84,8 +97,10 @@ def test_what_is_read_is_what_the_file_means(results, name):
 FURTHER = ("further pictures left out: only the first or the main one is used",)
 HIGH_RANGE = by_pillow(rgb(), "AVIF")
 HIGH_RANGE = HIGH_RANGE.replace(b"colrnclx\0\1\0\x0d", b"colrnclx\0\x09\0\x10")
+HIGH_RANGE_PROFILE = profile(b"RGB ", np.linspace(0, 1, 256), more=[(b"cicp", b"cicp\0\0\0\0\x09\x10\0\1")])
 REFUSED = {
     "pq.avif": (HIGH_RANGE, "high dynamic range"),
+    "pq-by-profile.jpg": (by_pillow(rgb(), "JPEG", icc_profile=HIGH_RANGE_PROFILE), "high dynamic range"),
     "floats.tif": (by_tifffile(PICTURE.astype(np.float32)), "float32"),
     "signed.tif": (by_tifffile((1000 * PICTURE).astype(np.int16)), "int16"),
     "32-bits.tif": (by_tifffile(gray(16).astype(np.uint32)), "uint32"),
@@ -135,9 +150,18 @@ def test_further_pictures_are_said_to_be_left_out():
 
 def test_further_pictures_of_jpeg_xl_are_said_to_be_left_out():
     for pictures, container in ((1, False), (3, False), (1, True), (3, True)):
-        content = imagecodecs.jpegxl_encode(np.stack([rgb()] * pictures).squeeze(), usecontainer=container)
-        notes = images.decode("photo", content).notes
-        assert notes == (FURTHER if pictures > 1 else ())
+        stack = np.stack([rgb(), *[255 - rgb()] * (pictures - 1)]).squeeze()
+        found = images.decode("photo", imagecodecs.jpegxl_encode(stack, usecontainer=container, lossless=True))
+        assert found.notes == (FURTHER if pictures > 1 else ())
+        np.testing.assert_array_equal(found.pixels, rgb())
+
+
+def test_what_was_wrong_with_one_file_is_not_said_of_the_next():
+    content = by_pillow(rgb(), "JPEG")
+    assert images.decode("odd.jpg", content[:20] + bytes(7) + content[20:]).notes == ()  # libjpeg complains of these.
+    with pytest.raises(PhotoError, match=r"^cut\.png: a damaged file") as refusal:
+        images.decode("cut.png", by_pillow(rgb(), "PNG")[:-500])
+    assert "JPEG" not in str(refusal.value)
 
 
 @pytest.mark.parametrize(
