@@ -27,13 +27,14 @@ import pyvips
 import simplejpeg
 from netpbmfile import NetpbmFile
 
-from common.metadata import read_orientation, sensible
+from common.metadata import read_orientation
 from common.png import read_chunks
 from common.profiles import EXPONENTS, PLACES, adobe_rgb, make_profile
 from common.samples import rescale, unpremultiply
 
-# H.273's transfer characteristics of high dynamic range: PQ and HLG.
-HIGH_DYNAMIC_RANGE = (16, 18)
+# H.273's transfer characteristics PQ and HLG, and what is said of them.
+PQ_AND_HLG = (16, 18)
+HIGH_DYNAMIC_RANGE = "an image of high dynamic range (PQ or HLG), which is not read; convert it to sRGB"
 # What libjpeg says of JPEG whose pixels are not all there; its other complaints cost no pixels.
 PIXELS_LOST = re.compile(
     "premature end|bad (Huffman|arithmetic)|instead of RST|before marker 0xd[0-7]|unsupported marker", re.IGNORECASE
@@ -63,13 +64,6 @@ class CannotDecode(Exception):
     """An image that cannot be decoded; the message is the cause, without the image's name."""
 
 
-class HighDynamicRange(CannotDecode):
-    """An image of PQ or HLG."""
-
-    def __init__(self):
-        super().__init__("an image of high dynamic range (PQ or HLG), which is not read; convert it to sRGB")
-
-
 @dataclass(frozen=True)
 class Image:
     """An image whose header has been read, and whose pixels have not.
@@ -80,7 +74,7 @@ class Image:
             colours before alpha; and the colour profile, bytes, or None.
         space: "gray", "rgb" or "cmyk"; None for gray where there are one or two channels, else RGB.
         orientation: How to turn the pixels upright, 1..8 as in EXIF.
-        resolution: Pixels per inch, (horizontal, vertical); None where it is in EXIF data or nowhere.
+        resolution: Pixels per inch, (horizontal, vertical), as stored; None where it is in EXIF data or nowhere.
         bits: Of a channel, where they are more than 8.
         further: Whether the file holds further pictures or pages.
     """
@@ -101,51 +95,46 @@ def space_of(values):
 
 
 def open_gif(content):
-    return _image(_load("gif", content))
+    return _image(_load("gif", content), content)
 
 
 def open_webp(content):
-    image = _load("webp", content)
-    return _image(image, orientation=_orientation(image, content))
+    return _image(_load("webp", content), content)
 
 
 def open_jpeg(content):
-    """JPEG by simplejpeg, which is faster than libvips where photos are small, and says what is damaged."""
     image = _load("jpeg", content)
+    unit, multi_picture = _get(image, "resolution-unit"), b"MPF\0" in content[: 1 << 18]
+    return _image(image, content, lambda: (_decode_jpeg(image, content), _profile(image)), unit, further=multi_picture)
 
-    def decode():
-        values = None
-        try:
-            values = simplejpeg.decode_jpeg(content, {1: "GRAY", 3: "RGB", 4: "CMYK"}[image.bands])
-        except ValueError as error:
-            if PIXELS_LOST.search(str(error)):
-                raise CannotDecode(f"a damaged file ({error})") from error
-        # libvips knows which CMYK is inverted, and passes over what costs no pixels.
-        return image.numpy() if values is None or image.bands == 4 else values, _profile(image)
 
-    return _image(
-        image,
-        decode,
-        known_resolution=_get(image, "resolution-unit"),
-        orientation=_orientation(image, content),
-        further=b"MPF\0" in content[: 1 << 18],
-    )
+def _decode_jpeg(image, content):
+    """By simplejpeg, which is faster than libvips where photos are small, and says what is damaged."""
+    try:
+        values = simplejpeg.decode_jpeg(content, {1: "GRAY", 3: "RGB", 4: "CMYK"}[image.bands])
+    except ValueError as error:
+        if PIXELS_LOST.search(str(error)):
+            raise CannotDecode(f"a damaged file ({error})") from error
+        return image.numpy()  # libvips passes over what costs no pixels.
+    return image.numpy() if image.bands == 4 else values  # libvips knows which CMYK is inverted.
 
 
 def open_png(content):
     image, chunks = _load("png", content), dict(read_chunks(content))
+    return _image(
+        image,
+        content,
+        lambda: (image.numpy(), _profile_of_png(image, chunks)),
+        known_resolution=b"pHYs" in chunks,
+        # libvips looks for EXIF neither behind the pixels nor in text.
+        orientation=_orientation(image, content, default=None),
+        further=b"acTL" in chunks,
+    )
 
-    def decode():
-        values = image.numpy()
-        return values, _profile_of_png(chunks, _profile(image), space_of(values))
 
-    # libvips looks for EXIF neither behind the pixels nor in text.
-    orientation = _orientation(image, content, default=None)
-    return _image(image, decode, b"pHYs" in chunks, orientation=orientation, further=b"acTL" in chunks)
-
-
-def _profile_of_png(chunks, icc, space):
+def _profile_of_png(image, chunks):
     """The profile by the first of PNG's chunks that counts: None for sRGB, b"" for a damaged one."""
+    space, icc = "gray" if image.bands < 3 else "rgb", _profile(image)
     points, gamma, places = (chunks.get(kind, b"") for kind in (b"cICP", b"gAMA", b"cHRM"))
     if len(points) == 4:
         return _profile_of_code_points(space, *points[:2])
@@ -158,31 +147,25 @@ def _profile_of_png(chunks, icc, space):
 
 
 def open_avif(content):
-    """AVIF: the header by libvips; pixels by libavif, since libheif takes gray of 16..235 for black to white."""
     image = _load("heif", content)
-    several = b"avis" in content[:64] or _get(image, "n-pages", 1) > 1
+    further = b"avis" in content[:64] or _get(image, "n-pages", 1) > 1
+    return _image(image, content, lambda: _decode_avif(image, content, further), orientation=1, further=further)
+
+
+def _decode_avif(image, content, several):
+    """By libavif, since libheif takes gray of 16..235 for black to white."""
     start = content.find(b"meta")
     header = content[start : content.find(b"mdat", start)]  # "meta" describes the pictures, "mdat" holds their pixels.
-
-    def decode():
-        # libavif gives all of several pictures or none, and does not crop them.
-        values = (
-            image.numpy()
-            if several or b"clap" in header
-            else _decode_avif(content, header, image.get("bits-per-sample"))
-        )
-        points = re.search(rb"colrnclx.(.).(.)", header, re.S)
-        profile = points and _profile_of_code_points(space_of(values), points[1][0], points[2][0])
-        return values, _get(image, "icc-profile-data") or profile
-
-    return _image(image, decode, orientation=1, further=several)
-
-
-def _decode_avif(content, header, bits):
-    values = rescale(imagecodecs.avif_decode(content), (1 << bits) - 1)
-    rotation, mirror = (re.search(name + rb"(.)", header, re.S) for name in (b"irot", b"imir"))
-    values = np.rot90(values, rotation[1][0] & 3) if rotation else values
-    return np.flip(values, mirror[1][0] & 1) if mirror else values
+    if several or b"clap" in header:  # libavif gives all of several pictures or none, and does not crop them.
+        values = image.numpy()
+    else:
+        values = rescale(imagecodecs.avif_decode(content), (1 << image.get("bits-per-sample")) - 1)
+        rotation, mirror = (re.search(name + rb"(.)", header, re.DOTALL) for name in (b"irot", b"imir"))
+        values = np.rot90(values, rotation[1][0] & 3) if rotation else values
+        values = np.flip(values, mirror[1][0] & 1) if mirror else values
+    points = re.search(rb"colrnclx.(.).(.)", header, re.DOTALL)
+    profile = points and _profile_of_code_points(space_of(values), points[1][0], points[2][0])
+    return values, _get(image, "icc-profile-data") or profile
 
 
 def _load(loader, content):
@@ -194,12 +177,12 @@ def _load(loader, content):
     return getattr(pyvips.Image, f"{loader}load_buffer")(content, fail_on="error", access="sequential")
 
 
-def _image(image, decode=None, known_resolution=False, **fields):
+def _image(image, content, decode=None, known_resolution=False, **fields):
     """An `Image` of an image of libvips, which decodes it unless another function does."""
     standard = {
         "space": "cmyk" if image.interpretation == "cmyk" else None,
-        "orientation": _get(image, "orientation", 1),
-        "resolution": sensible(image.xres * 25.4, image.yres * 25.4) if known_resolution else None,
+        "orientation": _orientation(image, content),
+        "resolution": (image.xres * 25.4, image.yres * 25.4) if known_resolution else None,
         "bits": _get(image, "bits-per-sample", 16),
         "further": _get(image, "n-pages", 1) > 1,
     }
@@ -226,8 +209,8 @@ def _profile(image):
 
 def _profile_of_code_points(space, primaries, transfer):
     """The profile that H.273's numbers describe, see `make_profile`."""
-    if transfer in HIGH_DYNAMIC_RANGE:
-        raise HighDynamicRange
+    if transfer in PQ_AND_HLG:
+        raise CannotDecode(HIGH_DYNAMIC_RANGE)
     return make_profile(space, PLACES.get(primaries), EXPONENTS.get(transfer))
 
 
@@ -344,8 +327,8 @@ def open_bmp(content):
     mode = {"1": "L", "L": "L", "RGBA": "RGBA"}.get(bitmap.mode, "RGB")
     start, size = struct.unpack_from("<2I", content, BMP_PROFILE) if content.startswith(b"DEBM", BMP_SPACE) else (0, 0)
     icc = content[BMP_HEADER + start : BMP_HEADER + start + size] or None
-    resolution = sensible(*bitmap.info.get("dpi", (0, 0)))
-    return Image(*bitmap.size, lambda: (np.asarray(bitmap.convert(mode)), icc), resolution=resolution)
+    dpi = bitmap.info.get("dpi")
+    return Image(*bitmap.size, lambda: (np.asarray(bitmap.convert(mode)), icc), resolution=dpi)
 
 
 def open_raw(content):
@@ -366,10 +349,8 @@ def _optional(module, kind):
     try:
         return importlib.import_module(module)
     except ImportError:
-        package = module.replace("_", "-")
-        raise CannotDecode(
-            f"{kind} needs {package}, which is not installed: pip install -r requirements-formats.txt"
-        ) from None
+        way_out = "pip install -r requirements-formats.txt"
+        raise CannotDecode(f"{kind} needs {module.replace('_', '-')}, which is not installed: {way_out}") from None
 
 
 def describe(error):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from common import profiles
-from common.decoders import CannotDecode, HighDynamicRange, describe, space_of
+from common.decoders import HIGH_DYNAMIC_RANGE, CannotDecode, describe, space_of
 from common.encoding import QUALITY, encode
 from common.errors import PhotoError, TooLarge
 from common.files import describe_error, write_whole
@@ -144,7 +144,7 @@ def _decode(name, content, max_megapixels):
     with _decoding(name):
         values, icc = image.decode()
         if profiles.HIGH_DYNAMIC_RANGE.search(icc or b""):
-            raise HighDynamicRange
+            raise CannotDecode(HIGH_DYNAMIC_RANGE)
     values = np.atleast_3d(turn_upright(values, image.orientation))
     space = image.space or space_of(values)
     count = {"gray": 1, "rgb": 3, "cmyk": 4}[space]

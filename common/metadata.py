@@ -72,17 +72,13 @@ class Metadata:
     text: tuple[tuple[bytes, bytes], ...] = ()
 
 
-def sensible(x, y):
-    """A resolution in pixels per inch, or None where the numbers say nothing."""
-    return (float(x), float(y)) if 1 < x < 65536 and 1 < y < 65536 else None
-
-
 def read_metadata(content, suffix, resolution=None):
     """Reads what a file's content, bytes, says about its photo, except for its orientation.
 
     Returns:
         (Metadata, notes): what cannot be read, as words.
     """
+    resolution = resolution and _sensible(*resolution)
     if suffix not in READABLE or content.startswith(b"\xff\x0a"):  # JPEG XL without a container has pixels only.
         return Metadata(None, resolution), ()
     with _using_exiv2:
@@ -157,7 +153,12 @@ def _resolution_of(exif):
         scale = {"2": 1, "3": 2.54}[exif.get("Exif.Image.ResolutionUnit", "2")]
     except (KeyError, ValueError, ZeroDivisionError):
         return None
-    return sensible(x * scale, y * scale)
+    return _sensible(x * scale, y * scale)
+
+
+def _sensible(x, y):
+    """A resolution in pixels per inch, or None where the numbers say nothing."""
+    return (float(x), float(y)) if 1 < x < 65536 and 1 < y < 65536 else None
 
 
 class _Image(pyexiv2.ImageData):

@@ -10,7 +10,6 @@ import tifffile
 from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, SAMPLEFORMAT
 
 from common.decoders import CannotDecode, Image, open_raw
-from common.metadata import sensible
 from common.samples import rescale, unpremultiply
 
 # TIFF's photometric interpretations that are read, and the spaces of their pixels.
@@ -24,16 +23,16 @@ JPEG = (COMPRESSION.JPEG, COMPRESSION.OJPEG)
 
 
 def open_tiff(content):
-    """The page that is the photo: the first that is neither a reduced copy nor a mask."""
+    """TIFF, and camera RAW that has no other suffix than TIFF's."""
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # What matters of a damaged file is raised as well.
     file = tifffile.TiffFile(io.BytesIO(content))
-    pages = [page for page in file.pages if isinstance(page, tifffile.TiffPage)] or [file.pages.first]
-    whole = [page for page in [*pages, *(pages[0].pages or ())] if not page.is_reduced] or pages
-    page = next((page for page in whole if not page.is_mask), whole[0])
-    photometric = page.tags.valueof(
-        "PhotometricInterpretation", PHOTOMETRIC.RGB if page.samplesperpixel > 2 else PHOTOMETRIC.MINISBLACK
-    )
-    if pages[0].is_dng or photometric in (PHOTOMETRIC.CFA, PHOTOMETRIC.LINEAR_RAW):
+    first, *more = [page for page in file.pages if isinstance(page, tifffile.TiffPage)] or [file.pages.first]
+    # The photo is the first page that is neither a reduced copy, which may have the photo below it, nor a mask.
+    pages = [page for page in (first, *more, *(first.pages or ())) if not page.is_reduced] or [first, *more]
+    page = next((page for page in pages if not page.is_mask), pages[0])
+    usual = PHOTOMETRIC.RGB if page.samplesperpixel > 2 else PHOTOMETRIC.MINISBLACK
+    photometric = page.tags.valueof("PhotometricInterpretation", usual)
+    if first.is_dng or photometric in (PHOTOMETRIC.CFA, PHOTOMETRIC.LINEAR_RAW):
         return open_raw(content)
     depths = set(np.atleast_1d(page.bitspersample).tolist())
     whole_numbers = page.sampleformat in (SAMPLEFORMAT.UINT, SAMPLEFORMAT.VOID)
@@ -57,9 +56,9 @@ def open_tiff(content):
         lambda: (_decode_page(page, photometric, max(depths)), page.iccprofile),
         space,
         orientation=_whole(page.tags.valueof("Orientation", 1)),
-        resolution=sensible(*page.get_resolution("inch")),
+        resolution=page.get_resolution("inch"),
         bits=max(depths),
-        further=len(whole) > 1,
+        further=len(pages) > 1,
     )
 
 
