@@ -34,6 +34,8 @@ GROUPS = frozenset({"GPSInfo", "Image", "Iop", "Photo"})
 EXTENSION = b"http://ns.adobe.com/xmp/extension/\0"
 # In XMP, what is said of the pixels as they were.
 OUTDATED = re.compile(r"Xmp\.(tiff\.Orientation|xmp\.Thumbnails|photoshop\.(ColorMode|ICCProfile))")
+# ... and of films, gain maps and depth maps that phones put behind the photo, or into XMP.
+BESIDE = re.compile(r"Xmp\.(GCamera\.(Motion|Micro)|(Container|GContainer|GDepth|GImage|HDRGainMap|hdrgm)\.)")
 # How exiv2 copies each kind. XMP and comments as text: it copies only those properties of a packet that it knows.
 NOTHING = dict.fromkeys(("exif", "iptc", "xmp", "comment", "icc", "thumbnail"), False)
 COPY = {
@@ -89,7 +91,8 @@ def read_metadata(content, suffix, resolution=None):
             exif, xmp = carrier.read_exif("latin-1"), carrier.read_xmp("latin-1")
             if outdated := [name for name in exif if _is_outdated(name)]:
                 carrier.modify_exif(dict.fromkeys(outdated))
-            if outdated := [name for name in xmp if OUTDATED.match(name)]:
+            beside = [name for name in xmp if BESIDE.match(name)]
+            if outdated := beside + [name for name in xmp if OUTDATED.match(name)]:
                 carrier.modify_xmp(dict.fromkeys(outdated))
             present = any(_names(carrier).values())
             empty_xmp = b"" if xmp else source.read_raw_xmp("latin-1").encode("latin-1")
@@ -98,6 +101,7 @@ def read_metadata(content, suffix, resolution=None):
         carrier = carrier.get_bytes() if present else None
     lost += ["XMP"] if EXTENSION in content and "XMP" not in lost else []
     notes = tuple(f"{kind} left out, in whole or in part: damaged or too large" for kind in lost)
+    notes += ("left out what the file holds beside the photo: a film, gain map or depth map",) if beside else ()
     chunks = read_chunks(content) if suffix == ".png" else ()
     text = tuple((kind, data) for kind, data in chunks if kind in TEXT and not data.startswith(CARRIED))
     return Metadata(carrier, resolution or _resolution_of(exif), empty_xmp, text), notes

@@ -184,6 +184,25 @@ def test_a_part_of_xmp_that_is_not_read_is_said_to_be_left_out(photos):
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
+@pytest.mark.parametrize("target", FORMATS)
+@pytest.mark.parametrize(
+    "claim",
+    [
+        b'xmlns:GCamera="http://ns.google.com/photos/1.0/camera/" GCamera:MotionPhoto="1"',
+        b'xmlns:hdrgm="http://ns.adobe.com/hdr-gain-map/1.0/" hdrgm:Version="1.0"',
+        b'xmlns:GDepth="http://ns.google.com/photos/1.0/depthmap/" GDepth:Near="1.5"',
+    ],
+)
+def test_a_result_claims_no_film_or_map_that_its_photo_had(photos, claim, target):
+    name = claim.split(b":")[1].split(b"=")[0]
+    content = encode(photos[0], "JPEG", xmp=XMP.replace(b"dc:source", claim + b" dc:source")) + bytes(4000)
+    image, losses = convert(content, target)
+    packet = image.info.get("xmp") or image.getexif()[700]
+    packet = packet if isinstance(packet, bytes) else packet.encode()
+    assert b"Archive 7" in packet and name not in packet
+    assert losses == ["photo: left out what the file holds beside the photo: a film, gain map or depth map"]
+
+
 @pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
 def test_profiles_of_srgb_are_kept_and_broken_ones_left_out_with_a_word(photos, format_):
     suffix = {value: key for key, value in FORMATS.items()}[format_]
