@@ -32,30 +32,19 @@ from common.png import read_chunks
 from common.profiles import EXPONENTS, PLACES, adobe_rgb, make_profile
 from common.samples import rescale, unpremultiply
 
-# H.273's transfer characteristics PQ and HLG, and what is said of them.
-PQ_AND_HLG = (16, 18)
 HIGH_DYNAMIC_RANGE = "an image of high dynamic range (PQ or HLG), which is not read; convert it to sRGB"
 # What libjpeg says of JPEG whose pixels are not all there; its other complaints cost no pixels.
 PIXELS_LOST = re.compile(
     "premature end|bad (Huffman|arithmetic)|instead of RST|before marker 0xd[0-7]|unsupported marker", re.IGNORECASE
 )
-# Brands of image sequences in HEIC.
-SEQUENCES = (b"hevc", b"hevx", b"msf1")
-# Of JPEG 2000: the sizes before its pixels; the depth less 1 there, to which signed ones add 128; and a mark of YCbCr.
+# The sizes that a codestream of JPEG 2000 begins with. Three bytes a channel follow: its depth, and its steps.
 SIZES = struct.Struct(">8x4I16xH")
-DEEPEST = 15
-YCC = re.compile(rb"colr\x01..\0\0\0\x12", re.S)
 # Megabytes: OpenImageIO refuses to open a larger image and says its size, without having decoded anything.
 HEADER_ONLY, ANY_SIZE = 1, 1 << 24
-# Where BMP's file header ends, its fifth version names the colour space, and says where the profile is and how long.
-BMP_HEADER, BMP_SPACE, BMP_PROFILE = 14, 70, 126
 # Errors of Python libraries that did not expect the damage, and say nothing of it.
 STUMBLES = (AttributeError, LookupError, TypeError, ZeroDivisionError, struct.error)
-# In what libraries say: what led to the error, and names of objects and temporary files.
-PASSING = re.compile("unable to")
+# Names of objects and temporary files in what libraries say.
 TEMPORARY = re.compile(r'( for)?( file)? ("/[^"]*"|<[^>]*>)')
-# The curve of sRGB, as LibRaw takes it: an exponent, and the slope of its straight part.
-SRGB_GAMMA = (2.4, 12.92)
 
 _opening = threading.Lock()
 
@@ -209,7 +198,7 @@ def _profile(image):
 
 def _profile_of_code_points(space, primaries, transfer):
     """The profile that H.273's numbers describe, see `make_profile`."""
-    if transfer in PQ_AND_HLG:
+    if transfer in (16, 18):  # PQ and HLG.
         raise CannotDecode(HIGH_DYNAMIC_RANGE)
     return make_profile(space, PLACES.get(primaries), EXPONENTS.get(transfer))
 
@@ -233,8 +222,8 @@ def open_heic(content):
         profile = _profile_of_code_points(space_of(values), *points)
         return values, image.info.get("icc_profile") or profile
 
-    further = len(image) > 1 or any(brand in content[:64] for brand in SEQUENCES)
-    return Image(width, height, decode, bits=bits, further=further)
+    sequence = re.search(rb"hevc|hevx|msf1", content[:64])
+    return Image(width, height, decode, bits=bits, further=len(image) > 1 or bool(sequence))
 
 
 def open_jpeg_2000(content):
@@ -244,7 +233,7 @@ def open_jpeg_2000(content):
     right, down, left, up, count = SIZES.unpack_from(content, start)
     channels = content[start + SIZES.size : start + SIZES.size + 3 * count]
     depths = set(channels[::3])
-    if len(depths) != 1 or max(depths) > DEEPEST:
+    if len(depths) != 1 or max(depths) > 15:  # They are stored less 1, those of signed pixels plus 128.
         raise CannotDecode("signed pixels, or ones of more than 16 bits or of different depths; convert it to 16 bits")
     if count > 4:
         raise CannotDecode(f"{count} channels that are neither gray nor RGB")
@@ -254,7 +243,8 @@ def open_jpeg_2000(content):
         # Of more than 8 bits, imagecodecs spoils what it converts from a profile; colours in a palette have 8.
         values = imagecodecs.jpeg2k_decode(content if b"pclr" in head else content[start:])
         values = rescale(values, (1 << bits) - 1)
-        if YCC.search(head) and max(channels[1::3]) == 1:  # OpenJPEG converts those of reduced colours.
+        ycbcr = re.search(rb"colr\x01..\0\0\0\x12", head, re.DOTALL)
+        if ycbcr and max(channels[1::3]) == 1:  # Where colours are reduced, OpenJPEG converts them.
             values[..., :3] = cv2.cvtColor(values[..., [0, 2, 1]], cv2.COLOR_YCrCb2RGB)
         _, found, icc = head.partition(b"colr\2")
         return values, icc[2:] if found else None
@@ -325,8 +315,9 @@ def open_bmp(content):
     PIL.Image.MAX_IMAGE_PIXELS = None  # The limit is the caller's.
     bitmap = PIL.Image.open(io.BytesIO(content))
     mode = {"1": "L", "L": "L", "RGBA": "RGBA"}.get(bitmap.mode, "RGB")
-    start, size = struct.unpack_from("<2I", content, BMP_PROFILE) if content.startswith(b"DEBM", BMP_SPACE) else (0, 0)
-    icc = content[BMP_HEADER + start : BMP_HEADER + start + size] or None
+    # The header's fifth version may say where a profile begins, counted from the header, and how long it is.
+    start, size = struct.unpack_from("<2I", content, 126) if content.startswith(b"DEBM", 70) else (0, 0)
+    icc = content[14 + start : 14 + start + size] or None
     dpi = bitmap.info.get("dpi")
     return Image(*bitmap.size, lambda: (np.asarray(bitmap.convert(mode)), icc), resolution=dpi)
 
@@ -334,12 +325,12 @@ def open_bmp(content):
 def open_raw(content):
     """Camera RAW by rawpy, as the camera metered it: with its white balance and no automatic brightness."""
     rawpy = _optional("rawpy", "camera RAW")
+    options = {"output_bps": 16, "use_camera_wb": True, "no_auto_bright": True, "adjust_maximum_thr": 0.0}
+    srgb = (2.4, 12.92)  # The exponent of its curve, and the slope of the straight part.
 
     def decode():
         with rawpy.imread(io.BytesIO(content)) as raw:
-            return raw.postprocess(
-                output_bps=16, use_camera_wb=True, no_auto_bright=True, adjust_maximum_thr=0.0, gamma=SRGB_GAMMA
-            ), None
+            return raw.postprocess(gamma=srgb, **options), None
 
     with rawpy.imread(io.BytesIO(content)) as raw:
         return Image(raw.sizes.width, raw.sizes.height, decode)
@@ -359,7 +350,7 @@ def describe(error):
     said = next(iter(getattr(error, "args", ())), None)
     text = said.decode(errors="replace") if isinstance(said, bytes) else str(error)
     text = "" if isinstance(error, STUMBLES) else TEMPORARY.sub("", text)
-    lines = [line.strip() for line in text.splitlines() if line.strip() and not PASSING.search(line)]
+    lines = [line.strip() for line in text.splitlines() if line.strip() and "unable to" not in line]
     unsupported = next((line for line in lines if "upport" in line), None)
     if unsupported:
         return f"cannot be read ({unsupported})"

@@ -45,8 +45,6 @@ COPY = {
     "the comment": lambda source, target: target.modify_comment(_text(source.read_comment("latin-1"))),
 }
 ERRORS = (RuntimeError, ValueError)
-# Bytes of the header that JPEG files of OpenCV begin with.
-JFIF = 20
 # Formats whose header has the resolution.
 HEADERS = frozenset({".bmp", ".jpg", ".png"})
 # PNG's chunks of text, and the keywords of those that exiv2 carries.
@@ -274,4 +272,5 @@ def _insert_segment(content, marker, data):
     """A JPEG file's content with one segment more; as it was if that is too large."""
     if len(data) > 65_533:
         return content
-    return content[:JFIF] + b"\xff" + marker + struct.pack(">H", len(data) + 2) + data + content[JFIF:]
+    start = 20  # OpenCV's JPEG files begin with a header of so many bytes.
+    return content[:start] + b"\xff" + marker + struct.pack(">H", len(data) + 2) + data + content[start:]
