@@ -106,6 +106,8 @@ def parse_hints(content, name, film=False):
         HintError: The content is something else; the message counts hints from 1.
     """
     try:
+        mark = "\ufeff"  # Editors of Windows put it at the start.
+        content = content.removeprefix(mark if isinstance(content, str) else mark.encode())
         hints = TypeAdapter(HintFile).validate_json(content).hints
     except ValidationError as error:
         raise HintError(name, f"{_describe(error.errors()[0])}; docs/hints.md shows the file") from error

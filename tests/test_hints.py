@@ -170,6 +170,8 @@ def test_hints_survive_their_file(tmp_path):
     (tmp_path / "a.hints.json").write_text(format_hints(given))
     assert read_hints(tmp_path / "a.hints.json", film=True) == given
     assert parse_hints(format_hints([]), "none") == []
+    marked = "\ufeff" + format_hints(given[:1])
+    assert parse_hints(marked, "marked") == parse_hints(marked.encode(), "marked") == given[:1]
 
 
 GOOD = {"x": 0.5, "y": 0.5, "ab": [10, 10]}
