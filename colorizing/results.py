@@ -132,7 +132,8 @@ def read_record(folder):
 def known_results(folder, files):
     """Those files in a folder that are results of earlier runs, by the records between the folder and them: a set."""
     places = {place for file in files for place in file.parents if place == folder or folder in place.parents}
-    return {place / name for place in places if (place / NAME).exists() for name in read_record(place)}
+    named = {place / name for place in places if (place / NAME).exists() for name in read_record(place)}
+    return named & set(files)
 
 
 def checksum(path):

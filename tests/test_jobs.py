@@ -145,6 +145,8 @@ def test_results_of_earlier_runs_are_not_photos(tmp_path, photos, output):
         assert [photo.name for photo, _ in plan.jobs] == ["a.png", "mine.png"]
         assert plan.notes == (["2 passed over: 2 earlier results"] if number else [])
         assert process(plan).done == 2
+    (tmp_path / output / "a.png").unlink()  # The record names it still.
+    assert plan_jobs([tmp_path], tmp_path / output).notes == ["1 passed over: 1 earlier result"]
     assert [photo.name for photo, _ in plan_jobs([tmp_path], tmp_path / "others").jobs] == ["a.png", "mine.png"]
 
 
