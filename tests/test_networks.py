@@ -1,7 +1,5 @@
 """ColorNet, Iizuka et al. and Zhang et al.: sizes, promises, and what is particular to the first two."""
 
-import gc
-
 import keras
 import numpy as np
 import pytest
@@ -33,20 +31,16 @@ def trainable(model):
     return sum(int(np.prod(weight.shape)) for weight in model.trainable_variables)
 
 
-@pytest.fixture(scope="module")
-def colornet_l():
-    """The published network, of all its channels."""
-    keras.config.set_dtype_policy("float32")
-    keras.utils.set_random_seed(0)
-    return models.build(EXPERIMENTS["colornet-l"])
-
-
-def test_parameter_counts(colornet_l):
-    assert trainable(colornet_l) == 31_036_546
-    assert trainable(IizukaColorizer(classes=205, batch_norm=False)) == 42_353_839
-    gc.collect()  # Each takes more than 100 MB.
-    assert trainable(models.build(EXPERIMENTS["zhang"])) == 32_235_385
-    gc.collect()
+@pytest.mark.parametrize(
+    ("build", "parameters"),
+    [
+        (lambda: IizukaColorizer(classes=205, batch_norm=False), 42_353_839),
+        (lambda: models.build(EXPERIMENTS["zhang"]), 32_235_385),
+    ],
+    ids=["iizuka", "zhang"],
+)
+def test_parameter_counts(build, parameters):
+    assert trainable(build()) == parameters
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -140,27 +134,32 @@ def test_doubled_convolution_is_one_after_up_sampling():
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
-def test_colornet_starts_as_published(colornet_l):
-    kernels = {name: colornet_l.get_layer(name).kernel.numpy() for name in ("down_3_1_conv", "up_4_2_conv", "output")}
+def test_colornet_starts_as_published():
+    keras.utils.set_random_seed(0)
+    model = models.build(EXPERIMENTS["colornet-l"])
+    assert trainable(model) == 31_036_546
+    kernels = {name: model.get_layer(name).kernel.numpy() for name in ("down_3_1_conv", "up_4_2_conv", "output")}
     # PyTorch's kaiming_normal_(mode="fan_out"): a variance of 2 over height x width x output channels.
     for name, fan_out in (("down_3_1_conv", 9 * 256), ("up_4_2_conv", 9 * 64), ("output", 2)):
         np.testing.assert_allclose(kernels[name].std(), np.sqrt(2 / fan_out), rtol=0.1)
         assert np.abs(kernels[name]).max() > 2.2 * np.sqrt(2 / fan_out)  # Normal, not truncated at two deviations.
     # What PyTorch gives a transposed convolution: uniform up to 1 / sqrt(height x width x output channels).
     for number, channels in enumerate((512, 256, 128, 64), start=1):
-        largest = np.abs(colornet_l.get_layer(f"double_{number}").kernel).max()
+        largest = np.abs(model.get_layer(f"double_{number}").kernel).max()
         np.testing.assert_allclose(largest, 1 / np.sqrt(4 * channels), rtol=1e-3)
 
 
-def test_published_start_has_a_large_first_loss(colornet_l, photos):
+# 64 features of mean square 1/2 through a layer of standard deviation 1 come to 32 on average.
+@pytest.mark.parametrize(
+    ("build", "low", "high"),
+    [(lambda: models.build(EXPERIMENTS["colornet-l"]), 10, 100), (ColorNet, 0, 3)],
+    ids=["he_fan_out", "glorot_uniform"],
+)
+def test_published_start_has_a_large_first_loss(photos, build, low, high):
     lightness, ab = (function(tf.constant(photos[:, ::2, ::2])) for function in (lightness_from_rgb, ab_from_rgb))
     keras.utils.set_random_seed(0)
-    losses = {
-        initializer: float(model.color_loss(ab, model(lightness, training=True)))
-        for initializer, model in (("he_fan_out", colornet_l), ("glorot_uniform", ColorNet()))
-    }
-    # 64 features of mean square 1/2 through a layer of standard deviation 1 come to 32 on average.
-    assert losses["glorot_uniform"] < 3 and 10 < losses["he_fan_out"] < 100
+    model = build()
+    assert low < float(model.color_loss(ab, model(lightness, training=True))) < high
 
 
 @pytest.mark.slow
