@@ -30,6 +30,9 @@ class Remembering:
         self._model, self._known = model, {}
 
     def colorize(self, lightness):
+        return np.concatenate([self._colorize_frame(frame[None]) for frame in lightness])
+
+    def _colorize_frame(self, lightness):
         key = lightness.shape, lightness.tobytes()
         if key not in self._known:
             self._known[key] = self._model.colorize(lightness).numpy()
@@ -79,8 +82,8 @@ def test_no_colour_crosses_a_cut(colored, shots, scenes):
     # x264 encodes each film on its own terms, so means over 16x16 pixels are compared.
     difference = (steady[-AFTER:] - alone).reshape(AFTER, 8, 16, 12, 16, 2).mean(axis=(2, 4))
     assert np.abs(difference[0]).mean() < 0.3 and np.abs(difference).mean() < 0.3
-    lightness = color.rgb2lab(np.repeat(shots[..., None], 3, axis=-1)).astype(np.float32)[..., :1]
-    ab = np.concatenate([scenes.colorize(part) for part in np.split(lightness, 4)])
+    lightness = np.stack([Pipeline(scenes).reduce(frame) for frame in shots])
+    ab = scenes.colorize(lightness)
     together, fresh = Steadier(), Steadier()
     cut = len(shots) - AFTER
     whole = [together.steady(*frame) for frame in zip(lightness, ab, strict=True)]
