@@ -98,7 +98,7 @@ def _write(film, path, colorize):
 
 def _batches(film):
     """Splits a film into lists of frames, which go through the network together, and of the packets between them."""
-    megapixels = film.video.width * film.video.height / 1e6
+    megapixels = film.video.width * film.video.height / 1e6 or 1  # A stream that begins in the middle has no size yet.
     most = max(1, min(FRAMES_AT_A_TIME, int(MEGAPIXELS_AT_A_TIME / megapixels)))
     frames, packets = [], []
     for item in film:

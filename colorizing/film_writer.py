@@ -88,7 +88,7 @@ class Writer:
             self.losses.append("timecode dropped")
 
     def _add_sound(self, stream, codec, suffix):
-        if stream.codec_context is None:
+        if stream.codec_context is None or not stream.sample_rate:
             self.losses.append("a sound track of unknown codec dropped")
             return
         try:

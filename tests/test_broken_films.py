@@ -41,6 +41,17 @@ def test_broken_films_give_what_could_be_read(gray, tmp_path):
     assert listed(tmp_path / "out") == ["cut.mkv", "flipped.mp4"]
 
 
+def test_parts_of_a_transport_stream(gray, tmp_path):
+    data = make_film(tmp_path / "film.ts", gray, sound=["ac3"]).read_bytes()
+    packets = [data[at : at + 188] for at in range(0, len(data), 188)]
+    pictures = [packet for packet in packets if not (packet[1] & 31 == 1 and packet[2] == 1)]
+    (tmp_path / "silent.ts").write_bytes(b"".join(pictures))  # The sound is announced and never comes.
+    (tmp_path / "end.ts").write_bytes(data[-len(data) // 8 :])  # Behind the last picture that stands alone.
+    silent, end = (process([(tmp_path / name, tmp_path / "out" / name)]) for name in ("silent.ts", "end.ts"))
+    assert silent.done == 1 and silent.losses[0].endswith("a sound track of unknown codec dropped")
+    assert end.failures[0].startswith(f"{tmp_path / 'end.ts'}: no picture in it can be decoded")
+
+
 @pytest.mark.parametrize(("suffix", "codec"), [(".avi", "mpeg4"), (".mkv", "libx264")])
 def test_a_film_that_is_cut_anywhere_is_broken(gray, tmp_path, suffix, codec):
     path = make_film(tmp_path / f"film{suffix}", np.concatenate([gray, gray]), codec=codec, sound=["libmp3lame"])
