@@ -3,6 +3,7 @@
 import functools
 import gc
 import os
+from pathlib import Path
 
 # As the scripts do, see common/command_line.py: threads of OpenBLAS that wait take processor time.
 os.environ |= {"OPENBLAS_NUM_THREADS": "1", "OPENCV_FOR_THREADS_NUM": "1"}
@@ -23,6 +24,20 @@ from models.colorization import PaperColorizer
 
 ROOT = processes.ROOT
 COLOR_SAMPLES = ("mountain-lake.jpg", "castle-forest.jpg", "great-wall-hills.jpg", "autumn-meadow.jpg")
+# Megabytes that a test may leave behind until its file of tests has ended.
+MUCH = 30
+
+
+def free_memory():
+    """Gives memory back to the system; Python frees the cycles in models only when told to."""
+    gc.collect()
+    give_back_memory()
+
+
+def resident_megabytes():
+    """Memory of this process where Linux tells it, else 0."""
+    path = Path("/proc/self/statm")
+    return int(path.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6 if path.exists() else 0
 
 
 def pytest_addoption(parser):
@@ -37,6 +52,16 @@ def pytest_collection_finish():
     gc.freeze()
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol():
+    """After a test that has left much behind, memory goes back to the system, as after each file of tests."""
+    before = resident_megabytes()
+    ended = yield
+    if resident_megabytes() > before + MUCH:
+        free_memory()
+    return ended
+
+
 def pytest_unconfigure():
     gc.unfreeze()
     processes.stop_server()
@@ -49,11 +74,9 @@ def float32():
 
 
 @pytest.fixture(scope="module", autouse=True)
-def free_memory():
-    """After each file of tests memory goes back to the system; Python frees the cycles in models only when told to."""
+def free_memory_after_each_file():
     yield
-    gc.collect()
-    give_back_memory()
+    free_memory()
 
 
 @pytest.fixture
