@@ -103,8 +103,10 @@ class Experiment:
     frozen_share: Annotated[Share, OnlyWith("model", ("residual-encoder",))] = 0.0
     """residual-encoder: share of the training steps in which the encoder stays as it is. After these all weights learn,
     at a tenth of the rate."""
-    initializer: str = "glorot_uniform"
-    """paper, colornet: Keras initializer of the kernels; colornet also knows "he_fan_out", that of its code."""
+    initializer: Literal[
+        "glorot_normal", "glorot_uniform", "he_fan_out", "he_normal", "he_uniform", "lecun_normal", "lecun_uniform"
+    ] = "glorot_uniform"
+    """paper, colornet: Keras initializer of the kernels; "he_fan_out" is for colornet alone, that of its code."""
     classification_weight: NotNegative = 0.0
     """paper, iizuka: weight of the cross-entropy of the scene, whose labels are the names of the class folders. With 0,
     or without class folders, the network does not classify."""

@@ -64,6 +64,8 @@ def check_effect(options, arguments):
         models.fields_of_others(experiment.model), f"the network {experiment.model} does not know it"
     )
     reasons |= find_idle(experiment)
+    if experiment.initializer == "he_fan_out" and experiment.model != "colornet":
+        reasons["initializer"] = "he_fan_out is for colornet"
     if options.minutes is not None:
         reasons["epochs"] = "--minutes decides instead"
     given = {argument.partition("=")[0].replace("_", "-") for argument in arguments}

@@ -206,6 +206,8 @@ def test_scripts_refuse_values_at_the_start(module, arguments, option, monkeypat
     [
         (["zhang", "--no-edges"], "--no-edges: the network zhang does not know it"),
         (["zhang", "--edges"], "--edges: the network zhang does not know it"),
+        (["scenes", "--initializer", "nope"], "--initializer nope: use glorot_normal, glorot_uniform, he_fan_out"),
+        (["scenes", "--initializer", "he_fan_out"], "--initializer: he_fan_out is for colornet"),
         (["paper", "--model", "iizuka", "--classification_size=64"], "--classification-size: the network iizuka"),
         (["scenes", "--flow", "gray"], "--flow: the network paper"),
         (["colornet-l", "--classification-weight", "0.1"], "--classification-weight: the network colornet"),
