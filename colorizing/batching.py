@@ -1,9 +1,11 @@
 """Batches the calls that several threads make to one network."""
 
 import contextlib
+import itertools
 import os
 import queue
 import threading
+import weakref
 from concurrent.futures import Future
 
 import numpy as np
@@ -66,7 +68,9 @@ class Batcher:
         self.native_size, self.grid = model.native_size, model.grid
         self._model = model
         self._waiting = queue.SimpleQueue()
-        threading.Thread(target=self._work, daemon=True).start()
+        # The thread does not hold the batcher, so it ends with it, and the model is given back.
+        threading.Thread(target=_work, args=[model, self._waiting], daemon=True).start()
+        weakref.finalize(self, self._waiting.put, None).atexit = False
 
     def colorize(self, lightness):
         """See `models.colorizer.Colorizer.colorize`; returns a NumPy array. For any thread."""
@@ -83,31 +87,34 @@ class Batcher:
         """See `models.colorizer.Colorizer.likely_colors`. Computed at once, not in batches."""
         return self._model.likely_colors(lightness, place)
 
-    def _gather(self, patience):
-        """Returns all queued calls; with fewer than LARGEST, waits up to `patience` seconds for each further one."""
-        calls = [self._waiting.get()]
-        with contextlib.suppress(queue.Empty):
-            while True:
-                calls.append(self._waiting.get(timeout=patience if len(calls) < LARGEST else 0))
-        return calls
 
-    def _work(self):
-        calls = []
-        while True:
-            calls = self._gather(PATIENCE if len(calls) > 1 else 0)
-            for shape in dict.fromkeys(np.shape(lightness)[1:] for lightness, _ in calls):
-                alike = [call for call in calls if np.shape(call[0])[1:] == shape]
-                for start in range(0, len(alike), LARGEST):
-                    self._run(alike[start : start + LARGEST])
+def _work(model, waiting):
+    """Answers calls, (lightness, future), from a queue until it gives None."""
+    patience = 0
+    while (first := waiting.get()) is not None:
+        calls = [first, *_gather(waiting, patience)]
+        for shape in dict.fromkeys(np.shape(lightness)[1:] for lightness, _ in calls):
+            alike = [call for call in calls if np.shape(call[0])[1:] == shape]
+            for start in range(0, len(alike), LARGEST):
+                _run(model, alike[start : start + LARGEST])
+        patience = PATIENCE if len(calls) > 1 else 0
 
-    def _run(self, calls):
-        photos = [len(lightness) for lightness, _ in calls]
-        try:
-            batch = np.concatenate([lightness for lightness, _ in calls])
-            results = np.split(np.asarray(self._model.colorize(batch)), np.cumsum(photos)[:-1])
-        except Exception as error:  # Whatever it is, it belongs to those who asked, and the thread goes on.
-            for _, future in calls:
-                future.set_exception(error)
-            return
-        for (_, future), result in zip(calls, results, strict=True):
-            future.set_result(result)
+
+def _gather(waiting, patience):
+    """Yields all queued calls after a first one; below LARGEST, waits up to `patience` seconds for each further one."""
+    with contextlib.suppress(queue.Empty):
+        for count in itertools.count(1):
+            yield waiting.get(timeout=patience if count < LARGEST else 0)
+
+
+def _run(model, calls):
+    photos = [len(lightness) for lightness, _ in calls]
+    try:
+        batch = np.concatenate([lightness for lightness, _ in calls])
+        results = np.split(np.asarray(model.colorize(batch)), np.cumsum(photos)[:-1])
+    except Exception as error:  # Whatever it is, it belongs to those who asked, and the thread goes on.
+        for _, future in calls:
+            future.set_exception(error)
+        return
+    for (_, future), result in zip(calls, results, strict=True):
+        future.set_result(result)

@@ -2,6 +2,7 @@
 
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor, wait
 
 import numpy as np
@@ -151,6 +152,17 @@ def test_calls_that_come_together_wait_for_a_full_batch_and_a_lone_one_does_not(
             time.sleep(0.002)
         wait(many)
     assert model.batches == [1, 2, LARGEST] and time.monotonic() - started < 30
+
+
+def test_a_batcher_that_nobody_needs_gives_its_model_back():
+    batcher = Batcher(Doubling())
+    model = weakref.ref(batcher._model)
+    assert batcher.colorize(np.zeros((1, 4, 4, 1), np.float32)).shape == (1, 4, 4, 2)
+    del batcher
+    until = time.monotonic() + 30
+    while model() is not None and time.monotonic() < until:
+        time.sleep(0.001)
+    assert model() is None
 
 
 def test_only_a_thread_that_holds_a_core_lends_it():
