@@ -67,7 +67,8 @@ def soft_encoding_table():
     # For 15 % of all ab the tenth and the eleventh bin are equally near. With the bin's number in the key no two are
     # equal, so the choice does not depend on how the processor sorts.
     keys = distances.astype(np.int32) * len(bins) + np.arange(len(bins), dtype=np.int32)
-    squares, nearest = np.divmod(np.sort(np.partition(keys, NEIGHBOURS)[:, :NEIGHBOURS]), len(bins))
+    keys.partition(NEIGHBOURS)
+    squares, nearest = np.divmod(np.sort(keys[:, :NEIGHBOURS]), len(bins))
     # Relative to the nearest, so that colours far outside the bins do not underflow.
     weights = np.exp(-(squares - squares[:, :1]) / (2 * SIGMA**2))
     return nearest.astype(np.int32), (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
