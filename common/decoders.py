@@ -104,8 +104,8 @@ def _decode_jpeg(image, content):
     except ValueError as error:
         if PIXELS_LOST.search(str(error)):
             raise CannotDecode(f"a damaged file ({error})") from error
-        return image.numpy()  # libvips passes over what costs no pixels.
-    return image.numpy() if image.bands == 4 else values  # libvips knows which CMYK is inverted.
+        return _values(image)  # libvips passes over what costs no pixels.
+    return _values(image) if image.bands == 4 else values  # libvips knows which CMYK is inverted.
 
 
 def open_png(content):
@@ -113,7 +113,7 @@ def open_png(content):
     return _image(
         image,
         content,
-        lambda: (image.numpy(), _profile_of_png(image, chunks)),
+        lambda: (_values(image), _profile_of_png(image, chunks)),
         known_resolution=b"pHYs" in chunks,
         # libvips looks for EXIF neither behind the pixels nor in text.
         orientation=_orientation(image, content, default=None),
@@ -146,7 +146,7 @@ def _decode_avif(image, content, several):
     start = content.find(b"meta")
     header = content[start : content.find(b"mdat", start)]  # "meta" describes the pictures, "mdat" holds their pixels.
     if several or b"clap" in header:  # libavif gives all of several pictures or none, and does not crop them.
-        values = image.numpy()
+        values = _values(image)
     else:
         values = rescale(imagecodecs.avif_decode(content), (1 << image.get("bits-per-sample")) - 1)
         rotation, mirror = (re.search(name + rb"(.)", header, re.DOTALL) for name in (b"irot", b"imir"))
@@ -175,7 +175,12 @@ def _image(image, content, decode=None, known_resolution=False, **fields):
         "bits": _get(image, "bits-per-sample", 16),
         "further": _get(image, "n-pages", 1) > 1,
     }
-    return Image(image.width, image.height, decode or (lambda: (image.numpy(), _profile(image))), **standard | fields)
+    return Image(image.width, image.height, decode or (lambda: (_values(image), _profile(image))), **standard | fields)
+
+
+def _values(image):
+    """The pixels of an image of libvips, which gives a single gray one without height and width."""
+    return image.numpy().reshape(image.height, image.width, -1)
 
 
 def _get(image, name, default=None):

@@ -72,11 +72,20 @@ def test_transparency_is_kept(tmp_path, photo, suffix, gray):
     assert np.abs(found - expected)[visible].mean() < 4
 
 
-@pytest.mark.parametrize("suffix", [".jp2", ".png", ".tif"])
+@pytest.mark.parametrize("suffix", [".bmp", ".jp2", ".png", ".ppm", ".tif"])
 def test_photos_of_few_pixels(tmp_path, photo, suffix):
     for height, width in ((1, 1), (1, 40), (31, 2)):
-        write_photo(tmp_path / f"a{suffix}", photo[:height, :width])
-        np.testing.assert_array_equal(read_photo(tmp_path / f"a{suffix}"), photo[:height, :width])
+        for few in (photo[:height, :width], photo[:height, :width, 0]):
+            write_photo(tmp_path / f"a{suffix}", few)
+            expected = np.broadcast_to(np.atleast_3d(few), (height, width, 3))
+            np.testing.assert_array_equal(read_photo(tmp_path / f"a{suffix}"), expected)
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".jpg", ".webp"])
+def test_a_photo_of_one_pixel(tmp_path, suffix):
+    for mode, color in (("L", 130), ("RGB", (130, 130, 130))):
+        Image.new(mode, (1, 1), color).save(tmp_path / f"a{suffix}")
+        np.testing.assert_allclose(read_photo(tmp_path / f"a{suffix}"), np.full((1, 1, 3), 130), atol=2)
 
 
 def test_sixteen_bits_with_transparency(tmp_path, deep):
