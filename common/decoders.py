@@ -159,11 +159,16 @@ def _decode_avif(image, content, several):
 
 def _load(loader, content):
     """An image of libvips, of which the header has been read."""
+    _set_up_libvips()
+    pyvips.vips_lib.vips_error_clear()  # What it said of other images without raising it.
+    return getattr(pyvips.Image, f"{loader}load_buffer")(content, fail_on="error", access="sequential")
+
+
+@functools.cache
+def _set_up_libvips():
     pyvips.cache_set_max(0)  # No image is read twice.
     pyvips.concurrency_set(1)  # Photos are worked on by several threads already.
     logging.getLogger("pyvips").setLevel(logging.CRITICAL)  # What it reports is raised as well.
-    pyvips.vips_lib.vips_error_clear()  # What it said of other images without raising it.
-    return getattr(pyvips.Image, f"{loader}load_buffer")(content, fail_on="error", access="sequential")
 
 
 def _image(image, content, decode=None, known_resolution=False, **fields):
