@@ -1,5 +1,6 @@
 """TIFF: which page of a file is the photo, and its pixels, by tifffile."""
 
+import functools
 import io
 import logging
 import math
@@ -24,7 +25,7 @@ JPEG = (COMPRESSION.JPEG, COMPRESSION.OJPEG)
 
 def open_tiff(content):
     """TIFF, and camera RAW that has no other suffix than TIFF's."""
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # What matters of a damaged file is raised as well.
+    _quiet_tifffile()
     file = tifffile.TiffFile(io.BytesIO(content))
     first, *more = [page for page in file.pages if isinstance(page, tifffile.TiffPage)] or [file.pages.first]
     # The photo is the first page that is neither a reduced copy, which may have the photo below it, nor a mask.
@@ -60,6 +61,11 @@ def open_tiff(content):
         bits=max(depths),
         further=len(pages) > 1,
     )
+
+
+@functools.cache
+def _quiet_tifffile():
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # What matters of a damaged file is raised as well.
 
 
 def _decode_page(page, photometric, bits):
