@@ -52,6 +52,8 @@ def quiet_native_libraries():
     log.stdin.close()
     atexit.register(end_native_log)
     signal.signal(signal.SIGTERM, _end_by_signal)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _end_by_signal)  # While modules are imported; then `run` says what is whole.
 
 
 def end_native_log():
@@ -139,6 +141,8 @@ def _in_words(kind):
 def run(main, interrupted="interrupted"):
     """Runs a script's main function; an error that a person can mend ends it with one line and status 1, or 2 where a
     value on the command line is wrong."""
+    if signal.getsignal(signal.SIGINT) is _end_by_signal:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         main()
     except OptionError as error:
@@ -154,6 +158,22 @@ def run(main, interrupted="interrupted"):
         sys.exit(f"{printable(text)}: a name that is not UTF-8, which a library cannot use here; rename it")
     except KeyboardInterrupt:
         sys.exit(interrupted)
+    except Exception as error:
+        if not is_from_tensorflow(error):
+            raise
+        sys.exit(printable(describe_op_error(error)))
+
+
+def is_from_tensorflow(error):
+    """Whether an error is a tf.errors.OpError, which a full disk, a lack of memory and missing rights raise, too."""
+    return "tensorflow" in sys.modules and isinstance(error, sys.modules["tensorflow"].errors.OpError)
+
+
+def describe_op_error(error):
+    """What a tf.errors.OpError has to say, without operations and places in the code."""
+    before_places, *_ = re.split(r"\s*\[(?:\[|Op:)", str(error))
+    cause = re.sub(r"\{\{.*?\}\}\s*", "", before_places.splitlines()[-1].strip())
+    return f"TensorFlow cannot go on ({type(error).__name__}: {cause})"
 
 
 def describe_run():

@@ -4,9 +4,10 @@ import subprocess
 import sys
 
 import pytest
+import tensorflow as tf
 from conftest import ROOT
 
-from common.command_line import printable
+from common.command_line import printable, run
 from models import precision
 
 START = """
@@ -26,6 +27,7 @@ print("error of the script \\udcf6", file=sys.stderr)
         ("sys.exit(3)", 3, []),
         ("ctypes.CDLL(None).abort()", -6, ["The process ended without a message of its own", "F0000"]),
         ("os.kill(os.getpid(), 15)", -15, []),
+        ("os.kill(os.getpid(), 2)", -2, []),
         ("os.kill(os.getpid(), 11)", -11, ["The process ended without a message of its own", "F0000"]),
     ],
 )
@@ -43,6 +45,31 @@ def test_everything_is_shown_where_it_is_asked_for():
     environment = {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "0"}
     done = subprocess.run([sys.executable, "-c", START], env=environment, capture_output=True, timeout=60)
     assert b"a report" in done.stderr and b"Check failed" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("message", "cause"),
+    [
+        (
+            "{{function_node __wrapped__SaveV2}} out/part-0; No space left on device [Op:SaveV2]",
+            "out/part-0; No space le",
+        ),
+        (
+            "Graph execution error:\n\nDetected at node conv\nOOM, shape[9]\n\t [[{{node conv}}]]\nHint [Op:f]",
+            "OOM, sha",
+        ),
+    ],
+)
+def test_errors_of_tensorflow_are_one_line(message, cause):
+    def fail():
+        raise tf.errors.ResourceExhaustedError(None, None, message)
+
+    with pytest.raises(SystemExit) as end:
+        run(fail)
+    assert str(end.value).startswith(f"TensorFlow cannot go on (ResourceExhaustedError: {cause}")
+    assert "Op:" not in str(end.value) and "\n" not in str(end.value)
+    with pytest.raises(ZeroDivisionError):
+        run(lambda: 1 / 0)
 
 
 def test_any_name_is_one_line_of_any_encoding():
