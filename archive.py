@@ -114,10 +114,13 @@ def describe(standing, run):
 
 
 def name_failures(standing, output):
-    """A line for each photo that failed, as far as they are few enough to name."""
+    """A line for each photo that failed, as far as they are few enough to name, and for those that wait."""
     lines = [f"{path}: {cause}" for path, cause in sorted(standing.failures)[:MOST_NAMED]]
-    unnamed = standing.states[FAILED] - len(lines)
-    return [*lines, f"{unnamed} more failed; {output}/{FOLDER} names them"] if unnamed else lines
+    if unnamed := standing.states[FAILED] - len(lines):
+        lines.append(f"{unnamed} more failed; {output}/{FOLDER} names them")
+    if waiting := standing.states[WAITING]:
+        lines.append(f"{waiting} wait: the same command as before goes on")
+    return lines
 
 
 def report(location):
@@ -138,10 +141,18 @@ def main():
         raise OptionError("name a SOURCE and an OUTPUT, or --report OUTPUT; see python archive.py --help")
     source, output, skipped = open_places(options)
     content, model = read_model(options.model)
+    with output.lock():
+        colorize(options, source, output, skipped, content, model)
+
+
+def colorize(options, source, output, skipped, content, model):
+    """Does all photos of the source that wait, and ends the script with what became of them."""
     ledger = Ledger(output)
     last = list_source(ledger, source, skipped, options, model)
     before = ledger.standing(last, options.retry_failed)
     waiting = before.states[WAITING]
+    if last["files"] == before.states[LEFT_OUT]:
+        raise UserError(f"{options.source}: a folder without photos; {last['files']} other files are left out")
     if waiting:
         print("\n".join(describe(before, last)))
         work = Work(

@@ -1,11 +1,14 @@
 """Files: which of them are photos and films, and writing them whole or not at all."""
 
 import contextlib
+import fcntl
 import os
 import tempfile
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+
+from common.errors import UserError
 
 # Photos that are read; of camera RAW there are more kinds than these.
 RAW_SUFFIXES = frozenset(".arw .cr2 .cr3 .dng .nef .orf .pef .raf .rw2 .srw".split())
@@ -152,3 +155,26 @@ def replacing(path):
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def lock_folder(folder):
+    """A context in which no other process of this machine is in this context for the same folder.
+
+    Raises:
+        UserError: Another process is.
+        OSError: The folder cannot be opened.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f"{folder}: another run writes there; wait for its end, or choose another folder"
+            ) from error
+        except OSError:
+            pass  # Some network disks have no locks.
+        yield
+    finally:
+        os.close(handle)

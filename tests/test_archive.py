@@ -158,6 +158,51 @@ def test_a_later_run_sees_what_changed(archive):
     assert archive.states(run, retry_failed=True)["c.jpg"] == (WAITING, "failed before")
 
 
+def test_a_result_that_goes_during_its_run_has_failed(archive):
+    run = archive.ledger.last_run()
+    (archive.output / "a.jpg").unlink()  # Two files may also share the name of a result, on some disks.
+    assert archive.states(run)["a.jpg"] == (FAILED, "its result was removed or replaced meanwhile")
+    assert archive.states(archive.list())["a.jpg"] == (WAITING, "its result is gone")
+
+
+def test_what_a_run_did_holds_for_it_though_a_later_one_writes_too(archive):
+    run, later = archive.ledger.last_run(), archive.list(made_by=("model", "others"))
+    archive.work(later, a={"state": DONE, "result_size": len(b"colours")})
+    assert archive.states(run)["a.jpg"] == archive.states(later)["a.jpg"] == (DONE, None)
+
+
+@pytest.mark.parametrize("kind", ["run", "listed", "worked"])
+@pytest.mark.parametrize("kept", [0, 0.7])
+def test_a_damaged_part_of_the_ledger_is_named(archive, kind, kept):
+    part = next((archive.output / FOLDER).glob(f"*-{kind}.parquet"))
+    part.write_bytes(part.read_bytes()[: int(kept * part.stat().st_size)])
+    status, _, errors = call("archive.py", "--report", archive.output)
+    assert status == 1 and len(errors) == 1 and errors[0].startswith(f"{part}: a damaged part of the ledger"), errors
+    assert "delete it" in errors[0]
+
+
+def test_photos_that_wait_are_not_all_right(archive):
+    for state in ("a", "b", "c"):
+        archive.work(archive.ledger.last_run(), **{state: {"state": DONE, "result_size": len(b"colours")}})
+    status, told, errors = call("archive.py", "--report", archive.output)
+    assert (status, errors) == (1, ["1 wait: the same command as before goes on"]) and "3 done" in told
+
+
+def test_a_second_run_on_the_same_output_is_refused(archive, model_file):
+    command = ("archive.py", archive.source, archive.output, "--model", model_file)
+    with open_storage(str(archive.output)).lock():
+        status, _, errors = call(*command)
+    assert status == 1 and errors == [
+        f"{archive.output}: another run writes there; wait for its end, or choose another folder"
+    ]
+
+
+def test_a_source_without_photos_is_told(tmp_path, model_file):
+    touch(tmp_path / "in", "notes.txt")
+    status, _, errors = call("archive.py", tmp_path / "in", tmp_path / "out", "--model", model_file)
+    assert status == 1 and errors == [f"{tmp_path / 'in'}: a folder without photos; 1 other files are left out"]
+
+
 def test_a_changed_setting_is_seen(archive):
     before = archive.list()
     after = archive.list(made_by=("model", "others"))

@@ -2,7 +2,7 @@
 
 A run first writes a row for every file that it lists: `waiting` for photos, `left out` for other files. When a photo is
 done or has failed, a further row says so. A row counts while its key is the photo's: a hash of the file's version, the
-model, the settings and the result's path. Of several rows with the photo's key the last counts.
+model, the settings and the result's path. Of several rows with the photo's key the last counts; for a run, its own.
 """
 
 import functools
@@ -15,6 +15,8 @@ from pathlib import PurePosixPath
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from common.errors import UserError, first_line
 
 FOLDER = "_ledger"
 WAITING, LEFT_OUT, DONE, FAILED = "waiting", "left out", "done", "failed"
@@ -137,11 +139,13 @@ class Ledger:
         Yields:
             (row, state, cause) in the order of the paths: the row of the listing, and what holds of it now.
         """
+        worked = self.parts("worked") if worked is None else worked
+        worked = sorted(worked, key=lambda part: part.startswith(f"{FOLDER}/{run['run']}"))  # Its own come last.
         bounds = [BUCKETS * edge // count for edge in (number, number + 1)]
         within = [("bucket", ">=", bounds[0]), ("bucket", "<", bounds[1])]
         columns = ["run", "path", "state", "cause", "version", "key", "result", "result_size"]
         last = {}
-        for part in self.parts("worked") if worked is None else worked:
+        for part in worked:
             last.update((row["path"], row) for row in self._read(part, columns, within))
         columns = ["path", "state", "cause", "size", "version", "key", "result"]
         rows = [row for part in self.parts("listed", run["run"]) for row in self._read(part, columns, within)]
@@ -159,7 +163,10 @@ class Ledger:
                 again = retry_failed and known["run"] != run["run"]
                 yield (row, WAITING, "failed before") if again else (row, FAILED, known["cause"])
             elif sizes(known["result"].rpartition("/")[0]).get(known["result"]) != known["result_size"]:
-                yield row, WAITING, "its result is gone"
+                # A run does no photo twice: if two results overwrote each other, it would never end.
+                again = known["run"] != run["run"]
+                gone = "its result was removed or replaced meanwhile"
+                yield (row, WAITING, "its result is gone") if again else (row, FAILED, gone)
             else:
                 yield row, DONE, None
 
@@ -180,7 +187,15 @@ class Ledger:
 
     def _read(self, part, columns, within):
         with self._output.open(part) as file:
-            return pq.read_table(file, columns=columns, filters=within).to_pylist()
+            try:
+                return pq.read_table(file, columns=columns, filters=within).to_pylist()
+            except (pa.ArrowException, OSError) as error:
+                if getattr(error, "errno", None):  # The storage does not answer.
+                    raise
+                raise UserError(
+                    f"{self._output.location}/{part}: a damaged part of the ledger ({first_line(error)}); delete it, "
+                    "and the same command as before colorizes anew what only this part knew"
+                ) from error
 
 
 def shares(run):

@@ -1,5 +1,6 @@
 """Where photos and results lie: folders of this machine or its network disks, and object storage by URL."""
 
+import contextlib
 import os
 import stat
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import NamedTuple
 import fsspec
 
 from common.errors import UserError, first_line
-from common.files import describe_error, write_whole
+from common.files import describe_error, lock_folder, write_whole
 
 # A file appears there whole or not at all, which other protocols of fsspec do not promise.
 OBJECT_STORES = ("s3", "gs", "abfs")
@@ -92,6 +93,11 @@ class LocalStorage:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, content)
 
+    def lock(self):
+        """A context for a run that writes; see `lock_folder`. Makes the folder."""
+        self._root.mkdir(parents=True, exist_ok=True)
+        return lock_folder(self._root)
+
 
 def _file(entry):
     try:
@@ -145,6 +151,9 @@ class ObjectStorage:
     def write(self, path, content):
         # One request, or a multipart upload that is completed at the end: nobody sees half a file.
         self._files.pipe_file(self._path(path), bytes(content))
+
+    def lock(self):
+        return contextlib.nullcontext()  # Object stores have no locks.
 
     def _path(self, path):
         return f"{self._root}/{path}".rstrip("/")
