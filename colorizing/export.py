@@ -161,8 +161,12 @@ WRITERS = {"onnx": write_onnx, "savedmodel": write_savedmodel, "litert": write_l
 
 
 def check_output(path, kind):
-    """Raises UserError where a result of this kind, a key of `WRITERS`, must not or cannot replace what is there."""
+    """Raises UserError where a result of this kind, a key of `WRITERS`, must not or cannot replace what is there, or
+    has the name of another kind."""
     if kind != "savedmodel" and path.is_dir():
         raise UserError(f"{path}: a folder, where a file shall be written; choose another --output")
     if kind == "savedmodel" and path.exists() and not (path / "saved_model.pb").is_file():
         raise UserError(f"{path}: exists and is not a SavedModel, so it is not replaced; choose another --output")
+    meant = {suffix: name for name, suffix in SUFFIXES.items()}.get(path.suffix, kind)
+    if meant != kind:
+        raise UserError(f"{path}: a name for --format {meant}, but the format is {kind}; change one of them")

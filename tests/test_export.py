@@ -206,6 +206,12 @@ def test_other_folders_are_not_replaced(tmp_path):
         export.check_output(tmp_path / "notes.txt", "savedmodel")
 
 
+def test_a_name_of_another_format_is_refused(tmp_path):
+    for name, format in (("a.tflite", "onnx"), ("a.onnx", "litert"), ("a.onnx", "savedmodel")):
+        with pytest.raises(UserError, match=rf"{name}: a name for --format .*but the format is {format}"):
+            export.check_output(tmp_path / name, format)
+
+
 def test_missing_package_names_the_way_out(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tf2onnx", None)
     with pytest.raises(UserError, match=r"^tf2onnx is missing: pip install -r requirements-export.txt$"):
