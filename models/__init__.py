@@ -1,11 +1,13 @@
 """Builds, saves and loads the networks."""
 
 import json
+import zipfile
 
 import keras
 
 from common import trained
 from common.errors import first_line
+from common.files import describe_error
 from common.trained import ModelError
 from configs import RUNS, WEIGHTS
 from models.colorization import PaperColorizer
@@ -61,6 +63,12 @@ def load(name):
         ModelError: There is no such model, or its file is damaged or holds something else.
     """
     path = find(name)
+    try:
+        with path.open("rb") as file:
+            if path.suffix == ".keras" and not zipfile.is_zipfile(file):  # Keras would say that there is no file.
+                raise ModelError(f"{path}: damaged or cut short, or not a .keras file")
+    except OSError as error:
+        raise ModelError(f"{path}: {describe_error(error)}") from error
     try:
         model = keras.saving.load_model(path, compile=False)
     except Exception as error:  # Whatever a damaged or foreign file makes h5py, zipfile or Keras raise.
