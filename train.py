@@ -11,6 +11,7 @@ The run's folder, runs/NAME, then holds: config.json, history.csv, best.keras (t
 for `python test.py --model NAME`, and what made it.
 """
 
+import itertools
 import sys
 from dataclasses import dataclass
 
@@ -46,9 +47,12 @@ class Options:
 
 def read_command_line(arguments):
     """Reads an experiment's name, if the first argument is one, and fields to override. Returns (name, Options)."""
-    name, rest = (
-        (arguments[0], arguments[1:]) if arguments and not arguments[0].startswith("-") else ("paper", arguments)
-    )
+    name, rest = "paper", arguments
+    if arguments and not arguments[0].startswith("-"):
+        name, *rest = arguments
+    for before, argument in itertools.pairwise(arguments):
+        if rest is arguments and argument in EXPERIMENTS and not before.startswith("-"):
+            raise OptionError(f"{argument}: an experiment's name comes first: python train.py {argument} ...")
     if name not in EXPERIMENTS:
         raise OptionError(f"no experiment is named {name}; there are {', '.join(EXPERIMENTS)}")
     description = f"{Options.__doc__} There are {', '.join(EXPERIMENTS)}; the defaults shown are those of {name}."

@@ -112,8 +112,11 @@ def describe_rejection(rejection, names):
         case rejections.MissingSubcommand():
             return f"missing: one of {', '.join(rejection.subcommand_spec.parser_from_name)}"
         case rejections.UnrecognizedArgs():
-            meant = difflib.get_close_matches(rejection.tokens[0].partition("=")[0], names, n=1)
-            meant = meant or [name for name in names if not name.startswith("-")]
+            option = rejection.tokens[0].partition("=")[0]
+            if (value := option.strip("-").upper()) in names:
+                return f"unknown: {option}; give {value} without it"
+            subcommands = [name for name in names if name.isalpha() and name.islower()]
+            meant = difflib.get_close_matches(option, names, n=1) or subcommands
             return f"unknown: {', '.join(rejection.tokens)}" + (f"; use {', '.join(meant)}" if meant else "")
         case rejections.BadValue():
             some = argument.lowered.nargs != 1

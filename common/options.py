@@ -96,11 +96,11 @@ def find_names(options):
     """The options of a dataclass as they are written on the command line; of a union, the subcommands."""
     if isinstance(options, types.UnionType):
         return [kind.__name__.lower() for kind in typing.get_args(options)]
-    hints = typing.get_type_hints(options)
-    nested = [
-        find_names(hint) if dataclasses.is_dataclass(hint) else [_option(name, None)] for name, hint in hints.items()
-    ]
-    return [name for names in nested for name in names]
+    names = []
+    for name, hint in typing.get_type_hints(options, include_extras=True).items():
+        kind = getattr(hint, "__origin__", hint)
+        names += find_names(kind) if dataclasses.is_dataclass(kind) else [_option(name, hint)]
+    return names
 
 
 def describe_invalid(error):

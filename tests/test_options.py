@@ -214,6 +214,8 @@ def test_scripts_refuse_values_at_the_start(module, arguments, option, monkeypat
         (["paper", "--weight-decay", "0.1"], "--weight-decay: it has no effect with --optimizer sgd"),
         (["paper", "--warmup-steps", "3"], "--warmup-steps: it has no effect with --schedule plateau"),
         (["scenes", "--dataset-weights", "2"], "--dataset-weights: it has no effect without --balance"),
+        (["--epochs", "1", "demo"], "demo: an experiment's name comes first: python train.py demo ..."),
+        (["--dataset", "photos", "scenes", "--model=zhang"], "scenes: an experiment's name comes first"),
         (["scenes", "--minutes", "3", "--epochs", "2"], "--epochs: --minutes decides instead"),
         (["scenes", "--no-edges", "--classification-size", "64", "--warmup-steps", "3"], None),
         (["iizuka", "--no-batch-norm"], None),
@@ -222,6 +224,7 @@ def test_scripts_refuse_values_at_the_start(module, arguments, option, monkeypat
 def test_an_option_without_effect_is_refused(arguments, words):
     if words is None:
         assert train.read_command_line(arguments)[0] == arguments[0]
+        assert train.read_command_line(["--model", "iizuka", "--no-batch-norm"])[0] == "paper"
         return
     with pytest.raises(OptionError) as error:
         train.read_command_line(arguments)

@@ -170,6 +170,8 @@ def test_turns_photos_gray(folder):
         (["test.py", "--qualty", "90"], "unknown: --qualty, 90; use --quality; see python test.py --help"),
         (["-m", "colorizing.gray"], "missing: -o/--output; see python -m colorizing.gray --help"),
         (["evaluate.py", "photos", "--crop", "many"], "--crop many: use two whole numbers; see python evaluate.py"),
+        (["export.py", "--model", "scenes"], "unknown: --model; give MODEL without it; see python export.py --help"),
+        (["evaluate.py", "photos", "-f", "onnx"], "unknown: -f, onnx; see python evaluate.py --help"),
         (["export.py", "scenes", "--format"], "--format has no value; see python export.py --help"),
         (["export.py", "scenes", "--format", "unknown"], "--format unknown: use litert, onnx, savedmodel; see python"),
         (["-m", "evaluation.figures", "nothing"], "unknown: nothing; use docs, hints, compare, curves; see python"),
