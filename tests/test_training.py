@@ -20,6 +20,8 @@ from processes import Script, full_disk
 from small_networks import shrink
 
 import models
+from common.errors import UserError
+from common.files import lock_folder
 from common.images import write_photo
 from configs import EXPERIMENTS, SAMPLES
 from data.photos import DatasetError, find_all_photos
@@ -62,15 +64,16 @@ def finished(tmp_path_factory):
 
 def test_training_starts_from_a_trained_model(tmp_path, finished):
     experiment, folder, *_ = finished
-    again = dataclasses.replace(
-        experiment, epochs=1, seed=1, learning_rate=1e-9, start_from=str(folder / "model.keras")
-    )
-    train(again, tmp_path / "second")
+    start = shutil.copy(folder / "model.keras", tmp_path / "start.keras")
+    again = dataclasses.replace(experiment, epochs=1, seed=1, learning_rate=1e-9, start_from=str(start))
+    history = train(again, tmp_path / "second")
     pairs = zip(*(models.load(run).get_weights() for run in (folder, tmp_path / "second")), strict=True)
     for first, second in pairs:
         np.testing.assert_allclose(first, second, atol=1e-3)
     with pytest.raises(TrainingError, match="another network"):
         train(dataclasses.replace(again, edges=False), tmp_path / "third")
+    start.unlink()
+    assert train(again, tmp_path / "second", resume=True) == history
 
 
 def test_two_epochs_on_bundled_photos_lower_the_loss(finished):
@@ -253,6 +256,8 @@ def test_time_budget_becomes_steps_that_a_resumed_run_keeps(tmp_path, photos, mo
         assert file["optimizer/vars/0"][()] == 5
     monkeypatch.setattr("training.trainer.measure_speed", lambda *_, **__: (1.0, 0.0))
     assert train(experiment, tmp_path / "run", resume=True, minutes=1 / 6) == history
+    with pytest.raises(TrainingError, match="run: --minutes 9: the run keeps the 5 steps it began with"):
+        train(experiment, tmp_path / "run", resume=True, minutes=9)
 
 
 def test_measuring_the_speed_keeps_to_its_limit(tmp_path, photos, monkeypatch):
@@ -291,9 +296,36 @@ def test_a_time_budget_includes_the_time_for_measuring(tmp_path, monkeypatch):
 
     monkeypatch.setattr("training.trainer.measure_speed", measure)
     monkeypatch.setattr("training.trainer.time.monotonic", lambda: now[0])
-    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "config.json").write_text('{"experiment": {}}')
     strategy = tf.distribute.get_strategy()
     assert trainer.plan_steps(tmp_path, small("scenes"), OneStepAnEpoch(), 1, strategy, writes=True) == 6
+
+
+@pytest.mark.parametrize("name", ["config.json", "last.weights.h5"])
+@pytest.mark.parametrize("content", [None, b"", b"garbage", b"[]"])
+def test_a_damaged_run_is_one_sentence(tmp_path, unclassified, name, content):
+    folder, experiment, _ = unclassified
+    file = shutil.copytree(folder / "run", tmp_path / "run") / name
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2] if content is None else content)
+    with pytest.raises(TrainingError, match=rf"run/{name}: .* cannot be read .*--start-from .*run") as error:
+        train(experiment, tmp_path / "run", resume=True)
+    assert "\n" not in str(error.value)
+
+
+def test_a_trained_model_without_its_checkpoint_is_not_replaced(tmp_path, unclassified):
+    folder, experiment, _ = unclassified
+    run = shutil.copytree(folder / "run", tmp_path / "run")
+    (run / "last.weights.h5").unlink()
+    for resume in (False, True):
+        with pytest.raises(TrainingError, match="run holds a trained model already; give another --run-dir"):
+            train(experiment, run, resume)
+
+
+def test_a_second_run_in_the_same_folder_is_refused(tmp_path, unclassified):
+    folder, experiment, history = unclassified
+    with lock_folder(folder / "run"), pytest.raises(UserError, match="run: another run writes there"):
+        train(experiment, folder / "run", resume=True)
+    assert train(experiment, folder / "run", resume=True) == history
 
 
 def test_a_run_goes_on_with_the_same_photos_only(tmp_path, photos, unclassified):

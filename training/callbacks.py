@@ -13,7 +13,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 import models
-from common.errors import UserError
+from common.errors import UserError, first_line
 from common.files import replacing, write_whole
 from utils import lab_to_rgb, neutral_from_lightness
 
@@ -189,8 +189,11 @@ class Checkpoints(keras.callbacks.Callback):
                 state = json.loads(file.attrs["state"])
             model.optimizer.build(model.trainable_variables)
             model.load_weights(self.last)
-        except (OSError, KeyError, ValueError) as error:
-            raise TrainingError(f"{self.last}: the checkpoint cannot be read ({error})") from error
+        except Exception as error:  # Whatever a damaged file makes h5py or Keras raise.
+            raise TrainingError(
+                f"{self.last}: the checkpoint cannot be read ({first_line(error)}); give another --run-dir, with "
+                f"--start-from {self.folder} for the weights of the best epoch"
+            ) from error
         self.history = state["history"]
         self._plateau_state = state["plateau"]
         self._steps_before, self._metrics_before = state.get("step", 0), state.get("metrics", [])

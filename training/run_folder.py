@@ -1,40 +1,60 @@
 """The folder of a training run: made or checked before the training, completed after it."""
 
+import contextlib
 import dataclasses
 import json
 import sys
 
 import models
 from common.command_line import describe_run, printable
-from common.files import replacing, write_whole
+from common.errors import first_line
+from common.files import describe_error, lock_folder, replacing, write_whole
 from configs import Experiment
 from data.pairs import mean_ab
 from training.callbacks import Checkpoints, TrainingError
 from training.data import name_folders
 
 
+@contextlib.contextmanager
+def own_folder(folder, writes=True):
+    """Makes a run's folder, and keeps other runs out of it within this context.
+
+    Of several machines, only the one that `writes` does.
+
+    Raises:
+        TrainingError: The folder cannot be made, or TensorFlow cannot write to it.
+        UserError: Another run is in it.
+    """
+    try:
+        str(folder).encode()
+        if writes:
+            folder.mkdir(parents=True, exist_ok=True)
+    except UnicodeEncodeError as error:
+        raise TrainingError(f"{folder}: TensorFlow writes to names in UTF-8 only; give another --run-dir") from error
+    except OSError as error:
+        raise TrainingError(f"{folder}: the run's folder cannot be used ({describe_error(error)})") from error
+    with lock_folder(folder) if writes else contextlib.nullcontext():
+        yield
+
+
 def prepare_run(folder, experiment, photos, resume, save_every_steps=None, writes=True):
-    """Makes a run's folder with its config.json, or checks that it holds the same experiment on the same photos.
+    """Writes a run's config.json, or checks that its folder holds the same experiment on the same photos.
 
     Returns `Checkpoints`.
 
-    Of several machines, only the one that `writes` makes the folder.
+    Of several machines, only the one that `writes` writes it.
 
     Raises:
         TrainingError: The folder holds a run that was not asked to go on, or one of another experiment or on other
             photos, or cannot be written.
     """
-    try:
-        str(folder).encode()
-    except UnicodeEncodeError as error:
-        raise TrainingError(f"{folder}: TensorFlow writes to names in UTF-8 only; give another --run-dir") from error
     checkpoints = Checkpoints(folder, save_every_steps=save_every_steps, writes=writes)
     config = as_json(experiment)
     try:
         if checkpoints.last.exists():
             if not resume:
                 raise TrainingError(f"{folder} holds a run already; pass --resume to go on, or --run-dir for a new one")
-            made = json.loads((folder / "config.json").read_text())
+            made = read_config(folder)
             before, found = made["experiment"], made.get("photos", photos.fingerprint)
             # The photos may have moved, and memory does not change the outcome; all else would make it another run.
             free = {"dataset", "cache_gigabytes"}
@@ -51,13 +71,27 @@ def prepare_run(folder, experiment, photos, resume, save_every_steps=None, write
                     f"{found['count']} photos where now are {len(photos.paths)}; give the same photos, or --run-dir "
                     "for a new run"
                 )
+        elif (folder / "model.keras").exists():
+            raise TrainingError(f"{folder} holds a trained model already; give another --run-dir")
         elif writes:
-            folder.mkdir(parents=True, exist_ok=True)
             made = {"experiment": config, "photos": photos.fingerprint, **describe_run()}
             write_whole(folder / "config.json", to_bytes(made))
-    except (OSError, ValueError, KeyError) as error:
-        raise TrainingError(f"{folder}: the run's folder cannot be used ({error})") from error
+    except OSError as error:
+        raise TrainingError(f"{folder}: the run's folder cannot be used ({describe_error(error)})") from error
     return checkpoints
+
+
+def read_config(folder):
+    """What the config.json of a run's folder holds, a dict. Raises TrainingError where it is damaged or missing."""
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_bytes())
+        return {**config, "experiment": dict(config["experiment"])}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TrainingError(
+            f"{path}: it cannot be read ({first_line(error)}), so the run cannot go on; give another --run-dir, with "
+            f"--start-from {folder} for its weights"
+        ) from error
 
 
 def finish_run(folder, checkpoints, data):
@@ -67,7 +101,7 @@ def finish_run(folder, checkpoints, data):
         raise TrainingError(f"{folder}: no epoch had a val_loss that is a finite number, so there is no best model")
     with replacing(folder / "model.keras") as path:
         models.save(models.load(folder / "best.keras"), path, precision="float16")
-    config = json.loads((folder / "config.json").read_text())
+    config = read_config(folder)
     made = {"best_epoch": best, "last_epoch": checkpoints.history[-1]}
     # What a constant colour would have to be, for evaluate.py.
     made["mean_ab"] = mean_ab(data.store, data.order.indices).round(3).tolist()

@@ -1,10 +1,10 @@
 """Trains an experiment, from its photos to the run's folder."""
 
-import json
 import sys
 import time
 
 import keras
+import tensorflow as tf
 
 import models
 from common.files import write_whole
@@ -32,7 +32,7 @@ from training.distribution import (
     share_of,
 )
 from training.optimizers import frozen_steps, make_optimizer
-from training.run_folder import finish_run, prepare_run, to_bytes
+from training.run_folder import finish_run, own_folder, prepare_run, read_config, to_bytes
 
 # Of a time budget, the share that measuring the speed may take, and the steps that it is measured over at most.
 MEASURING_SHARE = 0.1
@@ -61,29 +61,31 @@ def train(experiment, folder, resume=False, minutes=None, save_every_steps=None)
     strategy = choose_strategy()
     share = share_of(strategy)
     photos = find_all_photos(experiment.dataset)
-    checkpoints = prepare_run(folder, experiment, photos, resume, save_every_steps, writes=is_chief(share))
-    policy = choose_policy() if experiment.policy == "auto" else experiment.policy
-    keras.config.set_dtype_policy(policy)
+    writes = is_chief(share)
+    with own_folder(folder, writes):
+        checkpoints = prepare_run(folder, experiment, photos, resume, save_every_steps, writes=writes)
+        policy = choose_policy() if experiment.policy == "auto" else experiment.policy
+        keras.config.set_dtype_policy(policy)
 
-    data = prepare_data(experiment, photos, share)
-    print_plan(experiment, data, policy)
-    if photos.passed_over:
-        print(photos.passed_over, file=sys.stderr)
-    with explain_lost_worker(share):
-        steps = plan_steps(folder, experiment, data, minutes, strategy, writes=is_chief(share))
-        model, epoch, step = begin(folder, experiment, data, steps, strategy, checkpoints)
-        if epoch or step:
-            print(f"{folder}: going on after epoch {epoch}" + (f", step {step}" if step else ""))
-        epochs = -(-steps // data.steps)
-        callbacks = make_callbacks(experiment, folder, data, checkpoints, steps, epochs)
-        if step:
-            fit(model, data, strategy, callbacks, epoch, epoch + 1, step)
-            epoch += 1
-        if not model.stop_training:
-            fit(model, data, strategy, callbacks, epoch, epochs)
-    if is_chief(share):
-        finish_run(folder, checkpoints, data)
-    return checkpoints.history
+        data = prepare_data(experiment, photos, share)
+        print_plan(experiment, data, policy)
+        if photos.passed_over:
+            print(photos.passed_over, file=sys.stderr)
+        with explain_lost_worker(share):
+            steps = plan_steps(folder, experiment, data, minutes, strategy, writes=writes)
+            model, epoch, step = begin(folder, experiment, data, steps, strategy, checkpoints)
+            if epoch or step:
+                print(f"{folder}: going on after epoch {epoch}" + (f", step {step}" if step else ""))
+            epochs = -(-steps // data.steps)
+            callbacks = make_callbacks(experiment, folder, data, checkpoints, steps, epochs)
+            if step:
+                fit(model, data, strategy, callbacks, epoch, epoch + 1, step)
+                epoch += 1
+            if not model.stop_training:
+                fit(model, data, strategy, callbacks, epoch, epochs)
+        if writes:
+            finish_run(folder, checkpoints, data)
+        return checkpoints.history
 
 
 def begin(folder, experiment, data, steps, strategy, checkpoints):
@@ -99,9 +101,11 @@ def begin(folder, experiment, data, steps, strategy, checkpoints):
     with strategy.scope():
         model = build(experiment, data, steps)
         model.prepare(data.pairs.of(data.every).take(data.every.steps), folder)
-        if experiment.start_from:
+        epoch, step = 0, 0
+        if checkpoints.last.exists():
+            epoch, step = checkpoints.restore(model)
+        elif experiment.start_from:
             start_from(model, experiment.start_from)
-        epoch, step = checkpoints.restore(model) if checkpoints.last.exists() else (0, 0)
     done = epoch * data.steps + step
     if from_chief(strategy, done) != done:
         raise TrainingError(f"{folder}: the machines find different checkpoints here; give a folder that all share")
@@ -135,25 +139,32 @@ def print_plan(experiment, data, policy):
 
 
 def fit(model, data, strategy, callbacks, epoch, epochs, step=0):
-    """Trains from a step of an epoch on, up to a number of epochs."""
+    """Trains from a step of an epoch on, up to a number of epochs. Raises TrainingError where memory runs out."""
     crops, validation = data.training(epoch, step), data.validation()
-    model.fit(
-        distribute(strategy, data.feed(crops)),
-        steps_per_epoch=crops.steps - step,
-        validation_data=validation and distribute(strategy, data.feed(validation)),
-        validation_steps=validation and validation.steps,
-        initial_epoch=epoch,
-        epochs=epochs,
-        callbacks=in_order(callbacks),
-        verbose=0,
-        shuffle=False,  # The order is the pipeline's.
-    )
+    try:
+        model.fit(
+            distribute(strategy, data.feed(crops)),
+            steps_per_epoch=crops.steps - step,
+            validation_data=validation and distribute(strategy, data.feed(validation)),
+            validation_steps=validation and validation.steps,
+            initial_epoch=epoch,
+            epochs=epochs,
+            callbacks=in_order(callbacks),
+            verbose=0,
+            shuffle=False,  # The order is the pipeline's.
+        )
+    except tf.errors.ResourceExhaustedError as error:
+        raise TrainingError("memory ran out; give a smaller --batch-size, or a smaller --crop") from error
 
 
 def plan_steps(folder, experiment, data, minutes, strategy, writes):
     """How many steps a run takes: its epochs, or what fits in a time budget. Kept in the run's config.json."""
-    config = json.loads((folder / "config.json").read_text()) if writes else {}
+    config = read_config(folder) if writes else {}
     steps = round(from_chief(strategy, config.get("steps", 0)))
+    if writes and steps and minutes not in (None, config.get("minutes")):
+        raise TrainingError(
+            f"{folder}: --minutes {minutes:g}: the run keeps the {steps} steps it began with; leave it out"
+        )
     if not steps:
         steps = data.steps * experiment.epochs
         if minutes is not None:
