@@ -65,8 +65,8 @@ def load(name):
     path = find(name)
     try:
         with path.open("rb") as file:
-            if path.suffix == ".keras" and not zipfile.is_zipfile(file):  # Keras would say that there is no file.
-                raise ModelError(f"{path}: damaged or cut short, or not a .keras file")
+            if path.suffix != ".keras" or not zipfile.is_zipfile(file):  # Of these Keras says that there is no file.
+                raise ModelError(f"{path}: not a .keras file, or damaged")
     except OSError as error:
         raise ModelError(f"{path}: {describe_error(error)}") from error
     try:

@@ -115,9 +115,14 @@ def test_what_is_no_model_is_named(tmp_path, content):
         keras.Sequential([layers.Input((2,)), layers.Dense(1)]).save(path)
     else:
         path.write_bytes(content)
-    cause = "damaged or cut short" if content is not None else "not a model that can be loaded|but not a colorizer"
+    cause = (
+        "not a .keras file, or damaged" if content is not None else "not a model that can be loaded|but not a colorizer"
+    )
     with pytest.raises(models.ModelError, match=rf"bad\.keras: .*({cause})"):
         models.load(path)
+    weights = path.rename(tmp_path / "last.weights.h5")
+    with pytest.raises(models.ModelError, match=r"last\.weights\.h5: not a \.keras file"):
+        models.load(weights)
     with pytest.raises(models.ModelError, match="no such model"):
         models.load("never-trained")
 

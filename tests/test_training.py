@@ -26,8 +26,10 @@ from common.images import write_photo
 from configs import EXPERIMENTS, SAMPLES
 from data.photos import DatasetError, find_all_photos
 from models import precision
+from train import read_command_line
 from training import trainer
 from training.callbacks import Checkpoints, Speed, TrainingError, in_order, steps_done
+from training.run_folder import finish_run, prepare_run
 from training.trainer import train
 
 SMALL = dict(dataset=(SAMPLES,), crop=(64, 64), classification_size=64, edges=False, policy="float32")
@@ -256,7 +258,7 @@ def test_time_budget_becomes_steps_that_a_resumed_run_keeps(tmp_path, photos, mo
         assert file["optimizer/vars/0"][()] == 5
     monkeypatch.setattr("training.trainer.measure_speed", lambda *_, **__: (1.0, 0.0))
     assert train(experiment, tmp_path / "run", resume=True, minutes=1 / 6) == history
-    with pytest.raises(TrainingError, match="run: --minutes 9: the run keeps the 5 steps it began with"):
+    with pytest.raises(TrainingError, match="run: --minutes 9: the run keeps its number of steps, 5"):
         train(experiment, tmp_path / "run", resume=True, minutes=9)
 
 
@@ -310,6 +312,27 @@ def test_a_damaged_run_is_one_sentence(tmp_path, unclassified, name, content):
     with pytest.raises(TrainingError, match=rf"run/{name}: .* cannot be read .*--start-from .*run") as error:
         train(experiment, tmp_path / "run", resume=True)
     assert "\n" not in str(error.value)
+
+
+def test_the_options_to_go_on_with_are_those_of_the_command_line(tmp_path):
+    made = dataclasses.replace(EXPERIMENTS["scenes"], crop=(64, 96), flip=False, edges=False, render_size=99, epochs=2)
+    photos = SimpleNamespace(fingerprint={"count": 0}, paths=[])
+    prepare_run(tmp_path, made, photos, resume=False)
+    (tmp_path / "last.weights.h5").touch()
+    with pytest.raises(TrainingError, match="to go on, pass ") as error:
+        prepare_run(tmp_path, EXPERIMENTS["scenes"], photos, resume=True)
+    options = str(error.value).partition("to go on, pass ")[2].split()
+    assert read_command_line(["scenes", *options])[1].experiment == made
+    with pytest.raises(TrainingError, match="holds a run of the network paper; give another --run-dir"):
+        prepare_run(tmp_path, EXPERIMENTS["zhang"], photos, resume=True)
+
+
+@pytest.mark.parametrize("content", [None, b"garbage"])
+def test_a_best_epoch_that_cannot_be_read_is_named(tmp_path, content):
+    if content:
+        (tmp_path / "best.keras").write_bytes(content)
+    with pytest.raises(TrainingError, match=r"best\.keras: gone or damaged, and it held the best epoch, 7"):
+        finish_run(tmp_path, SimpleNamespace(best_epoch=lambda: {"epoch": 7}), None)
 
 
 def test_a_trained_model_without_its_checkpoint_is_not_replaced(tmp_path, unclassified):

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import shlex
 import sys
 
 import models
@@ -61,8 +62,10 @@ def prepare_run(folder, experiment, photos, resume, save_every_steps=None, write
             # A field that is younger than the run had its default.
             before = {**as_json(Experiment()), **before}
             changed = [key for key in config if key not in free and before[key] != config[key]]
+            if "model" in changed:
+                raise TrainingError(f"{folder} holds a run of the network {before['model']}; give another --run-dir")
             if changed:
-                options = ", ".join(f"--{key.replace('_', '-')} {before[key]}" for key in changed)
+                options = " ".join(as_option(key, before[key]) for key in changed)
                 raise TrainingError(f"{folder} holds a run with other settings; to go on, pass {options}")
             if found != photos.fingerprint:
                 # The split depends on which photos there are: some that were learned from would be validated with.
@@ -99,8 +102,15 @@ def finish_run(folder, checkpoints, data):
     best = checkpoints.best_epoch()
     if best is None:
         raise TrainingError(f"{folder}: no epoch had a val_loss that is a finite number, so there is no best model")
+    try:
+        model = models.load(folder / "best.keras")
+    except models.ModelError as error:
+        raise TrainingError(
+            f"{folder / 'best.keras'}: gone or damaged, and it held the best epoch, {best['epoch']}; put it back, or "
+            "train anew with another --run-dir"
+        ) from error
     with replacing(folder / "model.keras") as path:
-        models.save(models.load(folder / "best.keras"), path, precision="float16")
+        models.save(model, path, precision="float16")
     config = read_config(folder)
     made = {"best_epoch": best, "last_epoch": checkpoints.history[-1]}
     # What a constant colour would have to be, for evaluate.py.
@@ -113,6 +123,14 @@ def finish_run(folder, checkpoints, data):
         lines = [printable(f"{path}: {cause}") for path, cause in sorted(skipped.items())]
         write_whole(listing, "".join(f"{line}\n" for line in lines).encode())
         print(f"skipped {len(skipped)} photos: {data.store.count_skipped()}; see {listing}", file=sys.stderr)
+
+
+def as_option(name, value):
+    """A field of an experiment, a JSON value, as it is written on the command line."""
+    option = name.replace("_", "-")
+    if isinstance(value, bool):
+        return f"--{option}" if value else f"--no-{option}"
+    return shlex.join([f"--{option}", *map(str, value if isinstance(value, list) else [value])])
 
 
 def as_json(experiment):

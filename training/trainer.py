@@ -163,7 +163,7 @@ def plan_steps(folder, experiment, data, minutes, strategy, writes):
     steps = round(from_chief(strategy, config.get("steps", 0)))
     if writes and steps and minutes not in (None, config.get("minutes")):
         raise TrainingError(
-            f"{folder}: --minutes {minutes:g}: the run keeps the {steps} steps it began with; leave it out"
+            f"{folder}: --minutes {minutes:g}: the run keeps its number of steps, {steps}; leave it out"
         )
     if not steps:
         steps = data.steps * experiment.epochs
