@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from common import images, trained
 from common.errors import OptionError, UserError
-from common.files import PHOTO_SUFFIXES, REPLACED
+from common.files import PHOTO_SUFFIXES, REPLACED, SYSTEM_FOLDERS
 from common.options import Model, Positive, Quality, RenderSize, Saturation
 from configs import MODEL, RUNS, WEIGHTS
 
@@ -79,7 +79,19 @@ def open_places(options):
         raise UserError(f"{options.source}: no such folder")
     if output.path_inside(source) is not None:
         raise UserError(f"{options.output}: holds the photos themselves; choose an OUTPUT of its own")
+    check_nothing_is_replaced(output)
     return source, output, source.path_inside(output)
+
+
+def check_nothing_is_replaced(output):
+    """Raises UserError where the output holds files, and no ledger that tells which of them are results."""
+    try:
+        files, folders = output.list_folder("")
+    except FileNotFoundError:
+        return
+    names = {name for name in [*(file.name for file in files), *folders] if not name.startswith(".")}
+    if FOLDER not in names and {name for name in names if name.casefold() not in SYSTEM_FOLDERS}:
+        raise UserError(f"{output.location}: holds files, but no ledger of an archive; choose an OUTPUT without files")
 
 
 def read_model(name):

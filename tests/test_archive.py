@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -266,6 +267,20 @@ def test_object_storage_holds_photos_results_and_the_ledger(bucket):
     assert ledger.standing(run).states == {DONE: 1, WAITING: 1, LEFT_OUT: 1}
     source.write("a.jpg", b"another photo")
     assert next(row["key"] for row in list_files(source, "out", None, ("model", "settings"))) != rows[0]["key"]
+    with pytest.raises(FileNotFoundError) as error:
+        open_storage("s3://never-made/out").write("a.jpg", b"colours")
+    assert error.value.filename == "s3://never-made/out"
+
+
+@pytest.mark.parametrize("use", ["list_folder", "open", "read"])
+def test_storage_that_cannot_be_used_is_named(monkeypatch, use):
+    def fail(*_, **__):
+        raise LookupError("Unable to locate credentials\nand more")
+
+    storage = open_storage("s3://photos/out")
+    monkeypatch.setattr(storage, "_files", SimpleNamespace(ls=fail, open=fail, cat_file=fail))
+    with pytest.raises(UserError, match=r"^s3://photos/out: .*LookupError: Unable to locate credentials\)"):
+        getattr(storage, use)("a")
 
 
 def test_other_storage_is_refused():
@@ -288,6 +303,16 @@ def test_bad_command_lines_are_told_in_a_sentence(tmp_path, monkeypatch):
         with pytest.raises(UserError, match=cause) as error:
             archive_script.main()
         assert isinstance(error.value, OptionError) == (not arguments or "--quality" in arguments)
+
+
+def test_files_that_are_no_results_are_not_replaced(tmp_path, monkeypatch):
+    touch(tmp_path, "in/a.jpg", "out/a.jpg")
+    monkeypatch.setattr(sys, "argv", ["archive.py", str(tmp_path / "in"), str(tmp_path / "out"), "--model", "nix"])
+    with pytest.raises(UserError, match="out: holds files, but no ledger of an archive"):
+        archive_script.main()
+    (tmp_path / "out" / "a.jpg").rename(tmp_path / "out" / ".a.jpg")
+    with pytest.raises(UserError, match="nix: no such model"):
+        archive_script.main()
 
 
 def test_the_driver_stays_small():

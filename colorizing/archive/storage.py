@@ -1,6 +1,7 @@
 """Where photos and results lie: folders of this machine or its network disks, and object storage by URL."""
 
 import contextlib
+import functools
 import os
 import stat
 from pathlib import Path
@@ -114,6 +115,25 @@ def _file(entry):
     )
 
 
+def naming_the_storage(method):
+    """Makes errors of a method of `ObjectStorage` name it, those of the libraries behind fsspec as a UserError."""
+
+    @functools.wraps(method)
+    def call(storage, *arguments):
+        try:
+            return method(storage, *arguments)
+        except OSError as error:
+            error.filename = error.filename or storage.location
+            raise
+        except Exception as error:
+            cause = f"{type(error).__name__}: {first_line(error)}"
+            raise UserError(
+                f"{storage.location}: the storage cannot be used ({cause}); see to its address and your credentials"
+            ) from error
+
+    return call
+
+
 class ObjectStorage:
     """The files below a URL, see `LocalStorage`. Credentials and the server's address come from the environment."""
 
@@ -122,6 +142,7 @@ class ObjectStorage:
         # What other processes write has to be seen.
         self._files, self._root = fsspec.url_to_fs(self.location, use_listings_cache=False)
 
+    @naming_the_storage
     def exists(self):
         return self._files.exists(self._root)
 
@@ -130,6 +151,7 @@ class ObjectStorage:
             return None
         return other.location[len(self.location) + 1 :]
 
+    @naming_the_storage
     def list_folder(self, folder):
         files, folders = [], []
         place = self._path(folder)
@@ -142,12 +164,15 @@ class ObjectStorage:
                 files.append(File(name, entry["size"], version))
         return sorted(files), sorted(folders)
 
+    @naming_the_storage
     def open(self, path):
         return self._files.open(self._path(path), "rb")
 
+    @naming_the_storage
     def read(self, path):
         return self._files.cat_file(self._path(path))
 
+    @naming_the_storage
     def write(self, path, content):
         # One request, or a multipart upload that is completed at the end: nobody sees half a file.
         self._files.pipe_file(self._path(path), bytes(content))
