@@ -5,7 +5,6 @@ python export.py scenes --format onnx --photo
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Literal
 
 from common.command_line import parse, quiet_native_libraries, run
@@ -18,7 +17,7 @@ import tyro
 
 import models
 from colorizing.export import INTERFACES, SUFFIXES, WRITERS, check_output, make_graph
-from common.options import Model
+from common.options import Model, OutputFile
 from common.trained import short_names
 from configs import MODEL, OUTPUTS
 
@@ -32,7 +31,7 @@ class Options:
     """ONNX file, TensorFlow SavedModel folder, or LiteRT file."""
     photo: bool = False
     """A photo goes in and comes out, uint8; without this, L goes in and ab comes out, float32."""
-    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    output: Annotated[OutputFile | None, tyro.conf.arg(aliases=["-o"])] = None
     """File, or folder of a SavedModel; replaced if there is one. Default: named after the model, in outputs/."""
 
 

@@ -55,7 +55,7 @@ class Listing:
         files: Paths of the files that were wanted, sorted.
         passed_over: How many photos, films and things named like these were not: {kind: count}, a kind being a suffix,
             or words that take an "s".
-        failures: A sentence for each folder that cannot be read.
+        failures: A sentence for each folder or wanted file that may not be read.
     """
 
     files: list
@@ -90,12 +90,18 @@ def list_files(folder, wanted):
                 continue
             if entry.is_dir(follow_symlinks=False):
                 waiting.append(path)
-            elif path.is_symlink() and os.path.isdir(path):  # noqa: PTH112  Path.is_dir raises for some links.
+            elif entry.is_symlink() and os.path.isdir(path):  # noqa: PTH112  Path.is_dir raises for some links.
                 listing.passed_over["linked folder"] += 1
             elif wanted(path) and is_regular(path):
                 listing.files.append(path)
             elif wanted(path):
-                listing.passed_over["special file" if path.exists() else "broken link"] += 1
+                try:
+                    path.stat()
+                    listing.passed_over["special file"] += 1
+                except PermissionError as error:
+                    listing.failures.append(f"{path}: {describe_error(error)}")
+                except OSError:
+                    listing.passed_over["broken link"] += 1
             elif path.suffix.lower() in MEDIA:
                 listing.passed_over[path.suffix.lower()] += 1
     listing.files.sort()
@@ -143,7 +149,11 @@ def replacing(path):
     # The suffixes are kept, since some writers choose the format by them; a name full of dots would become too long.
     suffixes = "".join(path.suffixes[-2:])
     suffix = suffixes if len(suffixes) <= LONGEST_SUFFIXES else path.suffix
-    handle, name = tempfile.mkstemp(prefix=".", suffix=suffix, dir=path.parent)
+    try:
+        handle, name = tempfile.mkstemp(prefix=".", suffix=suffix, dir=path.parent)
+    except OSError as error:
+        error.filename = str(path)  # A message names the file that the person knows.
+        raise
     os.close(handle)
     temporary = Path(name)
     try:

@@ -54,17 +54,22 @@ def _writable_folder(path):
     return path
 
 
+def _writable_file(path):
+    _writable_folder(path.parent)
+    return path
+
+
 def _picture(path):
     if path.suffix.lower() not in PICTURES:
         raise ValueError(f"use a name that ends in {', '.join(PICTURES)}")
-    _writable_folder(path.parent)
-    return path
+    return _writable_file(path)
 
 
 # What Matplotlib writes.
 PICTURES = (".jpg", ".pdf", ".png", ".svg", ".webp")
 Folder = Annotated[Path, AfterValidator(_existing_folder)]
 OutputFolder = Annotated[Path, AfterValidator(_writable_folder)]
+OutputFile = Annotated[Path, AfterValidator(_writable_file)]
 Picture = Annotated[Path, AfterValidator(_picture)]
 
 

@@ -79,9 +79,15 @@ def load(name):
 
 
 def describe(name):
-    """What made a model: the content of the .json file beside it, {} where there is none. Arguments as for `load`."""
+    """What made a model: the content of the .json file beside it, {} where there is none.
+
+    Arguments as for `load`. Raises ModelError where that file is damaged or may not be read.
+    """
     file = find(name).with_suffix(".json")
-    return json.loads(file.read_text()) if file.is_file() else {}
+    try:
+        return json.loads(file.read_bytes()) if file.is_file() else {}
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{file}: it cannot be read ({first_line(error)}); remove it to do without it") from error
 
 
 def save(model, path, precision="float32"):

@@ -115,6 +115,21 @@ def full_disk(size):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
+@contextlib.contextmanager
+def ordinary_user(folder):
+    """A context in which this process works in a folder and, if root runs it, has the rights of another user there."""
+    before = Path.cwd()
+    folder.chmod(0o755)
+    os.chdir(folder)
+    user = os.geteuid()
+    os.seteuid(user or 65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+        os.chdir(before)
+
+
 def start_server():
     """Starts the process that forks, if it does not run yet."""
     with pytest.MonkeyPatch.context() as patch:

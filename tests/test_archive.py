@@ -20,6 +20,7 @@ import pyarrow.dataset as ds
 
 import archive as archive_script
 import models
+from colorizing.archive import storage
 from colorizing.archive.ledger import DONE, FAILED, FOLDER, LEFT_OUT, SCHEMA, WAITING, Ledger, bucket_of
 from colorizing.archive.listing import list_files
 from colorizing.archive.reader import ReaderEnded, try_to_read
@@ -77,6 +78,20 @@ def test_every_file_is_listed_with_the_result_that_test_py_writes(tmp_path):
         "broken.jpg": "a broken link",
         "folder.jpg": "a link to a folder",
     }
+
+
+def refuse(*_):
+    raise PermissionError(13, "Permission denied")
+
+
+def test_a_file_that_may_not_be_read_is_not_left_out():
+    assert storage._file(SimpleNamespace(name="a.jpg", stat=refuse)).oddity == ""
+
+
+def test_a_source_that_cannot_be_listed_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "scandir", refuse)
+    (row,) = listed(tmp_path)
+    assert (row["path"], row["state"], row["cause"]) == ("./", FAILED, "the folder cannot be read: permission denied")
 
 
 def test_results_of_an_earlier_run_are_not_listed(tmp_path):
@@ -277,10 +292,10 @@ def test_storage_that_cannot_be_used_is_named(monkeypatch, use):
     def fail(*_, **__):
         raise LookupError("Unable to locate credentials\nand more")
 
-    storage = open_storage("s3://photos/out")
-    monkeypatch.setattr(storage, "_files", SimpleNamespace(ls=fail, open=fail, cat_file=fail))
+    place = open_storage("s3://photos/out")
+    monkeypatch.setattr(place, "_files", SimpleNamespace(ls=fail, open=fail, cat_file=fail))
     with pytest.raises(UserError, match=r"^s3://photos/out: .*LookupError: Unable to locate credentials\)"):
-        getattr(storage, use)("a")
+        getattr(place, use)("a")
 
 
 def test_other_storage_is_refused():

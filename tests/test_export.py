@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from processes import run
+from processes import call, run
 from skimage import feature
 from small_networks import shrink
 
@@ -210,6 +210,12 @@ def test_a_name_of_another_format_is_refused(tmp_path):
     for name, format in (("a.tflite", "onnx"), ("a.onnx", "litert"), ("a.onnx", "savedmodel")):
         with pytest.raises(UserError, match=rf"{name}: a name for --format .*but the format is {format}"):
             export.check_output(tmp_path / name, format)
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_work(tmp_path):
+    (tmp_path / "file").touch()
+    status, _, errors = call("export.py", "scenes", "-o", tmp_path / "file" / "a.onnx")
+    assert status == 2 and len(errors) == 1 and "file is a file, where a folder is needed" in errors[0]
 
 
 def test_missing_package_names_the_way_out(tmp_path, monkeypatch):

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from processes import ordinary_user
 
 from colorizing import jobs
-from colorizing.jobs import plan_jobs, process_photos
+from colorizing.jobs import find_inputs, plan_jobs, process_photos
 from common.command_line import printable
-from common.files import is_photo
+from common.files import is_photo, write_whole
 from common.images import read_photo, write_photo
 
 
@@ -115,6 +116,22 @@ def test_folders_that_cannot_be_read_are_named(tmp_path, monkeypatch):
 
 
 # --- runs into a folder that holds results
+
+
+def test_a_folder_that_may_be_listed_but_not_entered_stops_nothing(tmp_path):
+    touch(tmp_path, "in/a.jpg", "in/locked/b.jpg", "in/locked/notes.txt", "in/z.jpg")
+    (tmp_path / "in" / "locked").chmod(0o444)
+    with ordinary_user(tmp_path):
+        found = find_inputs([Path("in")], Path("out"), films=False)
+    assert [str(path) for path, _ in found[0]] == ["in/a.jpg", "in/z.jpg"]
+    assert found[1] == ["in/locked/b.jpg: permission denied"]
+    (tmp_path / "in" / "locked").chmod(0o755)
+
+
+def test_a_file_that_may_not_be_written_is_named_itself(tmp_path):
+    with ordinary_user(tmp_path), pytest.raises(PermissionError) as error:
+        write_whole(Path("a.jpg"), b"")
+    assert error.value.filename == "a.jpg"
 
 
 def test_a_folder_of_results_is_not_said_to_be_without_photos(tmp_path, photos):

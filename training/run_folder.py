@@ -33,7 +33,9 @@ def own_folder(folder, writes=True):
     except UnicodeEncodeError as error:
         raise TrainingError(f"{folder}: TensorFlow writes to names in UTF-8 only; give another --run-dir") from error
     except OSError as error:
-        raise TrainingError(f"{folder}: the run's folder cannot be used ({describe_error(error)})") from error
+        raise TrainingError(
+            f"{folder}: the run's folder cannot be used ({describe_error(error)}); give another --run-dir"
+        ) from error
     with lock_folder(folder) if writes else contextlib.nullcontext():
         yield
 

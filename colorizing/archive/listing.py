@@ -26,7 +26,7 @@ def list_files(source, skipped, suffix, made_by):
         try:
             files, folders = source.list_folder(folder)
         except OSError as error:
-            yield _row(_readable(f"{folder}/"), FAILED, f"the folder cannot be read: {describe_problem(error)}")
+            yield _row(_readable(f"{folder or '.'}/"), FAILED, f"the folder cannot be read: {describe_problem(error)}")
             continue
         taken = set()
         for file in files:

@@ -103,8 +103,9 @@ class LocalStorage:
 def _file(entry):
     try:
         status = entry.stat()
-    except OSError:
-        return File(entry.name, 0, "", "a broken link")
+    except OSError as error:
+        # What may not be read is listed all the same, so that it fails when it is read.
+        return File(entry.name, 0, "", "" if isinstance(error, PermissionError) else "a broken link")
     if stat.S_ISDIR(status.st_mode):
         return File(entry.name, 0, "", "a link to a folder")
     return File(
