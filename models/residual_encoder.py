@@ -114,7 +114,8 @@ class ResidualEncoder(Colorizer):
             features = keras.layers.ReLU(name=f"join_{number}")(keras.layers.Add(name=f"sum_{number}")(parts))
             features = _conv(features, filters, f"decoder_{number}")
         features = _conv(features, LAST_FILTERS, "decoder_last")
-        output = keras.layers.Conv2D(channels, 1, dtype="float32", name="output")(features)
+        # From gray; from random colours the first steps would have much to unlearn.
+        output = keras.layers.Conv2D(channels, 1, kernel_initializer="zeros", dtype="float32", name="output")(features)
         super().__init__(inputs=lightness, outputs=output, **kwargs)
 
         # === Configuration ===

@@ -5,6 +5,7 @@ python -m tests.small_networks train.py [EXPERIMENT] [OPTIONS] trains one.
 
 import sys
 
+import keras
 import pytest
 
 import train
@@ -32,6 +33,13 @@ def shrink(patch):
     patch.setattr(efficientnet, "STAGES", tuple(stages))
     for name, (encoder, stride, widths) in residual_encoder.ENCODERS.items():
         patch.setitem(residual_encoder.ENCODERS, name, (encoder, stride, tuple(width // 8 for width in widths)))
+
+
+def with_colors(model):
+    """A residual encoder whose colours are not those it starts from, gray."""
+    kernel = model.get_layer("output").kernel
+    kernel.assign(keras.random.normal(kernel.shape, stddev=0.1, seed=0))
+    return model
 
 
 if __name__ == "__main__":

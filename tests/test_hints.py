@@ -8,6 +8,7 @@ import pytest
 from scipy import ndimage
 from scipy.spatial import distance
 from skimage import color
+from small_networks import with_colors
 
 from colorizing import hints
 from colorizing.hints import Hint, HintError, correct, format_hints, parse_hints, read_hints
@@ -148,7 +149,7 @@ def test_networks_offer_no_features_unless_they_say_so():
 
 
 @pytest.mark.parametrize(
-    ("build", "first"), [(lambda: ZhangColorizer(32), 0), (lambda: ResidualEncoder(loss="both"), 2)]
+    ("build", "first"), [(lambda: ZhangColorizer(32), 0), (lambda: with_colors(ResidualEncoder(loss="both")), 2)]
 )
 def test_networks_of_bins_offer_the_modes_of_their_distribution(few_channels, build, first):
     model = build()

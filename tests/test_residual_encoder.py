@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 from conftest import ROOT
 from skimage import color
-from small_networks import shrink
+from small_networks import shrink, with_colors
 
 import models
 from configs import EXPERIMENTS, SAMPLES
@@ -31,7 +31,7 @@ def untrained():
     keras.utils.set_random_seed(0)
     with pytest.MonkeyPatch.context() as patch:
         shrink(patch)
-        return ResidualEncoder()
+        return with_colors(ResidualEncoder())
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +105,11 @@ def test_depthwise_convolution_agrees_with_keras(policy, strides):
     for mine, expected in zip(*gradients, strict=True):
         scale = np.abs(expected).max()
         np.testing.assert_allclose(mine / scale, expected / scale, atol=tolerance)
+
+
+def test_it_starts_from_gray(few_channels):
+    lightness = np.random.default_rng(0).uniform(0, 100, (1, 64, 64, 1)).astype(np.float32)
+    assert np.abs(ResidualEncoder().colorize(lightness)).max() == 0
 
 
 def test_odd_sizes_saving_and_loading(untrained, few_channels, tmp_path):
