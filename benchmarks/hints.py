@@ -173,6 +173,8 @@ def report_gain(options):
     curves = {}
     gains = measure(options, lambda pipeline, seed, path: measure_gain(pipeline, read_reduced(path), seed))
     for name, rows in gains:
+        # A gray photo that comes out gray has an infinite PSNR, and no gain.
+        rows = [row for row in rows if all(np.isfinite(scores).all() for scores in row.values())]
         print(f"\n{name}, {len(rows)} photos of {options.photos.name}, {DRAWS} draws, {choose_policy()}\n")
         means = {method: np.array([row[method] for row in rows]) for method in METHODS}
         header = ["hints", *(f"{method}: PSNR, dB | ab error" for method in METHODS)]
