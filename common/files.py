@@ -1,7 +1,6 @@
 """Files: which of them are photos and films, and writing them whole or not at all."""
 
 import contextlib
-import fcntl
 import os
 import tempfile
 from collections import Counter
@@ -9,6 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import UserError
+
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks.
+    fcntl = None
 
 # Photos that are read; of camera RAW there are more kinds than these.
 RAW_SUFFIXES = frozenset(".arw .cr2 .cr3 .dng .nef .orf .pef .raf .rw2 .srw".split())
@@ -175,6 +179,9 @@ def lock_folder(folder):
         UserError: Another process is.
         OSError: The folder cannot be opened.
     """
+    if fcntl is None:
+        yield
+        return
     handle = os.open(folder, os.O_RDONLY)
     try:
         try:
