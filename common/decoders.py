@@ -1,8 +1,8 @@
 """Decoders: what an image's header says, and its pixels with straight alpha in the whole range of their type.
 
-libvips reads PNG, WebP and GIF, and JPEG with simplejpeg; libavif AVIF; tifffile TIFF (see tiff.py); OpenJPEG JPEG
-2000; OpenImageIO JPEG XL; netpbmfile Netpbm; Pillow BMP; where they are installed, pillow-heif HEIC and rawpy camera
-RAW. A damaged file makes them raise whatever it leads them to; see `describe`.
+simplejpeg reads JPEG; libvips PNG, WebP and GIF; libavif AVIF; tifffile TIFF (see tiff.py); OpenJPEG JPEG 2000;
+OpenImageIO JPEG XL; netpbmfile Netpbm; Pillow BMP; where they are installed, pillow-heif HEIC and rawpy camera RAW. A
+damaged file makes them raise whatever it leads them to; see `describe`.
 """
 
 import contextlib
@@ -26,10 +26,11 @@ import PIL.Image
 import pyvips
 import simplejpeg
 from netpbmfile import NetpbmFile
+from PIL.JpegImagePlugin import JpegImageFile
 
-from common.metadata import read_orientation
+from common.metadata import find_orientation, read_orientation
 from common.png import read_chunks
-from common.profiles import EXPONENTS, PLACES, adobe_rgb, make_profile
+from common.profiles import EXPONENTS, PLACES, make_profile, profile_by_exif
 from common.samples import rescale, unpremultiply
 
 HIGH_DYNAMIC_RANGE = "an image of high dynamic range (PQ or HLG), which is not read; convert it to sRGB"
@@ -83,40 +84,43 @@ def space_of(values):
     return "gray" if values.ndim == 2 or values.shape[2] < 3 else "rgb"
 
 
-def open_gif(content):
-    return _image(_load("gif", content), content)
-
-
-def open_webp(content):
-    return _image(_load("webp", content), content)
+def open_by_libvips(loader, content):
+    return _image(_load(loader, content))
 
 
 def open_jpeg(content):
-    image = _load("jpeg", content)
-    unit, multi_picture = _get(image, "resolution-unit"), b"MPF\0" in content[: 1 << 18]
-    return _image(image, content, lambda: (_decode_jpeg(image, content), _profile(image)), unit, further=multi_picture)
+    try:
+        header = JpegImageFile(io.BytesIO(content))
+    except Exception:  # libvips finds the way through some damage, or says what is wrong.
+        return open_by_libvips("jpeg", content)
+    info, exif, space = header.info, header.info.get("exif", b""), "cmyk" if header.mode == "CMYK" else None
+    dpi = info["dpi"] if info.get("jfif_unit") in (1, 2) else None  # Otherwise it is that of EXIF, or made up.
+
+    def decode():
+        icc = info["icc_profile"] or b"" if "icc_profile" in info else profile_by_exif(exif)
+        return _decode_jpeg(content, header.mode), icc
+
+    return Image(*header.size, decode, space, read_orientation(exif), dpi, further="mp" in info)
 
 
-def _decode_jpeg(image, content):
+def _decode_jpeg(content, mode):
     """By simplejpeg, which is faster than libvips where photos are small, and says what is damaged."""
     try:
-        values = simplejpeg.decode_jpeg(content, {1: "GRAY", 3: "RGB", 4: "CMYK"}[image.bands])
+        values = simplejpeg.decode_jpeg(content, {"L": "GRAY"}.get(mode, mode))
     except ValueError as error:
         if PIXELS_LOST.search(str(error)):
             raise CannotDecode(f"a damaged file ({error})") from error
-        return _values(image)  # libvips passes over what costs no pixels.
-    return _values(image) if image.bands == 4 else values  # libvips knows which CMYK is inverted.
+        return _values(_load("jpeg", content))  # It passes over what costs no pixels, and knows all kinds of sampling.
+    return ~values if mode == "CMYK" else values  # CMYK is stored inverted.
 
 
 def open_png(content):
     image, chunks = _load("png", content), dict(read_chunks(content))
     return _image(
         image,
-        content,
         lambda: (_values(image), _profile_of_png(image, chunks)),
-        known_resolution=b"pHYs" in chunks,
-        # libvips looks for EXIF neither behind the pixels nor in text.
-        orientation=_orientation(image, content, default=None),
+        resolution=(image.xres * 25.4, image.yres * 25.4) if b"pHYs" in chunks else None,
+        orientation=read_orientation(chunks[b"eXIf"]) if b"eXIf" in chunks else find_orientation(content),
         further=b"acTL" in chunks,
     )
 
@@ -138,7 +142,7 @@ def _profile_of_png(image, chunks):
 def open_avif(content):
     image = _load("heif", content)
     further = b"avis" in content[:64] or _get(image, "n-pages", 1) > 1
-    return _image(image, content, lambda: _decode_avif(image, content, further), orientation=1, further=further)
+    return _image(image, lambda: _decode_avif(image, content, further), orientation=1, further=further)
 
 
 def _decode_avif(image, content, several):
@@ -171,16 +175,16 @@ def _set_up_libvips():
     logging.getLogger("pyvips").setLevel(logging.CRITICAL)  # What it reports is raised as well.
 
 
-def _image(image, content, decode=None, known_resolution=False, **fields):
+def _image(image, decode=None, **fields):
     """An `Image` of an image of libvips, which decodes it unless another function does."""
     standard = {
         "space": "cmyk" if image.interpretation == "cmyk" else None,
-        "orientation": _orientation(image, content),
-        "resolution": (image.xres * 25.4, image.yres * 25.4) if known_resolution else None,
+        "orientation": read_orientation(_get(image, "exif-data", b"")),
         "bits": _get(image, "bits-per-sample", 16),
         "further": _get(image, "n-pages", 1) > 1,
     }
-    return Image(image.width, image.height, decode or (lambda: (_values(image), _profile(image))), **standard | fields)
+    decode = decode or (lambda: (_values(image), _profile(image)))
+    return Image(image.width, image.height, decode, **standard | fields)
 
 
 def _values(image):
@@ -193,17 +197,9 @@ def _get(image, name, default=None):
     return image.get(name) if image.get_typeof(name) else default
 
 
-def _orientation(image, content, default=1):
-    """The orientation of an image of libvips, which does not read EXIF's values of all types."""
-    known = _get(image, "orientation", default)
-    read = _get(image, "exif-ifd0-Orientation", "1").startswith(str(known))
-    return known if read else read_orientation(content)
-
-
 def _profile(image):
-    """The profile of an image of libvips: its own, or the one that cameras name in EXIF data alone."""
-    adobe = _get(image, "exif-ifd4-InteroperabilityIndex", "").startswith("R03")
-    return _get(image, "icc-profile-data", adobe_rgb() if adobe else None)
+    """The profile of an image of libvips: its own, or the one that EXIF names."""
+    return _get(image, "icc-profile-data") or profile_by_exif(_get(image, "exif-data", b""))
 
 
 def _profile_of_code_points(space, primaries, transfer):

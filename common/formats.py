@@ -1,6 +1,7 @@
 """Formats: which one a file's content has, and what decodes it."""
 
 import re
+from functools import partial
 
 from common import decoders
 from common.files import RAW_SUFFIXES
@@ -11,8 +12,8 @@ from common.tiff import open_tiff
 FORMATS = {
     ".jpg": (decoders.open_jpeg, rb"\xff\xd8"),
     ".png": (decoders.open_png, rb"\x89PNG\r\n\x1a\n"),
-    ".gif": (decoders.open_gif, rb"GIF8[79]a"),
-    ".webp": (decoders.open_webp, rb"RIFF....WEBP"),
+    ".gif": (partial(decoders.open_by_libvips, "gif"), rb"GIF8[79]a"),
+    ".webp": (partial(decoders.open_by_libvips, "webp"), rb"RIFF....WEBP"),
     ".avif": (decoders.open_avif, rb"....ftyp(....)*avi[fs]"),
     ".raw": (
         decoders.open_raw,
@@ -38,13 +39,13 @@ def suffix_of(content):
     return next((suffix for suffix, (_, signature) in FORMATS.items() if re.match(signature, start, re.DOTALL)), None)
 
 
-def open_image(content, suffix=""):
-    """Reads the header of a file's content, bytes; `suffix` is that of its name. Raises whatever damage leads to."""
+def open_image(content, name):
+    """Reads the header of the content, bytes, of a file of that name. Raises whatever damage leads to."""
     found = suffix_of(content)
     if not content:
         raise decoders.CannotDecode("the file is empty")
     if found is None:
         raise decoders.CannotDecode("not an image in a format that can be read")
-    if found == ".tif" and suffix in RAW_SUFFIXES:
+    if found == ".tif" and str(name).lower().endswith(tuple(RAW_SUFFIXES)):
         found = ".raw"  # Many cameras' begin like TIFF.
     return FORMATS[found][0](content)

@@ -72,8 +72,8 @@ def megapixels(source):
     """Size of a photo by the header of its file, a path or the content as bytes; 0 where it cannot be told."""
     name, content = ("photo", source) if isinstance(source, bytes) else (source, None)
     try:
-        with _measuring:  # Threads that wait for room do not hold a file each meanwhile.
-            image = _open(name, _read_bytes(name) if content is None else content)
+        with _measuring, _decoding(name):  # Threads that wait for room do not hold a file each meanwhile.
+            image = open_image(_read_bytes(name) if content is None else content, name)
     except PhotoError:
         return 0.0
     return image.width * image.height / 1e6
@@ -115,7 +115,7 @@ def _decoding(name):
     """Turns what libraries say of a file into PhotoErrors with its name."""
     try:
         yield
-    except MemoryError:
+    except (MemoryError, PhotoError):
         raise
     except CannotDecode as error:
         raise PhotoError(name, str(error)) from error
@@ -130,18 +130,13 @@ def _read_bytes(path):
         raise PhotoError(path, describe_error(error)) from error
 
 
-def _open(name, content):
-    with _decoding(name):
-        return open_image(content, Path(str(name)).suffix.lower())
-
-
 def _decode(name, content, max_megapixels):
     """The `Photo` in a file's content; of its metadata, only the resolution that the header has."""
-    image = _open(name, content)
-    size = image.width * image.height / 1e6
-    if size > max_megapixels:
-        raise TooLarge(name, f"{size:.3g} megapixels; the limit is {max_megapixels:g} (--max-megapixels)")
     with _decoding(name):
+        image = open_image(content, name)
+        size = image.width * image.height / 1e6
+        if size > max_megapixels:
+            raise TooLarge(name, f"{size:.3g} megapixels; the limit is {max_megapixels:g} (--max-megapixels)")
         values, icc = image.decode()
         if profiles.HIGH_DYNAMIC_RANGE.search(icc or b""):
             raise CannotDecode(HIGH_DYNAMIC_RANGE)

@@ -47,6 +47,7 @@ COPY = {
 ERRORS = (RuntimeError, ValueError)
 # Formats whose header has the resolution.
 HEADERS = frozenset({".bmp", ".jpg", ".png"})
+ORIENTATION = 274  # Its tag in EXIF.
 # PNG's chunks of text, and the keywords of those that exiv2 carries.
 TEXT = (b"tEXt", b"zTXt", b"iTXt")
 CARRIED = (b"Description\0", b"XML:com.adobe.xmp\0", b"Raw profile type ")
@@ -102,13 +103,29 @@ def read_metadata(content, suffix, resolution=None):
     notes += ("left out what the file holds beside the photo: a film, gain map or depth map",) if beside else ()
     chunks = read_chunks(content) if suffix == ".png" else ()
     text = tuple((kind, data) for kind, data in chunks if kind in TEXT and not data.startswith(CARRIED))
-    return Metadata(carrier, resolution or _resolution_of(exif), empty_xmp, text), notes
+    return Metadata(carrier, _resolution_of(exif) or resolution, empty_xmp, text), notes
 
 
-def read_orientation(content):
-    """The orientation, as in EXIF, that exiv2 finds in a file's content, bytes; 1 where it finds none."""
+def read_orientation(exif):
+    """The orientation in EXIF data, bytes, 1..8; 1 where they have none or are damaged."""
+    entries = PIL.Image.Exif()
+    with contextlib.suppress(Exception):  # It raises whatever damaged data lead it to.
+        entries.load(exif)
+        return whole_number(entries.get(ORIENTATION, 1))
+    return 1
+
+
+def find_orientation(content):
+    """The orientation that exiv2 finds in a file's content, bytes; 1 where it finds none."""
     with _using_exiv2, contextlib.suppress(*ERRORS):
-        return int(_open(content).read_exif("latin-1").get("Exif.Image.Orientation", 1))
+        return whole_number(_open(content).read_exif("latin-1").get("Exif.Image.Orientation", 1))
+    return 1
+
+
+def whole_number(value):
+    """The value of a tag of EXIF or TIFF as a whole number, whatever its type; 1 where it is none."""
+    with contextlib.suppress(TypeError, ValueError, IndexError):
+        return int(value if isinstance(value, (int, str)) else value[0])
     return 1
 
 

@@ -22,6 +22,8 @@ PLACES = {
 EXPONENTS = {4: 2.2, 5: 2.8, 8: 1.0}
 # Where a profile has such numbers: PQ or HLG.
 HIGH_DYNAMIC_RANGE = re.compile(rb"cicp\0{4}.[\x10\x12]", re.DOTALL)
+# The entry of EXIF's interoperability index that stands for Adobe RGB, in both orders of bytes.
+ADOBE_RGB = re.compile(rb"\x01\0\x02\0\x04\0\0\0R03|\0\x01\0\x02\0\0\0\x04R03")
 
 
 class BrokenProfile(Exception):
@@ -35,10 +37,9 @@ def srgb():
     return profile[:24] + bytes(12) + profile[36:]
 
 
-@functools.cache
-def adobe_rgb():
-    """The profile of Adobe RGB (1998), bytes, for cameras that name it in EXIF data alone."""
-    return imagecodecs.cms_profile("adobergb")
+def profile_by_exif(exif):
+    """The profile, bytes, that cameras name in EXIF data, bytes, alone: Adobe RGB (1998), or None."""
+    return imagecodecs.cms_profile("adobergb") if ADOBE_RGB.search(exif) else None
 
 
 def make_profile(space, places, exponent):

@@ -11,6 +11,7 @@ import tifffile
 from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, SAMPLEFORMAT
 
 from common.decoders import CannotDecode, Image, open_raw
+from common.metadata import whole_number
 from common.samples import rescale, unpremultiply
 
 # TIFF's photometric interpretations that are read, and the spaces of their pixels.
@@ -56,7 +57,7 @@ def open_tiff(content):
         int(page.imagelength),
         lambda: (_decode_page(page, photometric, max(depths)), page.iccprofile),
         space,
-        orientation=_whole(page.tags.valueof("Orientation", 1)),
+        orientation=whole_number(page.tags.valueof("Orientation", 1)),
         resolution=page.get_resolution("inch"),
         bits=max(depths),
         further=len(pages) > 1,
@@ -91,11 +92,3 @@ def _decode_page(page, photometric, bits):
 
 def _name(value):
     return getattr(value, "name", None) or f"unknown ({int(value)})"
-
-
-def _whole(value):
-    """A tag's value as a whole number, whatever its type; 1 where it is none."""
-    try:
-        return int(value if isinstance(value, (int, str)) else value[0])
-    except (TypeError, ValueError, IndexError):
-        return 1

@@ -146,8 +146,14 @@ def jpeg_cases():
     case("in-the-way-of-tiff-6.tif", page_of_jpeg(content), shown)
     # Complaints of libjpeg that cost no pixels.
     case("bytes-before-its-end.jpg", content[:-2] + bytes(40) + content[-2:], shown)
+    case("bytes-after-its-start.jpg", content[:2] + bytes(7) + content[2:], shown)
     at = content.index(b"\xff\xda") + 12  # Of the last spectral coefficient in the scan.
     case("odd-scan-header.jpg", content[:at] + b"\0" + content[at + 1 :], shown)
+    icc = profile(b"RGB ", np.linspace(0, 1, 1024) ** 1.8)
+    parts = [b"ICC_PROFILE\0" + bytes([number + 1, 2]) + icc[900 * number :][:900] for number in (1, 0)]
+    parts[0] += icc[1800:]
+    segments = b"".join(b"\xff\xe2" + struct.pack(">H", len(part) + 2) + part for part in parts)
+    case("profile-in-two-segments.jpg", content[:2] + segments + content[2:], encoded(shown**1.8))
 
 
 def jpeg(**options):

@@ -128,6 +128,12 @@ def test_what_is_not_promised_is_refused_for_what_it_is(name):
     assert "damaged" not in str(refusal.value) and "\n" not in str(refusal.value)
 
 
+def test_usual_jpeg_is_read_without_libvips_which_takes_longer_to_read_a_header(monkeypatch):
+    monkeypatch.setattr("common.decoders._load", None)
+    for name in ("gray.jpg", "progressive.jpg", "cmyk.jpg", "orientation6-type3.jpg", "gamma18.jpg"):
+        images.decode(name, CASES[name][0])
+
+
 def test_bits_are_said_to_be_reduced_where_they_are():
     for name, target, words in (
         ("deep10.avif", ".avif", None),
