@@ -33,5 +33,5 @@ def turn_upright(values, orientation):
 
 
 def as_color(pixels):
-    """Returns gray [height, width] or sRGB [height, width, 3] as [height, width, 3]: a read-only view."""
-    return np.broadcast_to(np.atleast_3d(pixels), (*pixels.shape[:2], 3))
+    """Returns gray [height, width] or sRGB [height, width, 3] as [height, width, 3]; gray as a read-only view."""
+    return pixels if pixels.ndim == 3 else np.broadcast_to(pixels[..., None], (*pixels.shape, 3))
