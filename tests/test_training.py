@@ -24,6 +24,7 @@ from common.errors import UserError
 from common.files import lock_folder
 from common.images import write_photo
 from configs import EXPERIMENTS, SAMPLES
+from data.pairs import ALONE
 from data.photos import DatasetError, find_all_photos
 from models import precision
 from train import read_command_line
@@ -245,6 +246,13 @@ def test_class_folders_are_learnt_where_asked(tmp_path, photos, unclassified):
     _, (row,) = train_on_class_folders(tmp_path, photos, 0.01)
     assert row.keys() >= wanted
     np.testing.assert_allclose(row["loss"], row["color_loss"] + 0.01 * row["scene_loss"], rtol=1e-4)
+
+
+@pytest.mark.parametrize(("weight", "classes", "told"), [(0.01, 0, True), (0.01, 2, False), (0, 0, False)])
+def test_missing_class_folders_are_told(capsys, weight, classes, told):
+    data = SimpleNamespace(training_indices=[], validation_indices=[], batch_size=1, share=ALONE, classes=classes)
+    trainer.print_plan(small("scenes", classification_weight=weight), data, "float32")
+    assert ("no class folders, so the network does not classify" in capsys.readouterr().err) == told
 
 
 def test_time_budget_becomes_steps_that_a_resumed_run_keeps(tmp_path, photos, monkeypatch):

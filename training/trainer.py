@@ -136,6 +136,8 @@ def print_plan(experiment, data, policy):
     if data.share.replicas > 1:
         batches += f", {data.batch_size} on each of {data.share.replicas} devices"
     print(f"{name_folders(experiment)}: {counts}; {batches}; {policy}, on {describe_devices()}", flush=True)
+    if experiment.classification_weight and not data.classes:
+        print(f"{name_folders(experiment)}: no class folders, so the network does not classify", file=sys.stderr)
 
 
 def fit(model, data, strategy, callbacks, epoch, epochs, step=0):
