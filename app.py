@@ -8,6 +8,7 @@ otherwise.
 
 import contextlib
 import os
+import socket
 import tempfile
 import time
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ from colorizing.pixels import to_gray
 from colorizing.service import Busy, Limits, Service, share_one_heap
 from common import images
 from common.errors import UserError
-from common.files import PHOTO_SUFFIXES, is_photo
+from common.files import PHOTO_SUFFIXES, describe_error, is_photo
 from common.samples import as_color
 from configs import MODEL, SAMPLES
 from models.precision import choose_policy, describe_devices
@@ -303,13 +304,24 @@ def status_of(error):
     return next((status for kind, status in statuses.items() if isinstance(error, kind)), 400)
 
 
+def listen(host, port):
+    """A socket that listens at an address of this machine. Raises UserError where the address cannot be used."""
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        cause, *_ = describe_error(error).split(" (")  # Python adds the address.
+        raise UserError(f"{host}:{port}: {cause}; give another --host or --port") from error
+
+
 def main():
     options = parse(Options, "app.py")
+    listening = listen(options.host, options.port)
     keras.config.set_dtype_policy(choose_policy())
     share_one_heap()
     server = make_server(options)
     print(f"http://{options.host}:{options.port}, colorizes on {describe_devices()}", flush=True)
-    uvicorn.run(server, host=options.host, port=options.port, log_level="warning", limit_concurrency=200)
+    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C is how the server is ended.
+        uvicorn.Server(uvicorn.Config(server, log_level="warning", limit_concurrency=200)).run(sockets=[listening])
 
 
 if __name__ == "__main__":

@@ -18,12 +18,13 @@ from test_metadata import mutate as mutate_exif
 
 from colorizing import service
 from common import images
+from common.errors import UserError
 from common.images import Photo
 
 pytest.importorskip("gradio", reason="the server needs requirements-app.txt")
 from fastapi.testclient import TestClient
 
-from app import make_server
+from app import listen, make_server
 from colorizing.service import Busy, Limits, Service
 
 
@@ -39,6 +40,14 @@ def content_of(pixels, suffix):
 
 def post(client, content, **query):
     return client.post("/api/colorize", content=content, params=query)
+
+
+@pytest.mark.parametrize(("host", "cause"), [("127.0.0.1", "address already in use"), ("192.0.2.1", "cannot assign requested address")])
+def test_an_address_that_cannot_be_used_is_named(host, cause):
+    with listen("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(UserError, match=f"^{host}:{port}: {cause}; give another --host or --port"):
+            listen(host, port)
 
 
 def test_health_names_models_and_formats(client):
