@@ -142,8 +142,12 @@ def describe_error(error):
 
 def write_whole(path, data):
     """Writes bytes so that the file holds all of them or, after a failure, what it held before. Raises OSError."""
-    with replacing(path) as temporary:
-        temporary.write_bytes(data)
+    try:
+        with replacing(path) as temporary:
+            temporary.write_bytes(data)
+    except OSError as error:
+        error.filename = str(path)  # Not that of the temporary file, or none where the disk is full.
+        raise
 
 
 @contextlib.contextmanager
@@ -153,11 +157,7 @@ def replacing(path):
     # The suffixes are kept, since some writers choose the format by them; a name full of dots would become too long.
     suffixes = "".join(path.suffixes[-2:])
     suffix = suffixes if len(suffixes) <= LONGEST_SUFFIXES else path.suffix
-    try:
-        handle, name = tempfile.mkstemp(prefix=".", suffix=suffix, dir=path.parent)
-    except OSError as error:
-        error.filename = str(path)  # A message names the file that the person knows.
-        raise
+    handle, name = tempfile.mkstemp(prefix=".", suffix=suffix, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:

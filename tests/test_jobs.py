@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from processes import ordinary_user
+from processes import full_disk, ordinary_user
 
 from colorizing import jobs
 from colorizing.jobs import find_inputs, plan_jobs, process_photos
@@ -132,6 +132,9 @@ def test_a_file_that_may_not_be_written_is_named_itself(tmp_path):
     with ordinary_user(tmp_path), pytest.raises(PermissionError) as error:
         write_whole(Path("a.jpg"), b"")
     assert error.value.filename == "a.jpg"
+    with full_disk(10), pytest.raises(OSError) as error:
+        write_whole(tmp_path / "b.jpg", bytes(100))
+    assert error.value.filename == str(tmp_path / "b.jpg") and not list(tmp_path.iterdir())
 
 
 def test_a_folder_of_results_is_not_said_to_be_without_photos(tmp_path, photos):
