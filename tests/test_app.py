@@ -42,7 +42,9 @@ def post(client, content, **query):
     return client.post("/api/colorize", content=content, params=query)
 
 
-@pytest.mark.parametrize(("host", "cause"), [("127.0.0.1", "address already in use"), ("192.0.2.1", "cannot assign requested address")])
+@pytest.mark.parametrize(
+    ("host", "cause"), [("127.0.0.1", "address already in use"), ("192.0.2.1", "cannot assign requested address")]
+)
 def test_an_address_that_cannot_be_used_is_named(host, cause):
     with listen("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
