@@ -164,7 +164,7 @@ def test_published_start_has_a_large_first_loss(photos, build, low, high):
 
 @pytest.mark.slow
 def test_pytorch_starts_the_same_way():
-    torch = pytest.importorskip("torch", reason="pip install 'torch>=2.13,<2.14'")
+    torch = pytest.importorskip("torch", reason="pip install -r requirements-pretrained.txt")
     torch.manual_seed(0)
     for channels, filters, size in ((128, 256, 3), (64, 2, 1)):
         weight = torch.nn.Conv2d(channels, filters, size).weight

@@ -40,7 +40,7 @@ def test_steps_are_those_of_pytorch(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", BY_PYTORCH)
 def test_pytorch_takes_the_same_steps(name):
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="pip install -r requirements-pretrained.txt")
     weights = torch.nn.Parameter(torch.tensor(START, dtype=torch.float64))
     optimizer = {
         "iizuka": lambda: torch.optim.Adadelta([weights]),
