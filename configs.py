@@ -91,7 +91,7 @@ class Experiment:
     """paper: the network sees L (0..100) divided by this."""
     edges: bool = True
     """paper, residual-encoder: with the edge detection network."""
-    encoder: Literal["efficientnet-lite0", "vgg16"] = "efficientnet-lite0"
+    encoder: Literal["efficientnet-lite0", "efficientnet-lite2", "vgg16"] = "efficientnet-lite0"
     """residual-encoder: the encoder, pretrained on ImageNet."""
     scene: bool = True
     """residual-encoder: with a global vector of the deepest features."""

@@ -1,7 +1,7 @@
 """Whether colorized photos look like what they show, to a classifier: EfficientNet-Lite2, trained on ImageNet.
 
-Two figures in its space. No colorizer here is built on it, and it is neither the Inception nor the VGG network of other
-programs, so the figures do not compare with their FID or with the semantic interpretability of published tables.
+Two figures in its space. The encoder of `natural` is another network. This one is neither Inception nor VGG, which
+other programs use, so the figures do not compare with FID or with published semantic interpretability.
 """
 
 import cv2

@@ -5,6 +5,8 @@ photo are joined from deep to shallow by 1x1 convolutions, up-sampling by two an
 2020), a global vector is fused in at the deepest grid, and the edge detection network joins on request.
 """
 
+import functools
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -47,11 +49,14 @@ def vgg16():
 
 
 # Which of an encoder's outputs has stride 16.
-FEATURES = {"efficientnet-lite0": 3, "vgg16": 4}
+FEATURES = {"efficientnet-lite0": 3, "efficientnet-lite2": 3, "vgg16": 4}
 # Each encoder with the stride of its deepest features, and the decoder's filters at that and each finer scale. On the
-# small encoder it ends at a quarter of the photo's size, on VGG-16, as published, at the whole.
+# small encoders it ends at a quarter of the photo's size, on VGG-16, as published, at the whole.
 ENCODERS = {
-    "efficientnet-lite0": (efficientnet.encoder, 32, (256, 192, 128, 64)),
+    **{
+        variant: (functools.partial(efficientnet.encoder, variant), 32, (256, 192, 128, 64))
+        for variant in efficientnet.VARIANTS
+    },
     "vgg16": (vgg16, 16, (512, 512, 256, 128, 64)),
 }
 

@@ -105,6 +105,10 @@ def test_each_photo_is_in_the_table(evaluated):
     assert {row["edge_recall"] for row in rows if row["model"] == "gray"} == {"0"}
 
 
+def test_the_judge_is_not_the_encoder_that_paints():
+    assert semantics.VARIANT != models.load("natural").encoder_name
+
+
 def test_the_classifier_sees_in_the_photos_what_it_sees(evaluated):
     folder, _ = evaluated
     means = json.loads((folder / "out" / "results.json").read_text())["means"]

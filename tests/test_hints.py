@@ -270,7 +270,7 @@ def test_hints_are_for_one_photo(tmp_path, photos, monkeypatch, capsys):
     assert Options().hints is None
 
 
-@pytest.mark.parametrize("encoder", ["efficientnet-lite0", "vgg16"])
+@pytest.mark.parametrize("encoder", ["efficientnet-lite0", "efficientnet-lite2", "vgg16"])
 def test_features_of_an_encoder_lie_over_the_photo(few_channels, encoder):
     model = ResidualEncoder(encoder=encoder, native_size=64)
     lightness = np.full((1, 72, 136, 1), 30, np.float32)
