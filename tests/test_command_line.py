@@ -10,8 +10,10 @@ from conftest import ROOT
 from common.command_line import printable, run
 from models import precision
 
+# Where the tests run as a background job of a shell, Ctrl-C is ignored until a handler is set.
 START = """
-import ctypes, os, sys
+import ctypes, os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from common.command_line import quiet_native_libraries
 quiet_native_libraries()
 os.write(2, b"I0000 00:00:17 report.cc:1] a report\\nF0000 00:00:17 check.cc:1] Check failed: size\\n")
