@@ -1,0 +1,75 @@
+"""What keeping the features of the frozen encoder would save while `natural` trains.
+
+    python -m benchmarks.frozen
+
+Each round times, on one batch of noise: the training step with a frozen encoder; the same step of the decoder alone,
+from features that are there already; and the step of all weights. The features of a photo would have to be kept for
+each crop, flip and gray that it is seen in.
+"""
+
+from dataclasses import dataclass
+
+from common.command_line import parse, quiet_native_libraries, run
+
+if __name__ == "__main__":
+    quiet_native_libraries()
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import models
+from benchmarks.timing import Rounds, show, time_rounds
+from configs import EXPERIMENTS
+from models.precision import choose_policy
+from training.callbacks import freeze_encoder
+from training.optimizers import make_optimizer
+
+# Steps a measurement.
+STEPS = 5
+# Bytes of a feature in half precision.
+HALF = 2
+
+
+@dataclass(frozen=True)
+class Options(Rounds):
+    """Compares training steps of `natural` with and without the forward pass of its frozen encoder."""
+
+
+def cut(model):
+    """The network of `natural` in two: L to the encoder's features at four scales, and these to the output."""
+    features = [model.get_layer(f"skip_{number}_norm").input for number in range(4)]
+    return keras.Model(model.input, features), keras.Model(features, model.output)
+
+
+def make_training(experiment, kind):
+    """A function that takes STEPS training steps: "frozen", "from kept features" or "all weights"."""
+    model = models.build(experiment)
+    freeze_encoder(model, kind != "all weights")
+    random = np.random.default_rng(0)
+    inputs = tf.constant(random.uniform(0, 100, (experiment.batch_size, *experiment.crop, 1)), tf.float32)
+    target = tf.constant(random.uniform(-60, 60, (experiment.batch_size, *experiment.crop, 2)), tf.float32)
+    if kind == "from kept features":
+        target = model.encode(target)
+        encoder, model = cut(model)
+        inputs = encoder(inputs)
+    model.compile(make_optimizer(experiment, 1000), loss="mse" if kind == "from kept features" else None)
+    return lambda: [model.train_on_batch(inputs, target) for _ in range(STEPS)]
+
+
+def main():
+    options = parse(Options, "-m benchmarks.frozen")
+    keras.config.set_dtype_policy(choose_policy())
+    experiment = EXPERIMENTS["natural"]
+    features = cut(models.build(experiment))[0](np.zeros((1, *experiment.crop, 1), np.float32))
+    kept = HALF * sum(int(np.prod(scale.shape)) for scale in features)
+    print(f"a crop of {experiment.crop}: {np.prod(experiment.crop) * 3 / 1e6:.2f} MB, its features {kept / 1e6:.2f} MB")
+    kinds = ("frozen", "from kept features", "all weights")
+    times = time_rounds({kind: make_training(experiment, kind) for kind in kinds}, options.rounds)
+    for kind, values in times.items():
+        speed = STEPS * experiment.batch_size / values
+        print(f"{kind:20} {show(speed, 1)} photos/s, {show(times['frozen'] / values, 2)} of frozen")
+
+
+if __name__ == "__main__":
+    run(main)
