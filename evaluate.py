@@ -11,6 +11,7 @@ photos.csv the scores of each photo. What the figures are is said in docs/evalua
 """
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from common.command_line import finish, parse, quiet_native_libraries, run
 
@@ -51,7 +52,7 @@ class Options:
     render_size: RenderSize | None = None
     """Shorter side in pixels of the copy that the models see, as for test.py. Default: that of their training."""
     output: OutputFolder | None = None
-    """Folder for results.json and photos.csv; with several sets, for a folder each."""
+    """Folder for results.json and photos.csv; of several sets, each gets a folder of its name in it."""
 
 
 def find_mean_colors(names):
@@ -64,6 +65,21 @@ def find_mean_colors(names):
     return known
 
 
+def results_folders(output, sets):
+    """The folder for the results of each `PhotoSet`: `output` itself for one, else one inside it named like the set.
+
+    Raises:
+        OptionError: Two sets would share a folder.
+    """
+    if len(sets) == 1:
+        return [output]
+    names = [Path(photo_set.name.replace(":", "-for-")).parts for photo_set in sets]
+    folders = [output.joinpath(*(part for part in parts if part not in ("/", ".."))) for parts in names]
+    if len(set(folders)) < len(folders):
+        raise OptionError("--output: two sets of photos have the same name; score them one after the other")
+    return folders
+
+
 def main():
     options = parse(Options, "evaluate.py")
     if options.boundaries and len(options.photos) > 1:
@@ -72,6 +88,7 @@ def main():
         raise OptionError("--render-size: it has no effect with --crop, since models see crops as they are")
     keras.config.set_dtype_policy(choose_policy())
     sets = [find_set(given) for given in options.photos]
+    folders = results_folders(options.output, sets) if options.output else [None] * len(sets)
     print(f"scores on {describe_devices()}", flush=True)
     names = short_names(options.models)
     pipelines = {
@@ -79,7 +96,7 @@ def main():
     }
     mean_colors, first = find_mean_colors(options.models), next(iter(names))
     summary, failures = [], []
-    for photo_set in sets:
+    for photo_set, folder in zip(sets, folders, strict=True):
         scores, bad = evaluate(
             pipelines, mean_colors, photo_set, options.crop, options.saturation_factor, options.boundaries
         )
@@ -89,8 +106,7 @@ def main():
         summary.append(f"{count - len(bad)} of {count} photos of {photo_set.name}, {how}")
         if scores:
             summary += describe_scores(scores, first)
-            if options.output:
-                folder = options.output if len(sets) == 1 else options.output / photo_set.name.replace(":", "-for-")
+            if folder:
                 scores.save(folder, asdict(options), first)
     finish("\n".join(summary), failures, [photo_set.passed_over for photo_set in sets if photo_set.passed_over])
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 from common.errors import DatasetError
 from common.files import is_regular
 from common.images import PhotoError, read_photo
-from data.photos import cut, find_photos, scale_to_cover
+from data.photos import MIN_SIDE, cut, find_photos, scale_to_cover
 from models.zhang import ab_bins, nearest_bins
 from utils import rgb_to_lab
 
@@ -85,10 +85,16 @@ def read_batches(pairs, crop):
 
 
 def read_pair(pair, crop):
-    """Two uint8 [height, width, 3]: what a photo should look like, and what is colorized."""
+    """Two uint8 [height, width, 3]: what a photo should look like, and what is colorized.
+
+    Raises:
+        PhotoError: A photo cannot be read, is smaller than MIN_SIDE, or the two differ in size.
+    """
     gray, colour = pair
     photo = read_photo(colour)
     pixels = photo if gray == colour else read_photo(gray)
+    if min(photo.shape[:2]) < MIN_SIDE:
+        raise PhotoError(colour, f"less than {MIN_SIDE} pixels high or wide, so too small to score")
     if pixels.shape != photo.shape:
         raise PhotoError(gray, f"has another size than {colour}")
     return [cut(scale_to_cover(image, crop), crop) if crop else image for image in (photo, pixels)]

@@ -85,8 +85,8 @@ def describe(name):
     """
     file = find(name).with_suffix(".json")
     try:
-        return json.loads(file.read_bytes()) if file.is_file() else {}
-    except (OSError, ValueError) as error:
+        return dict(json.loads(file.read_bytes())) if file.is_file() else {}
+    except (OSError, ValueError, TypeError) as error:
         raise ModelError(f"{file}: it cannot be read ({first_line(error)}); remove it to do without it") from error
 
 

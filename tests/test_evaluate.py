@@ -13,13 +13,14 @@ from skimage import metrics as reference
 
 import models
 from colorizing.photo import Pipeline
+from common.errors import OptionError
 from common.images import read_photo, write_photo
 from common.trained import short_names
 from configs import SAMPLES, WEIGHTS
 from data.photos import DatasetError, cut, scale_to_cover
-from evaluate import find_mean_colors
+from evaluate import find_mean_colors, results_folders
 from evaluation import semantics
-from evaluation.photo_sets import find_set
+from evaluation.photo_sets import PhotoSet, find_set
 from evaluation.scoring import evaluate
 from utils import lightness_from_rgb
 
@@ -158,6 +159,26 @@ def scores_of(folder, model):
         for row in rows
         if row["model"] == model
     ]
+
+
+def test_photos_too_small_to_score_are_named(tmp_path, photos):
+    write_photo(tmp_path / "good.png", photos[0][:16, :16])
+    write_photo(tmp_path / "small.png", photos[1][:15, :40])
+    scores, (failure,) = evaluate({}, {}, find_set(str(tmp_path)))
+    assert scores.photos == ["good.png"] and failure.endswith(
+        "small.png: less than 16 pixels high or wide, so too small to score"
+    )
+
+
+def test_results_of_several_sets_stay_in_the_output_folder(tmp_path):
+    def folders(*names):
+        found = results_folders(tmp_path, [PhotoSet(name, ()) for name in names])
+        return [str(folder.relative_to(tmp_path)) for folder in found]
+
+    assert folders("/photos/a") == ["."]
+    assert folders("a/b", "/photos/a", "../c", "g/x:g/y") == ["a/b", "photos/a", "c", "g/x-for-g/y"]
+    with pytest.raises(OptionError, match="the same name"):
+        folders("c", "../c")
 
 
 def test_names_and_mean_colors(tmp_path):

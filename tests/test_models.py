@@ -136,6 +136,7 @@ def test_networks_get_every_field_of_an_experiment_that_their_constructors_take(
 def test_what_made_a_model_is_told_or_the_damage(tmp_path):
     (tmp_path / "a.keras").touch()
     assert models.describe(tmp_path / "a.keras") == {}
-    (tmp_path / "a.json").write_text('{"mean_ab": [1')
-    with pytest.raises(models.ModelError, match=r"a\.json: it cannot be read .*; remove it"):
-        models.describe(tmp_path / "a.keras")
+    for content in ('{"mean_ab": [1', "7", '["mean_ab"]'):
+        (tmp_path / "a.json").write_text(content)
+        with pytest.raises(models.ModelError, match=r"a\.json: it cannot be read .*; remove it"):
+            models.describe(tmp_path / "a.keras")
