@@ -74,6 +74,7 @@ class PaperColorizer(ClassifyingColorizer):
         classes: Kinds of scenes that a head on the classification network learns to tell apart; 0, as published, for
             no head.
         classification_weight: Weight of the head's cross-entropy in the loss.
+        native_size: Side in pixels of the photos it is trained on; None for `classification_size`.
 
     Example:
         >>> model = PaperColorizer(classification_size=64)
@@ -81,7 +82,9 @@ class PaperColorizer(ClassifyingColorizer):
         TensorShape([1, 97, 131, 2])
     """
 
-    experiment_fields = ("classification_size", "lightness_scale", "edges", "initializer", "classification_weight")
+    experiment_fields = tuple(
+        "classification_size lightness_scale edges initializer classification_weight native_size".split()
+    )
 
     def __init__(
         self,
@@ -91,6 +94,7 @@ class PaperColorizer(ClassifyingColorizer):
         initializer="glorot_uniform",
         classes=0,
         classification_weight=0.0,
+        native_size=None,
         **kwargs,
     ):
         # === Graph ===
@@ -114,7 +118,4 @@ class PaperColorizer(ClassifyingColorizer):
         self.lightness_scale = lightness_scale
         self.edges = edges
         self.initializer = initializer
-
-    @property
-    def native_size(self):
-        return self.classification_size
+        self.native_size = native_size or classification_size

@@ -231,15 +231,8 @@ class ResidualEncoder(Colorizer):
         return tf.reduce_mean(zhang.rebalanced_cross_entropy(encoding, logits, self.class_weights))
 
     def get_config(self):
-        return {
-            "name": self.name,
-            "encoder": self.encoder_name,
-            "scene": self.scene,
-            "edges": self.edges,
-            "loss": self.loss_name,
-            "perceptual_weight": self.perceptual_weight,
-            "native_size": self.native_size,
-        }
+        # `encoder` is the network, and `loss` is an attribute of Keras's.
+        return {**super().get_config(), "encoder": self.encoder_name, "loss": self.loss_name}
 
 
 def _conv(features, filters, name, kernel_size=3):

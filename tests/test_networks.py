@@ -1,5 +1,7 @@
 """ColorNet, Iizuka et al. and Zhang et al.: sizes, promises, and what is particular to the first two."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -104,13 +106,21 @@ def test_symmetric_convolution_pads_all_sides(size):
     np.testing.assert_allclose(output, np.einsum("byxcij,ijcf->byxf", windows, layer.kernel), atol=1e-5)
 
 
-@pytest.mark.parametrize("network", [ZhangColorizer, IizukaColorizer])
-def test_files_of_an_earlier_revision_are_refused(few_channels, network, tmp_path, monkeypatch):
+@pytest.mark.parametrize("network", models.NETWORKS.values())
+def test_files_of_another_revision_are_refused(few_channels, network, tmp_path, monkeypatch):
+    revision = network.revision
     with monkeypatch.context() as patch:
-        patch.setattr(network, "revision", 1)
+        patch.setattr(network, "revision", 7)
         models.save(network(), tmp_path / "old.keras")
-    with pytest.raises(models.ModelError, match=r"old\.keras: .* was revision 1 when this was trained and is 2 now"):
+    told = rf"old\.keras: .* was revision 7 when this was trained and is {revision} now"
+    with pytest.raises(models.ModelError, match=told):
         models.load(tmp_path / "old.keras")
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS.values(), ids=EXPERIMENTS)
+def test_networks_are_shown_what_the_experiment_says(few_channels, experiment):
+    assert models.build(experiment).native_size == experiment.native_size
+    assert models.build(dataclasses.replace(experiment, render_size=96)).native_size == 96
 
 
 def test_doubled_convolution_is_one_after_up_sampling():
