@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from common.files import replacing
 from models.colorizer import Colorizer
 from models.layers import BatchNorm, Conv2D, PadToMultiple, pad_to_multiple
 
@@ -127,7 +128,8 @@ def learn_class_weights(pairs, folder):
         for _, ab in pairs:
             counts += np.bincount(np.ravel(nearest_bins(every_fourth(ab))), minlength=BINS)
         table = np.column_stack([ab_bins(), counts]).astype(int)
-        np.savetxt(file, table, fmt="%d", delimiter=",", header="a,b,pixels", comments="")
+        with replacing(file) as path:
+            np.savetxt(path, table, fmt="%d", delimiter=",", header="a,b,pixels", comments="")
     return class_weights(np.loadtxt(file, delimiter=",", skiprows=1)[:, 2])
 
 
