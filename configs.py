@@ -143,8 +143,8 @@ class Experiment:
     weight_decay: Annotated[NotNegative, OnlyWith("optimizer", ("adam", "adamw"))] = 0.0
     """adam: L2 penalty, whose gradient Adam adapts too, as in Caffe and PyTorch. adamw: decoupled."""
     schedule: Literal["constant", "plateau", "steps", "cosine"] = "plateau"
-    """`plateau`: a tenth of the rate after 10 epochs without a val_loss lower by 1e-4. `steps`: the rate times
-    decay_factor every decay_steps. `cosine`: warm-up and decay."""
+    """`plateau`: a tenth of the rate after 10 epochs without a val_loss (without validation photos, a loss) lower by
+    1e-4. `steps`: the rate times decay_factor every decay_steps. `cosine`: warm-up and decay."""
     decay_steps: Annotated[Count, OnlyWith("schedule", ("steps",))] = 215_000
     """Training steps between two falls of the rate. The default is that of Zhang et al."""
     decay_factor: Annotated[Positive, OnlyWith("schedule", ("steps",))] = 0.316
@@ -219,8 +219,8 @@ EXPERIMENTS = {
     # The published recipe: natural scenes of Places2 at 256x256, SGD 0.01, batch 16, 40 epochs. Published: epoch 14,
     # val_loss 0.02661; the published code lets S' exceed 1, this project clips it, so the losses do not compare.
     "paper": Experiment(),
-    # The same networks with a recipe for some ten thousand photos of 150x150 and two hours on two CPU cores. The
-    # weights that ship come from it.
+    # The same networks with a recipe for some ten thousand photos of 150x150 and two hours on two CPU cores;
+    # weights/scenes.keras comes from it.
     "scenes": _SCENES,
     # About a minute on the photos that ship: to see training run, not to get a model.
     "demo": replace(_SCENES, dataset=(SAMPLES,), validation_fraction=0.25, epochs=20, batch_size=4, warmup_steps=10),
@@ -265,8 +265,7 @@ EXPERIMENTS = {
         weight_decay=1e-3,
         schedule="steps",
     ),
-    # Any photo: a decoder on a network that was trained to tell what is in a picture. The folders are the kinds of
-    # photos that the weights that ship have seen.
+    # Any photo: a decoder on an encoder pretrained on ImageNet. weights/natural.keras has seen these folders.
     "natural": _NATURAL,
     # Dahl's residual encoder: VGG-16, loss on blurred copies too. Its weights come from the internet.
     "residual-encoder": replace(

@@ -24,7 +24,7 @@ from common.errors import UserError
 from common.files import lock_folder
 from common.images import write_photo
 from configs import EXPERIMENTS, SAMPLES
-from data.pairs import ALONE
+from data.pairs import ALONE, Share
 from data.photos import DatasetError, find_all_photos
 from models import precision
 from train import read_command_line
@@ -175,6 +175,14 @@ def test_plateau_goes_on_where_it_was(tmp_path):
     history = run(5, tmp_path, restore=True).history
     assert [row["epoch"] for row in history] == [1, 2, 3, 4, 5]
     assert all(row["photos_per_second"] > 0 and row["learning_rate"] == 0 for row in history)
+
+
+def test_without_validation_photos_the_plateau_is_that_of_the_loss(tmp_path):
+    checkpoints, data = Checkpoints(tmp_path), SimpleNamespace(batch_size=1, share=Share(2, 1, 1))
+    for validation, monitor in ((None, "loss"), (object(), "val_loss")):
+        data.validation = lambda validation=validation: validation
+        trainer.make_callbacks(small("paper"), tmp_path, data, checkpoints, steps=1, epochs=1)
+        assert checkpoints.plateau.monitor == monitor
 
 
 def test_loss_that_is_not_finite_stops_the_run(tmp_path):

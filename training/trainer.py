@@ -226,15 +226,16 @@ def make_callbacks(experiment, folder, data, checkpoints, steps, epochs):
     """What happens around the experiment's training, in any order."""
     batch_size = data.batch_size * data.share.replicas
     callbacks = [checkpoints, Speed(batch_size), FiniteLoss(), StopAfter(steps)]
+    validation = data.validation()
     if experiment.schedule == "plateau":
-        checkpoints.plateau = keras.callbacks.ReduceLROnPlateau(factor=0.1, patience=10, min_delta=1e-4)
+        monitor = "val_loss" if validation else "loss"
+        checkpoints.plateau = keras.callbacks.ReduceLROnPlateau(monitor, factor=0.1, patience=10, min_delta=1e-4)
         callbacks.append(checkpoints.plateau)
     if experiment.frozen_share:
         callbacks.append(FrozenEncoder(frozen_steps(experiment, steps)))
     if is_chief(data.share):
         callbacks.append(keras.callbacks.TensorBoard(folder / "logs", write_graph=False))
-        if data.validation() is not None:
-            pairs = data.pairs.of(data.validation())
-            callbacks.append(ValidationPictures(folder / "logs" / "pictures", pairs))
+        if validation:
+            callbacks.append(ValidationPictures(folder / "logs" / "pictures", data.pairs.of(validation)))
         callbacks.append(Progress(epochs, data.steps * batch_size, batch_size))
     return callbacks
