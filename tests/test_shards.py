@@ -11,10 +11,13 @@ from processes import call, full_disk
 
 from common.errors import DatasetError, UserError
 from common.images import PhotoError, read_photo, write_photo
+from configs import EXPERIMENTS
 from data import shards
 from data.packed import open_shard, read_manifest
+from data.pairs import Share
 from data.photos import PhotoStore, cut, find_photos, split_photos
 from data.shards import pack, verify
+from training.data import prepare_data
 
 
 @pytest.fixture
@@ -68,6 +71,12 @@ def test_records_are_the_photos_that_the_manifest_names(folder, packed):
             assert content == (folder / manifest["names"][index]).read_bytes()
             seen.append(index)
     assert sorted(seen) == list(range(11)) and manifest["classes"] == ["sea", "wood"]
+
+
+def test_shards_with_too_few_photos_for_a_machines_batch_are_one_sentence(packed):
+    experiment = replace(EXPERIMENTS["scenes"], dataset=(packed,), crop=(32, 32), batch_size=10)
+    with pytest.raises(DatasetError, match=r"packed: a machine's shards hold [34] photos, .* smaller --batch-size"):
+        prepare_data(experiment, find_photos(packed), Share(2, 0, 1))
 
 
 def test_photos_without_class_folders(tmp_path, photos):

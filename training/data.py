@@ -73,7 +73,7 @@ def prepare_data(experiment, photos, share=ALONE):
     """Splits photos and says how they become pairs, with labels where the experiment's network classifies.
 
     Raises:
-        DatasetError: None of the training photos can be used.
+        DatasetError: None of the training photos can be used, or a machine's shards hold too few for a batch.
         DistributionError: The batch cannot be divided by the devices, or the shards by the machines.
     """
     train_indices, validation_indices = split_photos(len(photos.paths), experiment.validation_fraction, experiment.seed)
@@ -99,9 +99,15 @@ def prepare_data(experiment, photos, share=ALONE):
     weights = photo_weights(experiment, photos, mine)
     shards = None if shards is None else photos.shards[mine]
     order = TrainingOrder(mine, experiment.seed, experiment.flip, shards, weights, experiment.old_film)
-    return TrainingData(
+    data = TrainingData(
         store, order, pairs, share, training_share, batch_size, train_indices, validation_indices, classes
     )
+    if not data.steps:
+        raise DatasetError(
+            f"{name_folders(experiment)}: a machine's shards hold {len(mine)} photos, fewer than its part of a batch; "
+            "give a smaller --batch-size"
+        )
+    return data
 
 
 def photo_weights(experiment, photos, indices):
