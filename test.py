@@ -25,6 +25,7 @@ from annotated_types import Interval
 
 import models
 from colorizing.batching import Batcher
+from colorizing.conversion import Converter
 from colorizing.hints import read_hints
 from colorizing.jobs import Outcome, plan_jobs, process_photos
 from colorizing.photo import Pipeline, warm_up
@@ -118,8 +119,7 @@ def main():
         alpha = None if photo.alpha is None else np.tile(photo.alpha, 2)
         return replace(photo, pixels=side_by_side(to_gray(photo.pixels), result), alpha=alpha)
 
-    columns = 2 if options.compare else 1
-    photos_done = process_photos(photos, colorize, plan.record, options.max_megapixels, options.quality, columns)
+    photos_done = process_photos(photos, colorize, plan.record, Converter(options.max_megapixels, options.quality))
     films_done = Outcome()
     if films:
         from colorizing.film import process_films  # Loads the film library.

@@ -27,6 +27,7 @@ import numpy as np
 import models
 from benchmarks.timing import Rounds, run_apart, show, time_rounds
 from colorizing.batching import LARGEST, Batcher
+from colorizing.conversion import Converter
 from colorizing.jobs import plan_jobs, process_photos
 from colorizing.photo import Pipeline
 from colorizing.pixels import to_gray
@@ -97,7 +98,7 @@ def measure_small(folder, trained, rounds):
             list(pool.map(function, plan.jobs))
 
     stages = {
-        "everything": lambda: process_photos(plan.jobs, colorize, plan.record),
+        "everything": lambda: process_photos(plan.jobs, colorize, plan.record, Converter()),
         "decoding": lambda: in_threads(lambda job: images.read(job[0])),
         "network": lambda: [model.colorize(batch).numpy() for _ in range(-(-SMALL_PHOTOS // LARGEST))],
         "encoding": lambda: in_threads(lambda job: images.write(job[1], colored)),

@@ -12,14 +12,14 @@ import av
 import numpy as np
 from tqdm import tqdm
 
+from colorizing.conversion import MEGAPIXELS_AT_A_TIME
 from colorizing.film_reader import FilmError, Reader
 from colorizing.film_writer import Writer
 from colorizing.hints import HintError
-from colorizing.jobs import MEGAPIXELS_AT_A_TIME, Outcome, describe_surprise
+from colorizing.jobs import Outcome
 from colorizing.moving_hints import MovingHints
 from colorizing.pixels import side_by_side, to_gray
 from colorizing.steadiness import STEADINESS, Steadier
-from common.errors import UserError
 from common.files import REWRAPPED, describe_error, replacing
 from common.images import MAX_MEGAPIXELS
 
@@ -123,17 +123,10 @@ def process_films(jobs, pipeline, record, find_hints=lambda path: (), **options)
     """
     outcome = Outcome()
     for path, result in jobs:
-        try:
+        with outcome.counting(path):
             with record.noting(result, path):
                 losses, damage = colorize_film(pipeline, path, result, hints=find_hints(path), **options)
-        except UserError as error:
-            outcome.failures.append(str(error))
-        except Exception as error:  # Out of memory, say: named, and the others are still done.
-            outcome.failures.append(describe_surprise(path, error))
-        else:
             outcome.losses += losses
             if damage:
-                outcome.failures.append(f"{path}: {damage}; what could be read is in {result}")
-            else:
-                outcome.done += 1
+                raise FilmError(path, f"{damage}; what could be read is in {result}")
     return outcome

@@ -17,6 +17,7 @@ if __name__ == "__main__":
 
 import tyro
 
+from colorizing.conversion import Converter
 from colorizing.jobs import plan_jobs, process_photos
 from colorizing.pixels import to_gray
 
@@ -34,7 +35,9 @@ class Options:
 def main():
     options = parse(Options, "-m colorizing.gray")
     plan = plan_jobs(options.photos, options.output)
-    outcome = process_photos(plan.jobs, lambda photo, path: replace(photo, pixels=to_gray(photo.pixels)), plan.record)
+    outcome = process_photos(
+        plan.jobs, lambda photo, path: replace(photo, pixels=to_gray(photo.pixels)), plan.record, Converter()
+    )
     summary = f"{outcome.done} of {len(plan.jobs)} photos turned gray, in {options.output}"
     finish(summary, plan.failures + outcome.failures, plan.notes + outcome.losses)
 

@@ -2,19 +2,17 @@
 
 import contextlib
 import os
-import threading
-from collections import Counter, deque
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tqdm import tqdm
 
-from colorizing.batching import computing
+from colorizing.conversion import THREADS
 from colorizing.results import Record, known_results
 from common import images
-from common.encoding import check_size
-from common.errors import UserError
+from common.errors import UserError, first_line
 from common.files import (
     COLORLESS,
     FILM_SUFFIXES,
@@ -28,11 +26,6 @@ from common.files import (
     is_regular,
     list_files,
 )
-
-# Photos worked on at a time: while some are in the network, others are read and written.
-THREADS = 32
-# Photos worked on at a time have at most this many megapixels together, or are alone.
-MEGAPIXELS_AT_A_TIME = 48
 
 
 @dataclass(frozen=True)
@@ -152,96 +145,65 @@ def result_name(source, name, suffix):
 
 @dataclass
 class Outcome:
-    """What became of a run: photos or films done, and a sentence for each that failed and each loss of a format."""
+    """What became of a run.
+
+    Attributes:
+        done: How many photos or films are done.
+        failures: A sentence for each that failed.
+        losses: What results do not keep, a sentence each.
+    """
 
     done: int = 0
     failures: list = field(default_factory=list)
     losses: list = field(default_factory=list)
 
+    @contextlib.contextmanager
+    def counting(self, path):
+        """Counts the photo or film that the caller works on in this context as done or, after an error, as failed."""
+        try:
+            yield
+        except UserError as error:
+            self.failures.append(str(error))
+        except OSError as error:
+            self.failures.append(f"{path}: {describe_error(error)}")
+        except Exception as error:  # Out of memory, say: named, and the others are still done.
+            self.failures.append(f"{path}: cannot be done ({type(error).__name__}: {first_line(error)})")
+        else:
+            self.done += 1
 
-def process_photos(jobs, work, record, max_megapixels=images.MAX_MEGAPIXELS, quality=images.QUALITY, columns=1):
+
+def process_photos(jobs, work, record, converter):
     """Reads, works on and writes photos, several at a time, with a progress bar; a bad one does not stop the others.
 
     Args:
         jobs: Pairs of (photo, result) paths.
         work: Function from a `Photo` and its path to the result, a `Photo`; called from several threads.
         record: The `Record` of the output folder.
-        max_megapixels: Larger photos are refused.
-        quality: See `images.write`.
-        columns: How many times as wide as its photo a result is.
+        converter: A `Converter`.
 
     Returns:
         An `Outcome`.
     """
-    room = Room(MEGAPIXELS_AT_A_TIME)
 
-    def do(photo_path, result_path):
-        with room.hold(min(images.megapixels(photo_path), max_megapixels)), computing:
-            photo = images.read(photo_path, max_megapixels)
-            height, width = photo.pixels.shape[:2]
-            check_size(result_path, columns * width, height)
-            photo = work(photo, photo_path)
-            with record.noting(result_path, photo_path):
-                losses = images.write(result_path, photo, quality)
-        if photo_path.suffix.lower() in REPLACED:
-            reason = "holds no colour" if photo_path.suffix.lower() in COLORLESS else "is read only"
-            losses.append(f"{result_path}: written in this format, since {photo_path.suffix} {reason}")
+    def do(path, result):
+        with converter.room_for(path.stat().st_size):
+            _, content, losses = converter.convert(path, path.read_bytes(), result, lambda photo: work(photo, path))
+            with record.noting(result, path):
+                images.write_content(result, content)
+        if path.suffix.lower() in REPLACED:
+            reason = "holds no colour" if path.suffix.lower() in COLORLESS else "is read only"
+            losses.append(f"{result}: written in this format, since {path.suffix} {reason}")
         return losses
 
     outcome = Outcome()
     with ThreadPoolExecutor(THREADS) as pool, tqdm(total=len(jobs), unit=" photos", leave=False, disable=None) as bar:
         futures = [pool.submit(do, *job) for job in jobs]
         try:
-            for (photo_path, _), future in zip(jobs, futures, strict=True):
-                try:
+            for (path, _), future in zip(jobs, futures, strict=True):
+                with outcome.counting(path):
                     outcome.losses += future.result()
-                    outcome.done += 1
-                except UserError as error:
-                    outcome.failures.append(str(error))
-                except Exception as error:  # Out of memory, say: named, and the others are still done.
-                    outcome.failures.append(describe_surprise(photo_path, error))
                 bar.update()
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
     return outcome
-
-
-def describe_surprise(path, error):
-    """One line for an error that nobody expected, with the photo or film that it came from."""
-    reason = (str(error).strip().splitlines() or [""])[0]
-    return f"{path}: cannot be done ({type(error).__name__}: {reason})"
-
-
-class Room:
-    """Lets threads in as long as what they hold together stays below a limit; one that holds more is let in alone.
-
-    First come, first served: who holds much does not wait for ever behind those who hold little.
-    """
-
-    def __init__(self, limit):
-        self._limit = limit
-        self._held = []
-        self._waiting = deque()
-        self._changed = threading.Condition()
-
-    @contextlib.contextmanager
-    def hold(self, amount):
-        ticket = object()
-        with self._changed:
-            self._waiting.append(ticket)
-            try:
-                self._changed.wait_for(lambda: self._waiting[0] is ticket and self._fits(amount))
-                self._held.append(amount)
-            finally:
-                self._waiting.remove(ticket)
-                self._changed.notify_all()
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._held.remove(amount)
-                self._changed.notify_all()
-
-    def _fits(self, amount):
-        return not self._held or sum(self._held) + amount <= self._limit

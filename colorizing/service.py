@@ -7,13 +7,13 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import PurePath
 
 import models
-from colorizing.batching import Batcher, computing
-from colorizing.jobs import MEGAPIXELS_AT_A_TIME, THREADS, Room
+from colorizing.batching import Batcher
+from colorizing.conversion import THREADS, Converter
 from colorizing.photo import Pipeline
 from common import images
-from common.encoding import check_size
 from common.errors import UserError
 from common.files import REPLACED
 from common.options import Count, Positive
@@ -68,7 +68,7 @@ class Service:
         self.limits = limits
         self._pool = ThreadPoolExecutor(THREADS)
         self._present = set()
-        self._room = Room(MEGAPIXELS_AT_A_TIME)
+        self._converter = Converter(limits.max_megapixels)
         self._loading = threading.Lock()
 
     async def colorize(self, name, content, model, saturation=1.0, hints=(), asked=None):
@@ -110,13 +110,12 @@ class Service:
         pipeline = Pipeline(self._model(model), saturation=saturation)
         suffix = images.suffix_of(content) or ".png"
         suffix = REPLACED.get(suffix, suffix)
-        with self._room.hold(min(images.megapixels(content), self.limits.max_megapixels)), computing:
-            photo = images.decode(name, content, self.limits.max_megapixels)
-            likely = pipeline.likely_colors(photo.pixels, asked) if asked else ()
-            check_size(f"{name}{suffix}", *photo.pixels.shape[1::-1])
-            photo = replace(photo, pixels=pipeline(photo.pixels, hints))
-            content, losses = images.encode(name, photo, suffix)
-            return Result(photo, content, suffix, losses, likely)
+        result = f"{PurePath(name).stem}{suffix}"
+        photo, content, losses = self._converter.convert(
+            name, content, result, lambda photo: replace(photo, pixels=pipeline(photo.pixels, hints))
+        )
+        likely = pipeline.likely_colors(photo.pixels, asked) if asked else ()
+        return Result(photo, content, suffix, losses, likely)
 
     def _rest(self):
         """Gives memory back PAUSE seconds from now, unless visitors have come by then."""

@@ -1,7 +1,6 @@
 """A photo's file, read and written: pixels of 8 or 16 bits, gray or colour, transparency, profile and metadata."""
 
 import contextlib
-import threading
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,8 +16,6 @@ from common.metadata import Metadata, read_metadata
 from common.samples import as_color, rescale, turn_upright
 
 MAX_MEGAPIXELS = 500
-
-_measuring = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -68,11 +65,10 @@ def read_photo(path, max_megapixels=MAX_MEGAPIXELS):
     return np.ascontiguousarray(as_color(rescale(pixels, np.iinfo(pixels.dtype).max, 255)))
 
 
-def megapixels(source):
-    """Size of a photo by the header of its file, a path or the content as bytes; 0 where it cannot be told."""
-    name, content = ("photo", source) if isinstance(source, bytes) else (source, None)
+def megapixels(name, content=None):
+    """Size of a photo by the header of its file; 0 where it cannot be told. Without `content`, `name` is its path."""
     try:
-        with _measuring, _decoding(name):  # Threads that wait for room do not hold a file each meanwhile.
+        with _decoding(name):
             image = open_image(_read_bytes(name) if content is None else content, name)
     except PhotoError:
         return 0.0
@@ -100,14 +96,19 @@ def write(path, photo, quality=QUALITY):
     Raises:
         PhotoError: The format is unknown or too small for the photo, or the disk or its rights do not allow it.
     """
+    content, losses = encode(path, photo, Path(path).suffix.lower(), quality)
+    write_content(path, content)
+    return losses
+
+
+def write_content(path, content):
+    """Writes the content of a photo's file, bytes, whole or not at all, and makes its folder. Raises PhotoError."""
     path = Path(path)
-    content, losses = encode(path, photo, path.suffix.lower(), quality)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, content)
     except OSError as error:
         raise PhotoError(path, f"cannot be written: {describe_error(error)}") from error
-    return losses
 
 
 @contextlib.contextmanager

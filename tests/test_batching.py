@@ -6,10 +6,12 @@ import weakref
 from concurrent.futures import ThreadPoolExecutor, wait
 
 import numpy as np
+import pytest
 
-from colorizing import jobs
+from colorizing import conversion, jobs
 from colorizing.batching import LARGEST, Batcher, Cores, computing
-from colorizing.jobs import Room, plan_jobs, process_photos
+from colorizing.conversion import Converter, Room
+from colorizing.jobs import plan_jobs, process_photos
 from common.images import write_photo
 
 
@@ -78,6 +80,28 @@ def test_room_is_empty_when_all_have_left():
     alone.start()
     alone.join(timeout=5)
     assert not alone.is_alive()
+
+
+@pytest.mark.parametrize("limit", ["MEGABYTES_AT_A_TIME", "MEGAPIXELS_AT_A_TIME"])
+def test_files_and_pixels_in_memory_are_bounded(tmp_path, photos, monkeypatch, limit):
+    monkeypatch.setattr(conversion, limit, 1e-6)
+    monkeypatch.setattr(conversion, "computing", Cores(4))
+    for number in range(8):
+        write_photo(tmp_path / f"{number}.png", photos[0])
+    plan = plan_jobs([tmp_path], tmp_path / "out")
+    present, most = [], []
+
+    def work(photo, path):
+        present.append(path)
+        most.append(len(present))
+        time.sleep(0.02)
+        present.remove(path)
+        return photo
+
+    assert process_photos(plan.jobs, work, plan.record, Converter()).done == 8 and max(most) == 1
+    monkeypatch.undo()
+    monkeypatch.setattr(conversion, "computing", Cores(4))
+    assert process_photos(plan.jobs, work, plan.record, Converter()).done == 8 and max(most) > 1
 
 
 class Doubling:
@@ -192,4 +216,4 @@ def test_threads_share_the_work(tmp_path, photos):
         time.sleep(0.02)
         return photo
 
-    assert process_photos(plan.jobs, work, plan.record).done == 16 and 1 < len(threads) <= jobs.THREADS
+    assert process_photos(plan.jobs, work, plan.record, Converter()).done == 16 and 1 < len(threads) <= jobs.THREADS

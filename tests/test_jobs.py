@@ -11,6 +11,7 @@ from PIL import Image
 from processes import full_disk, ordinary_user
 
 from colorizing import jobs
+from colorizing.conversion import Converter
 from colorizing.jobs import find_inputs, plan_jobs, process_photos
 from common.command_line import printable
 from common.files import is_photo, write_whole
@@ -24,7 +25,7 @@ def touch(folder, *names):
 
 
 def process(plan, work=lambda photo, path: photo):
-    return process_photos(plan.jobs, work, plan.record)
+    return process_photos(plan.jobs, work, plan.record, Converter())
 
 
 def test_jobs_keep_subfolders_and_never_share_a_path(tmp_path, monkeypatch):
@@ -189,7 +190,7 @@ def done(folder, output, *names):
     """Runs with --skip-existing, with the photo as its result. Returns the names of the photos that were worked on."""
     plan = plan_jobs([folder / name for name in names] or [folder], output)
     todo, notes = plan.record.split(plan.jobs)
-    outcome = process_photos(todo, lambda photo, path: photo, plan.record)
+    outcome = process_photos(todo, lambda photo, path: photo, plan.record, Converter())
     assert not outcome.failures and not plan.failures
     for photo, result in plan.jobs:
         expected = read_photo(photo)
@@ -231,7 +232,9 @@ def test_a_record_that_was_cut_short_is_used_as_far_as_it_goes(tmp_path, photos)
     record = next((tmp_path / "out").glob(".*"))
     record.write_text(record.read_text() + '\n{"result": "b.p')
     plan = plan_jobs([tmp_path / "in"], tmp_path / "out")
-    assert process_photos(plan.record.split(plan.jobs)[0], lambda photo, path: photo, plan.record).done == 1
+    assert (
+        process_photos(plan.record.split(plan.jobs)[0], lambda photo, path: photo, plan.record, Converter()).done == 1
+    )
     plan = plan_jobs([tmp_path / "in"], tmp_path / "out")
     assert plan.record.split(plan.jobs) == ([], [])
 
@@ -262,7 +265,7 @@ def test_names_that_are_as_long_as_the_system_allows(tmp_path, photos):
         )
         waiting, _ = plan.record.split(plan.jobs)
         assert len(waiting) == todo
-        outcome = process_photos(waiting, lambda photo, path: photo, plan.record)
+        outcome = process_photos(waiting, lambda photo, path: photo, plan.record, Converter())
         assert outcome.done == todo - 1 and "file name too long" in outcome.failures[0]
 
 

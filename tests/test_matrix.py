@@ -30,6 +30,7 @@ from PIL import Image
 from processes import call
 from skimage.color import lab2rgb, rgb2lab
 
+from colorizing.conversion import Converter
 from colorizing.jobs import process_photos
 from colorizing.photo import Pipeline
 from colorizing.results import Record
@@ -61,7 +62,7 @@ def results(tmp_path_factory):
     def colorize(photo, path):
         return type(photo)(**{**vars(photo), "pixels": pipeline(photo.pixels)})
 
-    outcome = process_photos(jobs, colorize, Record(folder / "out"))
+    outcome = process_photos(jobs, colorize, Record(folder / "out"), Converter())
     assert outcome.failures == []
     return folder / "out"
 

@@ -8,18 +8,14 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from colorizing.archive.ledger import DONE, FAILED
 from colorizing.archive.reader import try_to_read
 from colorizing.archive.storage import describe_problem, open_storage
-from colorizing.batching import available_cores, computing
-from colorizing.jobs import MEGAPIXELS_AT_A_TIME, THREADS, Room
+from colorizing.batching import available_cores
+from colorizing.conversion import THREADS, Converter
 from common import images
-from common.encoding import check_size
-
-# Files that are fetched and not yet done have at most this many megabytes together.
-MEGABYTES_AT_A_TIME = 256
 
 
 @dataclass(frozen=True)
@@ -55,7 +51,7 @@ class Worker:
     def __init__(self, work, model, attempt):
         self._work, self._model, self._attempt = work, model, attempt
         self._source, self._output = open_storage(work.source), open_storage(work.output)
-        self._fetched, self._room = Room(MEGABYTES_AT_A_TIME), Room(MEGAPIXELS_AT_A_TIME)
+        self._converter = Converter(work.max_megapixels, work.quality)
         self._pool = ThreadPoolExecutor(1 if attempt >= self.ALONE else THREADS)
         self._pipeline, self._loading = None, threading.Lock()
         if not attempt:
@@ -96,24 +92,17 @@ class Worker:
         return {**file, "cause": None, **found, "seconds": round(time.perf_counter() - start, 4)}
 
     def _colorize(self, file):
-        path, result, work = file["path"], file["result"], self._work
-        suffix = PurePosixPath(result).suffix.lower()
-        colorize = self._colorizer()
-        with self._fetched.hold(file["size"] / 1e6):
+        path, result, pipeline = file["path"], file["result"], self._colorizer()
+        with self._converter.room_for(file["size"]):
             content = self._source.read(path)
-            megapixels = min(images.megapixels(content), work.max_megapixels)
-            with self._room.hold(megapixels):
-                with computing:
-                    photo = images.decode(path, content, work.max_megapixels)
-                    check_size(result, *photo.pixels.shape[1::-1])
-                    photo = replace(photo, pixels=colorize(photo.pixels))
-                    encoded, losses = images.encode(result, photo, suffix, work.quality)
-                written = bytes(encoded)
-                self._output.write(result, written)
+            _, colored, losses = self._converter.convert(
+                path, content, result, lambda photo: replace(photo, pixels=pipeline(photo.pixels))
+            )
+            self._output.write(result, colored)
         return {
             "state": DONE,
             "sha256": hashlib.sha256(content).hexdigest(),
-            "result_size": len(written),
+            "result_size": len(colored),
             "notes": "; ".join(losses) or None,
         }
 

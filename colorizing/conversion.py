@@ -1,0 +1,89 @@
+"""From the content of a photo's file to that of its result, for several photos at a time within bounds on memory."""
+
+import contextlib
+import threading
+from collections import deque
+from pathlib import PurePath
+
+from colorizing.batching import computing
+from common import images
+from common.encoding import check_size
+
+# Photos worked on at a time: while some are in the network, others are read and written.
+THREADS = 32
+# Files that are read and not yet done have at most this many megabytes together, or there is one only.
+MEGABYTES_AT_A_TIME = 256
+# Photos that are decoded and not yet encoded have at most this many megapixels together, or there is one only.
+MEGAPIXELS_AT_A_TIME = 48
+
+
+class Converter:
+    """Decodes photos, has them worked on, and encodes the results, in any number of threads.
+
+    Args:
+        max_megapixels: Larger photos are refused.
+        quality: 1..100, for JPEG, WebP and AVIF.
+    """
+
+    def __init__(self, max_megapixels=images.MAX_MEGAPIXELS, quality=images.QUALITY):
+        self._max_megapixels, self._quality = max_megapixels, quality
+        self._files, self._photos = Room(MEGABYTES_AT_A_TIME), Room(MEGAPIXELS_AT_A_TIME)
+
+    def room_for(self, size):
+        """A context in which a file of `size` bytes may be in memory. Waits until there is room."""
+        return self._files.hold(size / 1e6)
+
+    def convert(self, name, content, result, work):
+        """Converts one photo. Waits until there is room for its pixels and a core is free.
+
+        Args:
+            name: The photo's path, for messages.
+            content: Its file's content, bytes.
+            result: Path of the result, for its format and for messages.
+            work: Function from an `images.Photo` to the one that is encoded.
+
+        Returns:
+            (photo, content, losses): what `work` returned, and what `images.encode` returned for it.
+
+        Raises:
+            PhotoError: The photo cannot be decoded, is too large, or cannot be encoded in the format of the result.
+        """
+        with self._photos.hold(min(images.megapixels(name, content), self._max_megapixels)), computing:
+            photo = images.decode(name, content, self._max_megapixels)
+            check_size(result, *photo.pixels.shape[1::-1])  # Before the work, which would be in vain.
+            photo = work(photo)
+            return photo, *images.encode(result, photo, PurePath(result).suffix.lower(), self._quality)
+
+
+class Room:
+    """Lets threads in as long as what they hold together stays below a limit; one that holds more is let in alone.
+
+    First come, first served: a thread that holds much does not wait for ever behind threads that hold little.
+    """
+
+    def __init__(self, limit):
+        self._limit = limit
+        self._held = []
+        self._waiting = deque()
+        self._changed = threading.Condition()
+
+    @contextlib.contextmanager
+    def hold(self, amount):
+        ticket = object()
+        with self._changed:
+            self._waiting.append(ticket)
+            try:
+                self._changed.wait_for(lambda: self._waiting[0] is ticket and self._fits(amount))
+                self._held.append(amount)
+            finally:
+                self._waiting.remove(ticket)
+                self._changed.notify_all()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._held.remove(amount)
+                self._changed.notify_all()
+
+    def _fits(self, amount):
+        return not self._held or sum(self._held) + amount <= self._limit
