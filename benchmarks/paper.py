@@ -2,15 +2,22 @@
 
     python -m benchmarks.paper --dataset DIR
 
-The published way is in benchmarks/original.py. What is compared is timed by turns in one run, and ratios are taken
-within a round; the table gives medians and ranges. The input pipeline is measured on one core, the network on all of
-them, start-up and memory in processes of their own. Photos of 256x256 are those of the data set, enlarged or reduced
-and written as baseline JPEGs. The network is the paper's at 256x256 with random weights, except in test.py.
+benchmarks/original.py is the published way. Both are timed by turns in one run, and ratios are taken within a round;
+the table gives medians and ranges. The input pipeline is measured on one core, the network on all cores, start-up and
+memory in processes of their own. Photos are those of the data set, resized to 256x256 and written as baseline JPEGs.
+The network is the paper's at 256x256 with random weights, except in test.py.
+
+The limit of the network's speed is what a product of two 4096x4096 matrices reaches in the same type. Operations are
+counted from the layers: each weight of a kernel costs a multiplication and an addition wherever its kernel is applied,
+once in the forward pass and twice in the backward pass, for the gradients of the kernel and of the layer's input.
+Layers that see L or edges need no gradient of their input. Activations, up-sampling, the edge map, the loss and the
+optimizer count as nothing. Layers count as the package computes them: one product for the fusion layer's vector, and
+four weights at each place of a doubled grid instead of nine.
 """
 
 import sys
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -28,15 +35,16 @@ from skimage import feature
 import models
 from benchmarks import original
 from benchmarks.colorizing import gray_photo
-from benchmarks.step import DTYPES, PAPER, PRODUCT_OPERATIONS, make_product, make_step, operations
 from benchmarks.timing import Rounds, call_apart, print_table, run_apart, show, time_rounds
 from colorizing.photo import Pipeline
 from common import images
 from configs import EXPERIMENTS
 from data.pairs import Pairs, TrainingOrder, lab_pair, training_crops, untuned
 from data.photos import PhotoStore, find_photos
+from models.colorization import Fusion
 from models.edge_detection import canny
 from models.precision import choose_policy
+from training.optimizers import make_optimizer
 
 CROP = (original.SIZE, original.SIZE)
 BATCH_SIZE = original.BATCH_SIZE
@@ -46,7 +54,10 @@ PHOTOS = 1024
 LARGE = 12
 # Training steps in whose course memory reaches its peak.
 STEPS = 3
-
+# Rows and columns of the matrices whose product is the limit of the network's speed.
+PRODUCT = 4096
+PRODUCT_OPERATIONS = 2 * PRODUCT**3
+DTYPES = {"mixed_bfloat16": "bfloat16", "float32": "float32"}
 
 Part = Literal["pipeline", "network", "processes", "memory"]
 
@@ -138,13 +149,61 @@ def pipeline(folder, rounds):
     ]
 
 
+def operations(model, size):
+    """Floating-point operations of the paper's network on one photo, (forward, forward and backward).
+
+    Args:
+        model: A `PaperColorizer`, or another model of the same layers.
+        size: Height and width of the photo.
+    """
+    weighted = [layer for layer in model.layers if layer.weights]
+    grids = keras.Model(model.inputs, [layer.output for layer in weighted])
+    outputs = grids([np.zeros((1, size, size, 1), np.float32) for _ in model.inputs])
+    forward = total = 0
+    for layer, output in zip(weighted, outputs, strict=True):
+        positions = int(np.prod(output.shape[1:-1]))
+        kernel = layer.weights[0].shape
+        uses = np.prod(kernel) * positions
+        if isinstance(layer, Fusion):
+            vector = layer.input[1].shape[-1] * layer.filters
+            uses -= vector * (positions - 1)
+        if getattr(layer, "doubled", False):
+            uses = uses * 4 // 9
+        forward += 2 * uses
+        total += 2 * uses * (2 if kernel[-2] == 1 and positions > 1 else 3)
+    return int(forward), int(total)
+
+
+def make_product(dtype):
+    """A function that multiplies two large matrices; it takes PRODUCT_OPERATIONS."""
+    factor = tf.cast(tf.random.stateless_normal((PRODUCT, PRODUCT), seed=(0, 0)), dtype)
+    product = tf.function(lambda: tf.matmul(factor, factor))
+    return lambda: product()[0, 0].numpy()
+
+
+def make_step(published):
+    """A function that takes a training step on noise: of the published network, with SGD, or of the package's."""
+    keras.config.set_dtype_policy("float32" if published else choose_policy())
+    random = np.random.default_rng(0)
+    lightness = random.uniform(0, 100, (BATCH_SIZE, *CROP, 1)).astype(np.float32)
+    target = random.uniform(-60, 60, (BATCH_SIZE, *CROP, 2)).astype(np.float32)
+    if published:
+        model = original.trainable(CROP[0])
+        lightness, target = [lightness, np.float32(lightness > 75)], target / original.AB_SCALE
+    else:
+        model = models.build(EXPERIMENTS["paper"])
+        model.compile(make_optimizer(EXPERIMENTS["paper"], 1000))
+    # As tensors, since a step would copy arrays.
+    inputs, target = tf.nest.map_structure(tf.constant, (lightness, target))
+    return lambda: model.train_on_batch(inputs, target)
+
+
 def network(folder, rounds):
     """Compares the training step, the network, and a large photo from file to file. For a process of its own."""
     # How many colours lie outside sRGB, and so how long painting takes, depends on the random weights.
     keras.utils.set_random_seed(0)
     policy = choose_policy()
-    step = make_step(replace(PAPER, policy=policy))
-    original_step = make_step(replace(PAPER, policy="float32", published=True))
+    step, original_step = make_step(published=False), make_step(published=True)
     published = original.network()
     keras.config.set_dtype_policy(policy)
     model = models.build(EXPERIMENTS["paper"])
@@ -169,6 +228,7 @@ def network(folder, rounds):
     }
     times = time_rounds(runs, rounds)
     forward, training = operations(model, original.SIZE)
+    print(f"a photo takes {forward / 1e9:.1f} GFLOP forward and {training / 1e9:.1f} GFLOP in a training step")
     rate = PRODUCT_OPERATIONS / times["product"]
     # The ceiling, as the seconds that a batch would take at the product's rate.
     times |= {"step ceiling": BATCH_SIZE * training / rate, "network ceiling": BATCH_SIZE * forward / rate}
@@ -210,17 +270,16 @@ def processes(folder, rounds):
     return rows
 
 
-def take_steps(setting):
-    """Takes a few training steps under a setting. For a process of its own."""
-    step = make_step(setting)
+def take_steps(published):
+    """Takes a few training steps, see `make_step`. For a process of its own."""
+    step = make_step(published)
     for _ in range(STEPS):
         step()
 
 
 def memory(folder, rounds):
     """Compares the peak memory of training."""
-    settings = replace(PAPER, policy=choose_policy()), replace(PAPER, policy="float32", published=True)
-    peaks = [[call_apart(take_steps, setting)[1] for setting in settings] for _ in range(rounds)]
+    peaks = [[call_apart(take_steps, published)[1] for published in (False, True)] for _ in range(rounds)]
     return [compare("training, peak memory", "GB", *np.transpose(peaks))]
 
 

@@ -7,7 +7,6 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from unittest import mock
 
 import cv2
 import numpy as np
@@ -99,21 +98,17 @@ def memory(process="self", field="VmHWM"):
     return next((int(line.split()[1]) / 1e6 for line in lines if line.startswith(field)), None)
 
 
-def call_apart(function, *arguments, cores=None, environment=None):
+def call_apart(function, *arguments, cores=None):
     """Calls a function in a fresh process. Returns (result, peak memory of the process in GB).
 
     Args:
         function: A function of a module.
         arguments: What it is called with.
         cores: How many of the processor's cores the process may use; all by default.
-        environment: Variables to add to its environment.
     """
     allowed = sorted(os.sched_getaffinity(0))[:cores]
     context = multiprocessing.get_context("spawn")
-    with (
-        mock.patch.dict(os.environ, environment or {}),
-        ProcessPoolExecutor(1, context, os.sched_setaffinity, (0, allowed)) as pool,
-    ):
+    with ProcessPoolExecutor(1, context, os.sched_setaffinity, (0, allowed)) as pool:
         return pool.submit(_call, function, arguments).result()
 
 
