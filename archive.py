@@ -4,8 +4,8 @@
     python archive.py s3://bucket/scans s3://bucket/colorized --cluster auto
     python archive.py --report OUTPUT
 
-Results have the names that test.py gives them. The ledger, in _ledger below OUTPUT, accounts for every file of SOURCE;
-the same command goes on where a run was ended, and does again what has changed since: files, model or settings.
+Results have the names that test.py gives them. The ledger, in OUTPUT/_ledger, accounts for every file of SOURCE. After
+an interruption the same command goes on; photos whose file, model or settings changed since are done again.
 """
 
 import hashlib
@@ -43,8 +43,6 @@ except ImportError as error:
 FORMATS = sorted(suffix[1:] for suffix in PHOTO_SUFFIXES - REPLACED.keys())
 # Rows of the listing that are added to the ledger together.
 ROWS_A_PART = 20_000
-# Failures that are named at the end; the ledger names all.
-MOST_NAMED = 100
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ class Options:
     output: tyro.conf.Positional[str | None] = None
     """Folder or URL for the results and the ledger."""
     report: str | None = None
-    """Says what became of the files of an archive, given its folder or URL for results, and does nothing else."""
+    """Only report what became of the files of an archive, given its folder or URL of results."""
     cluster: str | None = None
     """Address of a Ray cluster, or `auto` on one of its machines. Default: RAY_ADDRESS, else this machine alone."""
     model: Model = MODEL
@@ -69,11 +67,11 @@ class Options:
     max_megapixels: Positive = images.MAX_MEGAPIXELS
     """Refuse larger photos."""
     retry_failed: bool = False
-    """Try photos again that failed in an earlier run."""
+    """Try photos that failed in an earlier run again."""
 
 
 def open_places(options):
-    """The storages of source and output, and the path of the output in the source, None if it is elsewhere."""
+    """(source, output, path of the output in the source, or None if it lies elsewhere); the first two are storages."""
     source, output = open_storage(options.source), open_storage(options.output)
     if not source.exists():
         raise UserError(f"{options.source}: no such folder")
@@ -118,7 +116,7 @@ def list_source(ledger, source, skipped, options, model):
 
 
 def describe(standing, run):
-    """The sums of a `Standing`, and its causes, a line each."""
+    """The counts of a `Standing` in one line, then a line for each cause."""
     states = {DONE: 0, FAILED: 0, LEFT_OUT: 0, WAITING: 0, **standing.states}
     lines = [f"{run['files']} files: {', '.join(f'{number} {state}' for state, number in states.items())}"]
     causes = [(number, state, cause) for (state, cause), number in standing.causes.items() if cause]
@@ -126,8 +124,8 @@ def describe(standing, run):
 
 
 def name_failures(standing, output):
-    """A line for each photo that failed, as far as they are few enough to name, and for those that wait."""
-    lines = [f"{path}: {cause}" for path, cause in sorted(standing.failures)[:MOST_NAMED]]
+    """A line for each failed photo that `standing` names, for the number of others, and for photos that wait."""
+    lines = [f"{path}: {cause}" for path, cause in sorted(standing.failures)]
     if unnamed := standing.states[FAILED] - len(lines):
         lines.append(f"{unnamed} more failed; {output}/{FOLDER} names them")
     if waiting := standing.states[WAITING]:
@@ -158,7 +156,7 @@ def main():
 
 
 def colorize(options, source, output, skipped, content, model):
-    """Does all photos of the source that wait, and ends the script with what became of them."""
+    """Colorizes all photos of the source that wait, and ends the script with a report."""
     ledger = Ledger(output)
     last = list_source(ledger, source, skipped, options, model)
     before = ledger.standing(last, options.retry_failed)

@@ -27,7 +27,7 @@ BATCH = 32
 BATCHES_AT_A_TIME = 2
 # Cores a worker: with more, its threads wait for each other.
 CORES = 4
-# Rows are added to the ledger when so many are there, or after so many seconds.
+# Most rows, and most seconds, between two additions to the ledger.
 ROWS_A_PART = 10_000
 SECONDS_A_PART = 10
 # Bytes of memory that Ray keeps for what goes between processes: names and rows only.
@@ -46,7 +46,7 @@ def connected(address=None):
     if address is None:
         options = {"address": "local", "include_dashboard": False, "object_store_memory": OBJECT_STORE}
     else:
-        # The machines need the packages of the requirements, not the project.
+        # Machines need the packages installed; the project is sent to them.
         options = {"address": address, "runtime_env": {"working_dir": str(PROJECT), "excludes": EXCLUDED}}
     try:
         ray.init(**options, log_to_driver=False, logging_level=logging.CRITICAL)
@@ -128,7 +128,7 @@ def one_pass(ledger, run, worker, count, resources, retry_failed):
     Raises:
         UserError: The workers cannot start, or the ledger cannot be read.
     """
-    # The same however often Ray asks for it, also when rows are added meanwhile.
+    # Listed once, so that a task that Ray repeats reads the same parts.
     worked = ledger.parts("worked")
     alone = worker["attempt"] >= Worker.ALONE
     batch, at_a_time = (1, 1) if alone else (BATCH, BATCHES_AT_A_TIME)
@@ -138,14 +138,14 @@ def one_pass(ledger, run, worker, count, resources, retry_failed):
         try:
             while files := list(itertools.islice(waiting, batch)):
                 yield {"files": json.dumps(files), "problem": ""}
-        except Exception as error:  # Ray would drop it, and the photos of the share would seem to have failed.
+        except Exception as error:  # Ray would drop it without a word.
             yield {"files": "[]", "problem": describe_problem(error)}
 
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     # What a worker's end drops is tried again by the next pass.
     context.max_errored_blocks = -1
-    # A row, which is a batch of photos, is a task of its own.
+    # Each row, a batch of photos, becomes a task.
     context.target_max_block_size = 1
     pool = ray.data.ActorPoolStrategy(
         size=count,
@@ -184,8 +184,10 @@ class RayWorker(Worker):
 
 @contextlib.contextmanager
 def adding(ledger, run):
-    """A function that takes rows and adds them to the ledger, some thousand or some seconds' at a time."""
+    """A context with a function that collects rows. They are added to the ledger every ROWS_A_PART rows or
+    SECONDS_A_PART seconds, and at the end."""
     rows, last = [], time.monotonic()
+    made_by = {name: run[name] for name in ("run", "model", "settings")}
 
     def flush():
         nonlocal last
@@ -194,7 +196,7 @@ def adding(ledger, run):
         last = time.monotonic()
 
     def add(more):
-        rows.extend({**row, **made_by(run), "bucket": bucket_of(row["path"])} for row in more)
+        rows.extend({**row, **made_by, "bucket": bucket_of(row["path"])} for row in more)
         if len(rows) >= ROWS_A_PART or time.monotonic() - last > SECONDS_A_PART:
             flush()
 
@@ -204,17 +206,9 @@ def adding(ledger, run):
         flush()
 
 
-def made_by(run):
-    """The columns that are equal in all rows of a run."""
-    return {name: run[name] for name in ("run", "model", "settings")}
-
-
 @contextlib.contextmanager
 def quiet():
-    """Keeps what Ray prints off the terminal: warnings, and reports of every worker's end, which the ledger covers.
-
-    Its log files, below /tmp/ray, have it all.
-    """
+    """Hides what Ray prints: warnings, and a report for each worker that ends. Its logs in /tmp/ray have them."""
     handlers = [handler for handler in logging.getLogger("ray.data").handlers if handler.name == "console"]
     with contextlib.ExitStack() as stack:
         for handler in handlers:

@@ -1,8 +1,9 @@
 """The ledger of an archive: a table in Parquet files that are only ever added, with rows for every file.
 
 A run first writes a row for every file that it lists: `waiting` for photos, `left out` for other files. When a photo is
-done or has failed, a further row says so. A row counts while its key is the photo's: a hash of the file's version, the
-model, the settings and the result's path. Of several rows with the photo's key the last counts; for a run, its own.
+done or has failed, another row says so. Each row has a key, a hash of the file's version, the model, the settings and
+the result's path. A row of an earlier run counts if its key equals that of the listed photo. Of several, the last one
+counts, but a row of the run itself counts before all others.
 """
 
 import functools
@@ -20,12 +21,14 @@ from common.errors import UserError, first_line
 
 FOLDER = "_ledger"
 WAITING, LEFT_OUT, DONE, FAILED = "waiting", "left out", "done", "failed"
-# Paths fall into this many buckets, so that any part of a large ledger is read without the rest.
+# Rows are sorted by a hash of their path with this many values, so that a share of a large ledger can be read alone.
 BUCKETS = 1 << 16
 # Rows of a part that are stored together; a row group is read whole.
 ROW_GROUP = 1 << 12
-# Listed files that are looked at together; these bound the memory.
+# Listed files that are looked up together, which bounds memory.
 FILES_AT_A_TIME = 100_000
+# Failures that a report names; the ledger has all.
+MOST_NAMED = 100
 
 SCHEMA = pa.schema(
     [
@@ -73,11 +76,9 @@ class Standing:
 
     Attributes:
         states: {state: files}.
-        causes: {(state, cause): files}; for photos that wait, the cause is why a row of an earlier run does not hold.
-        failures: (path, cause) of files that failed, the first `MOST_NAMED`.
+        causes: {(state, cause): files}. The cause of a waiting photo says why no row of an earlier run counts.
+        failures: (path, cause) of the first MOST_NAMED files that failed.
     """
-
-    MOST_NAMED = 1000
 
     states: Counter = field(default_factory=Counter)
     causes: Counter = field(default_factory=Counter)
@@ -86,7 +87,7 @@ class Standing:
     def add(self, path, state, cause):
         self.states[state] += 1
         self.causes[state, cause] += 1
-        if state == FAILED and len(self.failures) < self.MOST_NAMED:
+        if state == FAILED and len(self.failures) < MOST_NAMED:
             self.failures.append((path, cause))
 
 

@@ -1,4 +1,4 @@
-"""Reads a photo in a process of its own, so that one that ends its reader is found out without harm to others."""
+"""Reads a photo in a process of its own, to find out whether it ends the process that reads it."""
 
 import contextlib
 import os
@@ -16,7 +16,7 @@ class ReaderEnded(UserError):
 
 
 def try_to_read(location, path, max_megapixels):
-    """Reads a photo, well or not, in a process of its own.
+    """Reads a photo in a process of its own, and ignores its errors.
 
     Args:
         location: Of the storage that the photo is in.
@@ -39,7 +39,7 @@ def try_to_read(location, path, max_megapixels):
 
 
 def main(location, path, max_megapixels):
-    # Errors do not count here: the worker that asks will meet them as well.
+    # The worker reads the photo afterwards and reports the errors.
     with contextlib.suppress(Exception):
         images.decode(path, open_storage(location).read(path), float(max_megapixels))
 

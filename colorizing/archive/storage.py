@@ -12,7 +12,7 @@ import fsspec
 from common.errors import UserError, first_line
 from common.files import describe_error, lock_folder, write_whole
 
-# A file appears there whole or not at all, which other protocols of fsspec do not promise.
+# In these stores a file appears whole or not at all; other protocols of fsspec do not promise that.
 OBJECT_STORES = ("s3", "gs", "abfs")
 # What object stores call the version of a file's content, in this order.
 VERSIONS = ("ETag", "etag", "md5Hash", "LastModified", "last_modified", "mtime")
@@ -104,7 +104,7 @@ def _file(entry):
     try:
         status = entry.stat()
     except OSError as error:
-        # What may not be read is listed all the same, so that it fails when it is read.
+        # A file without permission is listed, and fails when it is read.
         return File(entry.name, 0, "", "" if isinstance(error, PermissionError) else "a broken link")
     if stat.S_ISDIR(status.st_mode):
         return File(entry.name, 0, "", "a link to a folder")
@@ -117,7 +117,7 @@ def _file(entry):
 
 
 def naming_the_storage(method):
-    """Makes errors of a method of `ObjectStorage` name it, those of the libraries behind fsspec as a UserError."""
+    """Makes a method's errors name the storage. Errors of libraries behind fsspec become a UserError."""
 
     @functools.wraps(method)
     def call(storage, *arguments):

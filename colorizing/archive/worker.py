@@ -1,4 +1,4 @@
-"""A worker of an archive: reads photos from storage, colorizes them with a model of its own, writes the results."""
+"""A worker of an archive: reads photos from storage, colorizes them, and writes the results."""
 
 import hashlib
 import json
@@ -85,7 +85,7 @@ class Worker:
             found = self._colorize(file)
         except images.PhotoError as error:
             found = {"state": FAILED, "cause": error.cause}
-        except Exception as error:  # The network or a disk, memory ran out, or the reader has ended: that may pass.
+        except Exception as error:  # A network, a disk, a lack of memory, or the end of the reader: may be temporary.
             if self._attempt < self.ALONE:
                 return None
             found = {"state": FAILED, "cause": describe_problem(error)}
