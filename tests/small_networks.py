@@ -35,6 +35,15 @@ def shrink(patch):
         patch.setitem(residual_encoder.ENCODERS, name, (encoder, stride, tuple(width // 8 for width in widths)))
 
 
+def build_small(build):
+    """What a function builds under float32 and from seed 0 while networks are small."""
+    keras.config.set_dtype_policy("float32")
+    keras.utils.set_random_seed(0)
+    with pytest.MonkeyPatch.context() as patch:
+        shrink(patch)
+        return build()
+
+
 def with_colors(model):
     """A residual encoder whose colours are not those it starts from, gray."""
     kernel = model.get_layer("output").kernel

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 from processes import call, run
 from skimage import feature
-from small_networks import shrink
+from small_networks import build_small, shrink
 
 for package in ("onnx", "tf2onnx", "onnxruntime", "ai_edge_litert"):
     pytest.importorskip(package, reason="needs requirements-export.txt")
@@ -33,11 +33,7 @@ FORMATS = tuple(export.WRITERS)
 @pytest.fixture(scope="module")
 def vivid():
     """An untrained network of the paper, with few layers, that paints strong colours."""
-    keras.config.set_dtype_policy("float32")
-    keras.utils.set_random_seed(0)
-    with pytest.MonkeyPatch.context() as patch:
-        shrink(patch)
-        return models.build(dataclasses.replace(EXPERIMENTS["scenes"], classification_size=64))
+    return build_small(lambda: models.build(dataclasses.replace(EXPERIMENTS["scenes"], classification_size=64)))
 
 
 @pytest.fixture(scope="module")

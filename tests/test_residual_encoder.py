@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 from conftest import ROOT
 from skimage import color
-from small_networks import shrink, with_colors
+from small_networks import build_small, with_colors
 
 import models
 from configs import EXPERIMENTS, SAMPLES
@@ -27,11 +27,7 @@ from utils import ab_from_rgb, lightness_from_rgb
 @pytest.fixture(scope="module")
 def untrained():
     """A network of few channels."""
-    keras.config.set_dtype_policy("float32")
-    keras.utils.set_random_seed(0)
-    with pytest.MonkeyPatch.context() as patch:
-        shrink(patch)
-        return with_colors(ResidualEncoder())
+    return build_small(lambda: with_colors(ResidualEncoder()))
 
 
 @pytest.fixture(scope="module")
