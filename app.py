@@ -52,7 +52,7 @@ except ImportError as error:
 
 # Longer side in pixels of what the page shows; the download has the photo's own size.
 PREVIEW_SIZE = 1600
-# Seconds after which files of visitors are removed, and between looks for them.
+# Seconds after which visitors' files are removed, and seconds between two searches for such files.
 KEPT_SECONDS, LOOK_SECONDS = 600, 60
 # Header of an answer that says what of the photo was left out or converted.
 NOTES = "Colorize-Notes"
@@ -80,7 +80,7 @@ class Options(Limits):
 
 
 def offer(shown, edits, likely):
-    """The colours on offer for the chosen hint, those that the network thinks likely first: a picture, and their ab."""
+    """(picture, list of ab) of the colours on offer for the chosen hint, those that the network thinks likely first."""
     if edits.hint is None:
         return None, []
     lab = rgb_to_lab(shown[place_of(edits.hint, shown)][None]).numpy()[0]
@@ -98,7 +98,7 @@ def preview(pixels):
 
 
 @contextlib.contextmanager
-def told():
+def showing_errors():
     """Shows an error that a visitor can mend on the page."""
     try:
         yield
@@ -116,13 +116,13 @@ def make_page(service, folder):
         return gradio.DownloadButton(value=place, interactive=True)
 
     async def colorize(path, model, saturation, edits):
-        """Everything that shows a photo with its hints; see `outputs` below."""
+        """Colorizes a photo. Returns a value for each of `outputs`, see below."""
         off = gradio.DownloadButton(interactive=False)
         if path is None:
             return None, None, off, "", None, off, None, []
         started = time.perf_counter()
         name, stem, content = Path(path).name, Path(path).stem, Path(path).read_bytes()
-        with told():
+        with showing_errors():
             result = await service.colorize(name, content, model, saturation, edits.hints, edits.hint)
         before, after = (preview(pixels) for pixels in (to_gray(result.photo.pixels), result.photo.pixels))
         height, width = result.photo.pixels.shape[:2]
@@ -147,11 +147,11 @@ def make_page(service, folder):
         return edits.color(tuple(offered[min(event.index[0] // SWATCH, len(offered) - 1)]))
 
     def pick(edits, picked):
-        with told():
+        with showing_errors():
             return edits.color(ab_of_picked(picked))
 
     def load(edits, file):
-        with told():
+        with showing_errors():
             return edits.change(parse_hints(Path(file).read_bytes(), Path(file).name), None)
 
     with gradio.Blocks(
@@ -161,7 +161,7 @@ def make_page(service, folder):
         with gradio.Row():
             with gradio.Column():
                 photo = gradio.Image(type="filepath", sources=["upload", "clipboard"], label="Photo", height=320)
-                # Gradio would open the file with Pillow, whose errors are no sentences; reading is the service's part.
+                # Gradio would open the file with Pillow, whose errors are not for visitors. The service reads it.
                 photo.preprocess = lambda payload: payload and payload.path
             with gradio.Column():
                 slider = gradio.ImageSlider(label="Before and after", interactive=False, type="numpy", format="jpeg")
@@ -251,7 +251,7 @@ def make_server(limits):
             result.content, media_type=media_type(result.suffix), headers={NOTES: losses} if losses else None
         )
 
-    # Gradio keeps what visitors upload in here, which goes when the server ends.
+    # Gradio keeps uploads in this folder, which is deleted when the server ends.
     folder = tempfile.TemporaryDirectory(prefix="colorize-")
     os.environ["GRADIO_TEMP_DIR"] = folder.name
     server.state.folder = folder

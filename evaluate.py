@@ -3,11 +3,11 @@
     python evaluate.py datasets/intel-scenes/test --models natural scenes
     python evaluate.py photos/a photos/b plates/green:plates/colour --output results
 
-Each photo is turned gray, colorized, and compared with what it was; in GRAY:COLOUR, a folder of gray photos and one of
-the same photos in colour, the gray ones are colorized. Beside the models stand the photos themselves, gray output
-(ab = 0), and the mean colour of the training set everywhere. With --boundaries, colours are also compared with human
-boundary maps. With --output, results.json holds the means, the differences from the first model and what made them, and
-photos.csv the scores of each photo. What the figures are is said in docs/evaluation.md.
+Each photo is turned gray, colorized, and compared with what it was. Given GRAY:COLOUR, a folder of gray photos and a
+folder of the same photos in colour, the gray ones are colorized. Beside the models, the photos themselves are scored,
+gray output (ab = 0), and the mean colour of the training set everywhere. With --boundaries, colours are also compared
+with human boundary maps. With --output, results.json holds the means, the differences from the first model, and the
+command; photos.csv holds the scores of each photo. docs/evaluation.md defines the figures.
 """
 
 from dataclasses import asdict, dataclass
@@ -56,7 +56,7 @@ class Options:
 
 
 def find_mean_colors(names):
-    """The mean colours of the models' training sets, {"mean colour": ab}; more, named by model, where they differ."""
+    """The mean ab of the models' training sets: {"mean colour": ab}, and {"mean colour, NAME": ab} for other ones."""
     known = {}
     for short, name in short_names(names).items():
         ab = models.describe(name).get("mean_ab")

@@ -37,12 +37,12 @@ class Options:
     run_dir: OutputFolder | None = None
     """The run's folder. Default: a folder in RUNS (configs.py) named like the experiment."""
     minutes: Positive | None = None
-    """Time for the training steps, instead of --epochs: the speed is measured first and the schedule ends with it.
-    Validation comes on top."""
+    """Minutes of training steps, instead of --epochs: the speed is measured first, and the schedule fitted to it.
+    Validation takes extra time."""
     resume: bool = False
     """Go on after the last finished epoch, or saved step, of the run's folder; start anew where there is none."""
     save_every_steps: Count | None = None
-    """Save what is needed to go on after so many steps too, not only after each epoch."""
+    """Save what --resume needs every so many steps, too, and not only after each epoch."""
 
 
 def read_command_line(arguments):

@@ -2,10 +2,10 @@
 
     python -m benchmarks.colorizing --model natural
 
-A large photo is colorized by a process of its own, test.py, so that the peak of memory is its own; what a photo of one
-pixel takes is start-up, most of it the import of TensorFlow and Keras, which is timed alone, too. Small photos are
-colorized in this process, and then decoded, sent through the network and encoded alone: these three, one after the
-other, are the limit that the whole is compared with.
+Each large photo is colorized by test.py in a process of its own, which gives its peak memory. The time for a photo of
+one pixel is that of starting; the import of TensorFlow and Keras, most of it, is timed alone, too. Small photos are
+colorized in this process. Decoding, the network and encoding are also timed alone, and the sum of the three is given as
+a share of the whole.
 """
 
 import os

@@ -3,7 +3,7 @@
     python -m benchmarks.enlarging data/samples
     python -m benchmarks.enlarging datasets/bsds500/images --boundaries datasets/bsds500/boundaries
 
-The photos' own ab is reduced and brought back, so the error is that of enlarging alone. The table gives the mean
+The photos' own ab is reduced and enlarged again, so the error is that of enlarging alone. The table gives the mean
 distance in the ab plane over all photos, everywhere and, with boundary maps, at most 3 pixels from a boundary. With
 opencv-contrib-python-headless in place of opencv-python-headless, a row for its guided filter is added.
 """

@@ -56,12 +56,7 @@ def open_onnx(path):
 def open_savedmodel(path):
     """A function from input to output array that runs a folder in TensorFlow, without Keras."""
     loaded = tf.saved_model.load(path)
-
-    def go(array):
-        (output,) = loaded.signatures["serving_default"](tf.constant(array)).values()
-        return output.numpy()
-
-    return go
+    return open_graph(lambda array: loaded.signatures["serving_default"](array))
 
 
 def open_litert(path):
@@ -82,8 +77,8 @@ def open_litert(path):
 RUNTIMES = {"onnx": open_onnx, "savedmodel": open_savedmodel, "litert": open_litert}
 
 
-def open_keras(graph):
-    """A function from input to output array that runs a graph where it was made."""
+def open_graph(graph):
+    """A function from input to output array that runs a function of tensors, see `colorizing.export.make_graph`."""
 
     def go(array):
         (output,) = graph(tf.constant(array)).values()
@@ -99,7 +94,7 @@ def main():
     photos = [read_photo(path) for path in find_photos(SAMPLES).paths[:PHOTOS]]
     inputs = [(photo if options.photo else Pipeline(model).reduce(photo))[None] for photo in photos]
     graph = make_graph(model, options.photo)
-    runtimes, megabytes = {"keras": open_keras(graph)}, {}
+    runtimes, megabytes = {"keras": open_graph(graph)}, {}
     with tempfile.TemporaryDirectory() as folder:
         for format, write in WRITERS.items():
             path = Path(folder) / f"model{SUFFIXES[format]}"

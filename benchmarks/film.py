@@ -2,8 +2,8 @@
 
     python -m benchmarks.film
 
-The film: a sample photo with noise held still, then panned over; a cut; another photo held still. It is colorized with
-different steadiness, and the results' files are read again:
+The film shows a sample photo held still and then panned over, and after a cut another photo held still, all with noise.
+It is colorized with and without steadying, and the results' files are read again:
 
 - flicker: mean absolute change of ab between frames, where the picture is held still;
 - pan error: mean absolute difference of ab, in the pan, from the first frame's colours at the same places;

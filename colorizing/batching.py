@@ -12,7 +12,7 @@ import numpy as np
 
 # Photos a batch at most.
 LARGEST = 16
-# Seconds that the network waits for another call after a batch of several: a fuller batch costs less a photo.
+# Seconds to wait for another call after a batch of several: a fuller batch takes less time per photo.
 PATIENCE = 0.005
 
 
@@ -48,7 +48,7 @@ class Cores:
 
 
 def available_cores():
-    """How many cores this process may use: OMP_NUM_THREADS, which Ray sets to a worker's share, or else all."""
+    """Number of cores this process may use: OMP_NUM_THREADS, which Ray sets for each worker, or else all."""
     share = os.environ.get("OMP_NUM_THREADS", "")
     return int(share) if share.isdecimal() and int(share) else os.cpu_count() or 1
 
@@ -68,7 +68,7 @@ class Batcher:
         self.native_size, self.grid = model.native_size, model.grid
         self._model = model
         self._waiting = queue.SimpleQueue()
-        # The thread does not hold the batcher, so it ends with it, and the model is given back.
+        # The thread has no reference to the batcher: when the batcher is freed, the thread ends and frees the model.
         threading.Thread(target=_work, args=[model, self._waiting], daemon=True).start()
         weakref.finalize(self, self._waiting.put, None).atexit = False
 
@@ -112,7 +112,7 @@ def _run(model, calls):
     try:
         batch = np.concatenate([lightness for lightness, _ in calls])
         results = np.split(np.asarray(model.colorize(batch)), np.cumsum(photos)[:-1])
-    except Exception as error:  # Whatever it is, it belongs to those who asked, and the thread goes on.
+    except Exception as error:  # The callers get it, whatever it is; the thread goes on.
         for _, future in calls:
             future.set_exception(error)
         return

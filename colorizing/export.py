@@ -130,7 +130,7 @@ def write_onnx(graph, path):
         for dimension, name in zip(value.type.tensor_type.shape.dim, DIMENSIONS, strict=True):
             if not dimension.dim_value:
                 dimension.dim_param = name
-    # An operation without a counterpart would have been left in, for the runtime to stumble over.
+    # The converter leaves operations that ONNX does not have in the graph.
     onnx.checker.check_model(proto)
     write_whole(path, proto.SerializeToString())
 
@@ -161,8 +161,8 @@ WRITERS = {"onnx": write_onnx, "savedmodel": write_savedmodel, "litert": write_l
 
 
 def check_output(path, kind):
-    """Raises UserError where a result of this kind, a key of `WRITERS`, must not or cannot replace what is there, or
-    has the name of another kind."""
+    """Raises UserError if a result of a kind, a key of `WRITERS`, cannot replace what is at `path`, or if the suffix
+    of `path` is that of another kind."""
     if kind != "savedmodel" and path.is_dir():
         raise UserError(f"{path}: a folder, where a file shall be written; choose another --output")
     if kind == "savedmodel" and path.exists() and not (path / "saved_model.pb").is_file():

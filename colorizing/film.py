@@ -1,8 +1,8 @@
 """Film in, film out: what test.py does with films.
 
-A film goes through frame by frame, as a photo does (colorizing/photo.py), a few frames in memory at a time. Between the
-network and the enlargement its colours are steadied, at the network's own size (steadiness.py). The result has the
-film's size, time stamps and sound; pictures are encoded anew as H.264 (VP9 for WebM) with 8 bits, tagged as BT.709.
+Frames are colorized as photos are (colorizing/photo.py), with a few in memory at a time. The network's ab is smoothed
+over time before it is enlarged (steadiness.py). The result has the film's size, time stamps and sound; pictures are
+encoded anew as H.264 (VP9 for WebM) with 8 bits, tagged as BT.709.
 docs/film.md says what is kept and what is dropped.
 """
 
@@ -42,8 +42,8 @@ def colorize_film(
         hints: `colorizing.hints.Hint`s, see `MovingHints`.
 
     Returns:
-        (losses, damage): what the result does not keep, as a sentence each, and where and why the film is broken, as
-        words; None for a whole film. Of a broken film the result has what could be read.
+        (losses, damage). losses: a sentence for each thing that the result does not keep. damage: where and why the
+        film is broken, as words, or None. The result of a broken film has what could be read.
 
     Raises:
         FilmError: The film cannot be read at all, or the disk or its rights do not allow the result.
@@ -68,7 +68,7 @@ def colorize_film(
             result.parent.mkdir(parents=True, exist_ok=True)
             with replacing(result) as temporary:
                 losses = _write(film, temporary, colorize)
-        except (OSError, av.FFmpegError) as error:  # Of the result: `film` makes errors of reading its damage.
+        except (OSError, av.FFmpegError) as error:  # Of writing: `film` catches errors of reading.
             raise FilmError(result, f"cannot be written: {describe_error(error)}") from error
     if path.suffix.lower() in REWRAPPED:
         losses.append(f"in another container than {path.suffix}, which cannot be written")
@@ -97,7 +97,7 @@ def _write(film, path, colorize):
 
 
 def _batches(film):
-    """Splits a film into lists of frames, which go through the network together, and of the packets between them."""
+    """Splits a film into pairs of lists: frames that go through the network together, and the packets among them."""
     megapixels = film.video.width * film.video.height / 1e6 or 1  # A stream that begins in the middle has no size yet.
     most = max(1, min(FRAMES_AT_A_TIME, int(MEGAPIXELS_AT_A_TIME / megapixels)))
     frames, packets = [], []

@@ -23,23 +23,22 @@ LARGEST_BT601 = 576
 ACCURATE = (
     Interpolation.BICUBIC | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP | Interpolation.ACCURATE_RND
 )
-# What decoders report as errors although they decode everything: data beside the pictures, and references that are no
-# longer needed.
+# Errors that decoders log although no picture is lost: about data beside the pictures, or unneeded references.
 HARMLESS = re.compile(
     r"\b(SEI|mmco|VUI|HRD|APP|APP\d+|extradata|side data|colou?r|ICC|Exif|metadata|aspect ratio|timecode|level)\b",
     re.IGNORECASE,
 )
-# What demuxers report when they have lost data. Their other errors are about indexes, times and tags.
+# Errors that demuxers log when data are lost. Their other errors are about indexes, times and tags.
 LOST = re.compile(
     r"prematurely|partial file|truncat|corrupt|damaged|mismatch|exceeds|EBML|error reading|read error|invalid data|"
     r"overlap|incomplete|invalid (packet|chunk|length)|0x00 at pos",
     re.IGNORECASE,
 )
-# Of the seconds that a header promises, the share that has to be there, and the seconds more that may be missing.
+# A film is whole if it lasts at least PROMISED times as long as its header says, less SLACK seconds.
 PROMISED, SLACK = 0.98, 0.1
-# Frames a second that films have at most.
+# Largest plausible number of frames a second.
 FASTEST = 1000
-# Sizes are the same picture shape if their height and width are in one proportion up to this factor.
+# Two sizes have the same shape if their aspect ratios differ by less than this factor.
 SAME_SHAPE = 1.02
 
 
@@ -48,7 +47,7 @@ class FilmError(FileError):
 
 
 class Reader:
-    """A film being read, as far as it can be: frames, and packets of everything else. A context manager.
+    """Reads a film's frames and the packets of its sound, as far as they can be read. A context manager.
 
     Args:
         path: The film.
@@ -111,16 +110,16 @@ class Reader:
 
     @property
     def frames(self):
-        """About how many there are; None where the file does not say."""
+        """Approximate number of frames; None where the file does not say."""
         return self.video.frames or (round(self.seconds * self.rate) if self.seconds else None)
 
     @property
     def seconds(self):
-        """How long it is; None where the file does not say."""
+        """Duration; None where the file does not say."""
         return self._container.duration and self._container.duration / av.time_base
 
     def end_of(self, frame):
-        """When a frame of `video` is followed by another, in seconds from the start, by the film's `rate`."""
+        """When a frame of `video` ends, in seconds from the start: 1 / `rate` after its time stamp."""
         return float(frame.pts * self.video.time_base - self._start + 1 / self.rate)
 
     def __iter__(self):
@@ -137,14 +136,14 @@ class Reader:
                 if packet.is_corrupt:
                     self._note("sound cut short")
                 yield packet
-        # After an error nothing has asked yet for the frames that the decoder still holds.
+        # After an error the decoder still holds frames.
         yield from self._read_frames(None)
         promised = self._promised_seconds()
         if self._reached < PROMISED * promised - SLACK:
             self._note(f"its header promises {promised:.1f} s")
 
     def decode(self, packet):
-        """The frames of a packet, of any stream; none of a broken one, which sets `damage`."""
+        """The frames of a packet of any stream. A broken packet has none and sets `damage`."""
         self._decoders.add(packet.stream.codec_context.name)
         return self._attempt(packet.decode) or []
 
@@ -170,8 +169,8 @@ class Reader:
         return rgb
 
     def _promised_seconds(self):
-        """How long the film is by its header, in seconds; 0.0 for formats whose header does not say."""
-        if self._container.format.name == "avi":  # Its seconds are what is left of a file that was cut.
+        """The film's duration in its header, in seconds; 0.0 for formats whose header does not say."""
+        if self._container.format.name == "avi":  # Of a cut AVI, `seconds` is what is left.
             return float(self.video.frames * self.video.time_base)
         return (self.seconds or 0.0) if self._container.format.name == "matroska,webm" else 0.0
 
@@ -194,7 +193,7 @@ class Reader:
             yield frame
 
     def _attempt(self, read, decoding=True):
-        """What `read` gives; None for what cannot be read. FFmpeg passes over much of it, so its log counts, too."""
+        """Calls `read`, and returns None if it fails. FFmpeg logs many errors and goes on, so its log is searched."""
         self._complaints.clear()
         result = cause = None
         try:
@@ -209,7 +208,7 @@ class Reader:
         return result
 
     def _costs(self, name, text, decoding):
-        """Whether a line of FFmpeg's log, by a part of it with a name, says that pictures or sound are lost."""
+        """Whether a line that FFmpeg's component `name` has logged says that pictures or sound are lost."""
         demuxer = name == self._container.format.name
         if name in self._decoders and (decoding or not demuxer):
             return not HARMLESS.search(text)
@@ -234,7 +233,7 @@ def display_matrix(frame):
 
 
 def is_upended(frame):
-    """Whether a frame is shown with its height as its width."""
+    """Whether a frame is shown turned by a quarter, so that its width and height are exchanged."""
     a, b, _, _ = display_matrix(frame)
     return abs(b) > abs(a)
 

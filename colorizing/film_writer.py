@@ -21,9 +21,9 @@ WRITTEN_FORMATS = {
     ".ts": "mpegts",
     ".webm": "webm",
 }
-# Blu-ray discs and camcorders put four bytes before each packet of their transport streams.
+# Transport streams of Blu-ray discs and camcorders have four more bytes before each packet.
 CONTAINER_OPTIONS = {".m2ts": {"mpegts_m2ts_mode": "1"}}
-# Colours get more bits than x264 would give them: from its own rounding they would flicker again.
+# Colours get more bits than by default: x264's coarser rounding would make them flicker again.
 H264 = {"crf": "18", "x264-params": "chroma-qp-offset=-12"}
 VP9 = {"crf": "24", "cpu-used": "4", "row-mt": "1"}
 # Tag of BT.709's matrix (ISO/IEC 23091-2), for which PyAV has swscale's number only.
@@ -80,7 +80,7 @@ class Writer:
         timecode = film.video.metadata.get(TIMECODE) or film.metadata.get(TIMECODE)
         if timecode is None:
             return
-        # FFmpeg refuses to write a film of another rate whose timecode drops frames.
+        # FFmpeg refuses drop-frame timecode at other frame rates.
         drops = ";" in timecode or "." in timecode
         if suffix in TIMECODED and (not drops or film.rate in DROPPING_RATES):
             self._container.metadata[TIMECODE] = timecode
@@ -118,7 +118,7 @@ class Writer:
         self._container.mux(self._video.encode(frame))
 
     def write_packet(self, packet):
-        """Copies a packet of sound; others are passed over, and what broken films have out of order."""
+        """Copies a packet of sound. Other packets, and those that a broken film has out of order, are skipped."""
         index = packet.stream.index
         if index in self._copies and packet.size and packet.dts is not None:
             if packet.dts >= self._reached.get(index, packet.dts):
@@ -139,13 +139,13 @@ class Writer:
                     self._container.mux(stream.encode(None))
                 self._container.close()
         finally:
-            # Complete already, or thrown away for what is known to be wrong with it.
+            # The file is complete, or it will be deleted because of an error that is reported already.
             with contextlib.suppress(av.FFmpegError):
                 self._container.close()
 
 
 def dropped_streams(film):
-    """What a `Reader` holds beside its film and sound, which no result has: words for each kind."""
+    """Names the streams of a `Reader` that no result keeps: words for each kind."""
     others = [stream for stream in film.streams.video if stream.index != film.video.index]
     timecodes = [stream for stream in film.streams.data if TIMECODE in stream.metadata]
     counts = {
@@ -159,7 +159,7 @@ def dropped_streams(film):
 
 
 def dropped_from_pictures(stream, frame):
-    """What the pictures of a stream have and 8 bits of opaque SDR do not, by the first frame: a list of words."""
+    """What a stream's pictures lose in 8 bits of opaque SDR, judged by the first frame: a list of words."""
     bits = max(component.bits for component in frame.format.components)
     lost = {
         f"{bits} bits reduced to 8": bits > 8,

@@ -49,14 +49,14 @@ class Plan:
 def plan_jobs(inputs, output, suffix=None, films=False, hints_of=None):
     """Decides which photos are read and where each result goes.
 
-    A result has the photo's name, with another suffix behind it where it has another format, and lies in the same
-    sub-folder of `output`. So the name does not depend on other inputs, except where two inputs would get the same one.
+    A result has the name of its photo and lies in the same sub-folder of `output`. If its format is another one, the
+    new suffix is appended: a.gif.png. If two results would have the same path, the second is numbered: a-2.jpg.
 
     Args:
         inputs: Paths of photos, and of folders to search for photos.
         output: Folder of the results.
-        suffix: Of the results' names, like ".png"; None for that of each photo, or one that can hold colour.
-        films: Whether films are wanted, too. Their results have the suffix of the film, or one that can be written.
+        suffix: Suffix of photos' results, like ".png". None keeps that of each photo unless `REPLACED` has another.
+        films: Whether films are wanted, too. Their results keep their suffix unless `REWRAPPED` has another.
         hints_of: See `Record`.
 
     Returns:

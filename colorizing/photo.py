@@ -88,7 +88,7 @@ class Pipeline:
         return self.model.likely_colors(lightness[None], place_of(hint, lightness))
 
     def enlarge(self, pixels, lightness, ab):
-        """What brings ab to the size of a photo: an `Enlargement`."""
+        """The `Enlargement` that brings ab to the size of a photo."""
         return Enlargement(ab, lightness, *pixels.shape[:2])
 
     def paint(self, pixels, lightness, ab):

@@ -45,7 +45,7 @@ class Record:
 
     @contextlib.contextmanager
     def noting(self, result, source):
-        """Notes what the caller does in this context: to make a result from a photo or film.
+        """A context in which the caller makes a result from a photo or film. The record notes it before and after.
 
         Raises:
             UserError: The record cannot be written, or the photo or film cannot be read.
@@ -54,7 +54,7 @@ class Record:
             found = self._checksum(source)
         except OSError as error:
             raise UserError(f"{source}: {describe_error(error)}") from error
-        # Where there is no result, one that appears is of this source, even if the run ends before the context does.
+        # If there is no result yet, one that appears is of this source, even if the run is killed in this context.
         self._note(result, found if self._holds(result, found) or not os.path.lexists(result) else None)
         yield
         self._note(result, found)
@@ -62,7 +62,8 @@ class Record:
     def split(self, jobs):
         """Splits jobs, pairs of (source, result), by what is done already. Returns (todo, notes).
 
-        `todo` are the jobs whose result is missing or was made from something else, of which `notes` has a sentence.
+        `todo` are the jobs whose result is missing or was made from something else; `notes` has a sentence for each of
+        the latter.
         """
         todo, notes = [], []
         with ThreadPoolExecutor(THREADS) as pool:

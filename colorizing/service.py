@@ -25,7 +25,7 @@ M_ARENA_MAX = -8
 
 
 class Busy(UserError):
-    """More is waiting than the limit allows, or one request took too long."""
+    """Too many photos are waiting, or one took too long."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Service:
             raise Busy(f"{limits.max_waiting} photos are waiting already; try again in a minute")
         future = self._pool.submit(self._work, name, content, model, saturation, hints, asked)
         self._present.add(future)
-        # The place is taken until the work is done, also after a time-out.
+        # After a time-out, too, the photo counts until the work on it is done.
         future.add_done_callback(self._present.discard)
         answer = asyncio.wrap_future(future)
         future.add_done_callback(lambda _: self._present or self._rest())

@@ -9,7 +9,7 @@ TOLERANCE = 8.0
 # of crops of different sample photos, and at least 0.96 for neighbouring frames in pans, zooms and noise.
 CUT = 0.8
 STEADINESS = 0.9
-# Shorter side in pixels below which no optical flow is computed, because OpenCV's crashes on some thinner pictures.
+# Shorter side in pixels below which no optical flow is computed: OpenCV's DIS crashes on some thinner pictures.
 SMALLEST_FLOW = 32
 
 
