@@ -4,6 +4,7 @@ import atexit
 import contextlib
 import difflib
 import importlib
+import logging
 import os
 import re
 import shlex
@@ -40,6 +41,8 @@ def quiet_native_libraries():
     if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
         return
     warnings.filterwarnings("ignore", module="PIL|tifffile")
+    # TensorFlow warns of photos of many shapes, since it traces the network for each.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     sys.stderr.flush()
     sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
     log = subprocess.Popen(

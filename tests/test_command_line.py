@@ -12,11 +12,12 @@ from models import precision
 
 # Where the tests run as a background job of a shell, Ctrl-C is ignored until a handler is set.
 START = """
-import ctypes, os, signal, sys
+import ctypes, logging, os, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from common.command_line import quiet_native_libraries
 quiet_native_libraries()
 os.write(2, b"I0000 00:00:17 report.cc:1] a report\\nF0000 00:00:17 check.cc:1] Check failed: size\\n")
+logging.getLogger("tensorflow").warning("a warning")
 print("Stra\\u00dfe \\udcf6", flush=True)
 print("error of the script \\udcf6", file=sys.stderr)
 """
@@ -46,7 +47,7 @@ def test_what_libraries_say_is_shown_only_if_they_end_the_process(end, status, s
 def test_everything_is_shown_where_it_is_asked_for():
     environment = {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "0"}
     done = subprocess.run([sys.executable, "-c", START], env=environment, capture_output=True, timeout=60)
-    assert b"a report" in done.stderr and b"Check failed" in done.stderr
+    assert all(words in done.stderr for words in (b"a report", b"Check failed", b"a warning"))
 
 
 @pytest.mark.parametrize(
