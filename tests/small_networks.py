@@ -6,6 +6,7 @@ python -m tests.small_networks train.py [EXPERIMENT] [OPTIONS] trains one.
 import sys
 
 import keras
+import numpy as np
 import pytest
 
 import train
@@ -33,6 +34,19 @@ def shrink(patch):
     patch.setattr(efficientnet, "STAGES", tuple(stages))
     for name, (encoder, stride, widths) in residual_encoder.ENCODERS.items():
         patch.setitem(residual_encoder.ENCODERS, name, (encoder, stride, tuple(width // 8 for width in widths)))
+
+
+class Gray:
+    """The cheapest network, for tests of what is around it: paints nothing."""
+
+    native_size = 32
+    grid = 8
+
+    def colorize(self, lightness):
+        return np.zeros((*lightness.shape[:3], 2), np.float32)
+
+    def features(self, lightness):
+        return None
 
 
 def build_small(build):

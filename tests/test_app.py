@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from skimage import color
+from small_networks import Gray
 from test_fuzz import SUFFIXES, encode, mutate
 from test_metadata import encode as by_pillow
 from test_metadata import mutate as mutate_exif
@@ -153,16 +154,6 @@ def test_the_page_may_load_nothing_from_elsewhere(client):
     assert page.status_code == 200 and "default-src 'self'" in page.headers["content-security-policy"]
     for path in ("/etc/passwd", "configs.py", "../configs.py", "weights/scenes.keras"):
         assert client.get(f"/gradio_api/file={path}").status_code in (403, 404), path
-
-
-class Gray:
-    """The cheapest network, for tests of what is around it."""
-
-    native_size = 32
-    grid = 8
-
-    def colorize(self, lightness):
-        return np.zeros((*lightness.shape[:3], 2), np.float32)
 
 
 @pytest.fixture

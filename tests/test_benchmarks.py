@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from skimage import color
+from small_networks import Gray
 from tensorflow.python.profiler import option_builder
 
 import models
@@ -146,16 +147,6 @@ def test_hints_of_the_benchmark_have_the_colours_of_their_places():
 
 def test_a_gray_photo_has_no_part_in_the_gain(tmp_path, photos, monkeypatch, capsys):
     """Colorized without hints it comes out as it is, with an infinite PSNR."""
-
-    class Gray:
-        native_size = grid = 8
-
-        def colorize(self, lightness):
-            return np.zeros((*lightness.shape[:3], 2), np.float32)
-
-        def features(self, lightness):
-            return None
-
     for name, photo in {"a": photos[0], "b": photos[1], "gray": photos[2][..., 1]}.items():
         write_photo(tmp_path / f"{name}.png", photo)
     monkeypatch.setattr(hints.models, "load", lambda name: Gray())
