@@ -93,6 +93,46 @@ def load_model(options):
     return model
 
 
+def colorize_photos(photos, pipeline, record, options):
+    """Colorizes photos, several at a time, see `process_photos`. Returns an `Outcome`."""
+    pipeline = replace(pipeline, model=Batcher(pipeline.model))
+
+    def colorize(photo, path):
+        result = pipeline(photo.pixels, find_hints(options, path))
+        if not options.compare:
+            return replace(photo, pixels=result)
+        alpha = None if photo.alpha is None else np.tile(photo.alpha, 2)
+        return replace(photo, pixels=side_by_side(to_gray(photo.pixels), result), alpha=alpha)
+
+    return process_photos(photos, colorize, record, Converter(options.max_megapixels, options.quality))
+
+
+def colorize_films(films, pipeline, record, options):
+    """Colorizes films, see `process_films`. Returns an `Outcome`."""
+    if not films:
+        return Outcome()
+    from colorizing.film import process_films  # Loads the film library.
+
+    return process_films(
+        films,
+        pipeline,
+        record,
+        functools.partial(find_hints, options),
+        steadiness=options.steadiness,
+        compare=options.compare,
+        max_megapixels=options.max_megapixels,
+    )
+
+
+def count(jobs, photos, films):
+    """How many of all jobs are done, as words, from the `Outcome`s of photos and films."""
+    all_films = sum(is_film(source) for source, _ in jobs)
+    all_photos = len(jobs) - all_films
+    counts = [f"{photos.done} of {all_photos} photos"] if all_photos or not all_films else []
+    counts += [f"{films.done} of {all_films} films"] if all_films else []
+    return " and ".join(counts)
+
+
 def main():
     options = parse(Options, "test.py")
     suffix = options.format and f".{options.format}"
@@ -110,38 +150,14 @@ def main():
         pixels = 1e6 * min(images.megapixels(photos[0][0]), options.max_megapixels)
         threading.Thread(target=warm_up, args=[int(pixels)]).start()
     pipeline = Pipeline(load_model(options), options.render_size, options.saturation)
-    shared = replace(pipeline, model=Batcher(pipeline.model))
-
-    def colorize(photo, path):
-        result = shared(photo.pixels, find_hints(options, path))
-        if not options.compare:
-            return replace(photo, pixels=result)
-        alpha = None if photo.alpha is None else np.tile(photo.alpha, 2)
-        return replace(photo, pixels=side_by_side(to_gray(photo.pixels), result), alpha=alpha)
-
-    photos_done = process_photos(photos, colorize, plan.record, Converter(options.max_megapixels, options.quality))
-    films_done = Outcome()
-    if films:
-        from colorizing.film import process_films  # Loads the film library.
-
-        films_done = process_films(
-            films,
-            pipeline,
-            plan.record,
-            functools.partial(find_hints, options),
-            steadiness=options.steadiness,
-            compare=options.compare,
-            max_megapixels=options.max_megapixels,
-        )
-    all_films = sum(is_film(source) for source, _ in plan.jobs)
-    all_photos = len(plan.jobs) - all_films
-    counts = [f"{photos_done.done} of {all_photos} photos"] if all_photos or not all_films else []
-    counts += [f"{films_done.done} of {all_films} films"] if all_films else []
-    skipped = f", {len(plan.jobs) - len(todo)} skipped" if options.skip_existing else ""
+    photos_done = colorize_photos(photos, pipeline, plan.record, options)
+    films_done = colorize_films(films, pipeline, plan.record, options)
     failures = plan.failures + photos_done.failures + films_done.failures
+    skipped = f", {len(plan.jobs) - len(todo)} skipped" if options.skip_existing else ""
     failed = f", {len(failures)} failed" if failures else ""
-    summary = f"{' and '.join(counts)} colorized{skipped}{failed}, with {models.find(options.model)}"
-    finish(f"{summary}, in {options.output}", failures, plan.notes + notes + photos_done.losses + films_done.losses)
+    summary = f"{count(plan.jobs, photos_done, films_done)} colorized{skipped}{failed}"
+    where = f"with {models.find(options.model)}, in {options.output}"
+    finish(f"{summary}, {where}", failures, plan.notes + notes + photos_done.losses + films_done.losses)
 
 
 if __name__ == "__main__":
