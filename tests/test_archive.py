@@ -1,5 +1,6 @@
 """Archives: object storage, and runs whose workers and driver are killed; see test_ledger.py for the rest."""
 
+import hashlib
 import json
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 from processes import call, run
+from small_networks import Gray
 from test_ledger import touch
 
 for package in ("ray", "pyarrow", "s3fs", "moto"):
@@ -26,6 +28,7 @@ from colorizing.archive.reader import ReaderEnded, try_to_read
 from colorizing.archive.storage import open_storage
 from colorizing.archive.worker import Work, Worker
 from colorizing.photo import Pipeline
+from colorizing.pixels import to_gray
 from common.errors import OptionError, UserError
 from common.images import read_photo, write_photo
 
@@ -157,6 +160,20 @@ def test_a_photo_too_wide_for_its_format_is_refused_before_work(tmp_path, monkey
     file = {"path": "wide.png", "result": "wide.png.jpg", "size": 100}
     (row,) = json.loads(worker({"files": json.dumps([file]), "problem": None})["rows"])
     assert row["state"] == FAILED and "70000 x 1 pixels are too many for .jpg, at most 65500 a side" in row["cause"]
+
+
+def test_a_worker_answers_for_every_photo(tmp_path, photos, monkeypatch):
+    monkeypatch.setattr("colorizing.archive.worker.load_pipeline", lambda model, work: Pipeline(Gray()))
+    write_photo(tmp_path / "in" / "a.png", photos[0])
+    (tmp_path / "in" / "b.png").write_text("no photo")
+    worker = Worker(Work(str(tmp_path / "in"), str(tmp_path / "out"), 1.0, None, 95, 500), b"", 0)
+    files = [{"path": name, "result": f"x/{name}", "size": 100} for name in ("a.png", "b.png")]
+    done, failed = json.loads(worker({"files": json.dumps(files), "problem": None})["rows"])
+    result = read_photo(tmp_path / "out" / "x" / "a.png").astype(int)
+    assert np.abs(result - to_gray(photos[0])[..., None]).max() <= 1
+    assert done["state"] == DONE and done["result_size"] == (tmp_path / "out" / "x" / "a.png").stat().st_size
+    assert done["sha256"] == hashlib.sha256((tmp_path / "in" / "a.png").read_bytes()).hexdigest()
+    assert failed["state"] == FAILED and failed["cause"].startswith("not an image") and failed["path"] == "b.png"
 
 
 def test_a_reader_that_is_killed_is_told(tmp_path, photos, killer):
