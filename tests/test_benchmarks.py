@@ -128,11 +128,12 @@ def test_photos_to_measure_are_in_colour_and_of_one_size(tmp_path, photos):
     assert read_photo(made).shape == (256, 256, 3)
 
 
-def test_published_steps_learn(monkeypatch):
+@pytest.mark.parametrize("published", [True, False])
+def test_steps_learn(few_channels, monkeypatch, published):
     monkeypatch.setattr(paper, "BATCH_SIZE", 1)
     monkeypatch.setattr(paper, "CROP", (64, 64))
     keras.utils.set_random_seed(0)
-    step = make_step(published=True)
+    step = make_step(published)
     losses = [step() for _ in range(4)]
     assert losses[-1] < losses[0]
 
