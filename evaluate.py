@@ -7,7 +7,7 @@ Each photo is turned gray, colorized, and compared with what it was. Given GRAY:
 folder of the same photos in colour, the gray ones are colorized. Beside the models, the photos themselves are scored,
 gray output (ab = 0), and the mean colour of the training set everywhere. With --boundaries, colours are also compared
 with human boundary maps. With --output, results.json holds the means, the differences from the first model, and the
-command; photos.csv holds the scores of each photo. docs/evaluation.md defines the figures.
+command; photos.csv holds the scores of each photo. docs/evaluation.md defines the metrics.
 """
 
 from dataclasses import asdict, dataclass

@@ -1,1 +1,1 @@
-"""How good the colours of a model are, and the pictures and tables that show it."""
+"""Scores models on photos in colour: metrics, tables and pictures."""

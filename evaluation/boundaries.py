@@ -1,8 +1,7 @@
-"""Figures for how colours keep to objects, from photos with human boundary maps (BSDS500: Arbeláez et al. 2011).
+"""Metrics of colours at the boundaries of objects, which people have drawn (BSDS500: Arbeláez et al. 2011).
 
-The paper claims that its edge detection network keeps the colours of different objects from mixing, but gives no
-figure. This module computes two: the colour error near boundaries and elsewhere, and how well edges in ab coincide with
-boundaries.
+The paper claims that its edge detection network keeps the colours of different objects from mixing, and gives no
+number. Two test it: the error of ab near boundaries and elsewhere, and how well edges in ab coincide with boundaries.
 """
 
 import cv2
@@ -65,8 +64,8 @@ def ab_gradient(ab):
 def match_edges(ab, boundaries, threshold):
     """Counts how many colour edges of a picture, where `ab_gradient` reaches a threshold, lie at human boundaries.
 
-    An edge pixel is matched if a boundary that most annotators agree on lies at most 2 pixels away, and the other way
-    round.
+    An edge pixel is matched by a boundary that most annotators drew at most TOLERANCE pixels away, and a boundary pixel
+    by such an edge.
 
     Args:
         ab: float [height, width, 2], in Lab units.
@@ -93,7 +92,7 @@ def edge_scores(counts):
 
 
 def best_threshold(abs_and_boundaries):
-    """The one of THRESHOLDS at which the photos' own colour edges have the highest F over a data set.
+    """The threshold in THRESHOLDS at which the photos' own colour edges have the highest F over a data set.
 
     Args:
         abs_and_boundaries: Pairs of a photo's own ab and its boundaries, see `match_edges`.
@@ -104,11 +103,11 @@ def best_threshold(abs_and_boundaries):
     return max(THRESHOLDS, key=lambda threshold: edge_scores(counts[THRESHOLDS.index(threshold)])[-1])
 
 
-def figures(ab, target, boundaries, threshold):
-    """What this file has to say about one picture; arguments as for `errors_at_boundaries` and `match_edges`.
+def boundary_metrics(ab, target, boundaries, threshold):
+    """All metrics of one picture; arguments as for `errors_at_boundaries` and `match_edges`.
 
     Returns:
-        {figure: float}: ab_error_boundaries and ab_error_elsewhere; edge_precision, edge_recall and edge_f.
+        {metric: float}: ab_error_boundaries and ab_error_elsewhere; edge_precision, edge_recall and edge_f.
     """
     near, elsewhere = errors_at_boundaries(ab, target, boundaries)
     precision, recall, f = edge_scores(match_edges(ab, boundaries, threshold))

@@ -1,4 +1,4 @@
-"""Figures that say how good colours are, each of a batch of pictures."""
+"""Metrics of colorized pictures, a value a picture of the batch."""
 
 import numpy as np
 from skimage.color import deltaE_ciede2000
@@ -6,9 +6,9 @@ from skimage.metrics import structural_similarity
 
 from models.zhang import class_weights
 
-# The largest error in ab that the accuracy curve of Zhang et al. goes to.
+# Largest threshold of the accuracy curve of Zhang et al., Lab units.
 LARGEST_ERROR = 150
-# Pixels that the Nyquist frequency is looked for in at a time: a checkerboard keeps its phase only for so long.
+# Pixels of a window of `nyquist_energy`: over longer ones a checkerboard changes its phase.
 WINDOW = 16
 
 
@@ -27,8 +27,8 @@ def colorfulness(photos):
 def colorfulness_ddcolor(photos):
     """Colorfulness as the code of DDColor (ICCV 2023) computes it: that of the absolute values of the opponents.
 
-    The two differ where a picture has opponents of both signs, red beside green or yellow beside blue. Tables of
-    DDColor and of those that compare with it have this one. Arguments and result as for `colorfulness`.
+    It is lower where a picture has opponents of both signs, red beside green or yellow beside blue. Papers that compare
+    with DDColor report it. Arguments and result as for `colorfulness`.
     """
     return _spread_and_offset(np.abs(_opponents(photos)))
 
@@ -61,10 +61,10 @@ def raw_accuracy(ab, target, weights=1.0):
 
 
 def balancing_weights(histogram):
-    """Weight of a pixel in the class-balanced accuracy, by the bin of ab that its target is nearest to: float [313].
+    """Weight of a pixel in the class-balanced accuracy, by the bin nearest to its target ab: float [313].
 
-    The inverse of how often the target's colour occurs in all scored pictures, scaled to a mean of 1 over them. A
-    picture of rare colours can then exceed 1, and the mean over all pictures is the balanced accuracy.
+    It is the inverse of the frequency of the target's colour, scaled to a mean of 1 over all pixels. A picture of rare
+    colours can exceed 1; the mean over pictures of equal size is the balanced accuracy.
 
     Args:
         histogram: How many pixels of the scored pictures are nearest to each bin, [313].
@@ -74,12 +74,12 @@ def balancing_weights(histogram):
 
 
 def nyquist_energy(ab):
-    """How much of a checkerboard ab has: its energy at the Nyquist frequency, squared Lab units, float64 [pictures].
+    """Energy of ab at the Nyquist frequency, which a checkerboard has: squared Lab units, float64 [pictures].
 
-    Transposed convolutions of stride 2 give odd and even pixels weights of their own; what they leave alternates from
-    pixel to pixel. The amplitude of that is taken along rows and along columns, in Hann windows of 16 pixels that
-    overlap by half, and its square is averaged over both, all windows, and a and b. A (-1)^(x + y) has the energy A^2,
-    A (-1)^x half of it, a linear ramp none.
+    Transposed convolutions of stride 2 treat odd and even pixels differently, and leave a pattern that alternates from
+    pixel to pixel. Its amplitude is measured along rows and along columns, in Hann windows of 16 pixels that overlap by
+    half; its square is averaged over both directions, all windows, and a and b. A (-1)^(x + y) has the energy A^2,
+    A (-1)^x half of that, and a linear ramp none.
 
     Args:
         ab: float [pictures, height, width, 2], at least 16 pixels high and wide.

@@ -23,7 +23,7 @@ class PhotoSet:
 
     Attributes:
         name: As given on the command line.
-        photos: Paths of (what is colorized, what it should look like).
+        photos: Pairs of paths: (the photo to colorize, the photo in colour).
         passed_over: One line about the files that were passed over; "" where none was.
     """
 
@@ -47,15 +47,15 @@ def find_set(given):
     return PhotoSet(given, pairs, found.passed_over)
 
 
-class Truth:
-    """What a batch of photos was.
+class GroundTruth:
+    """A batch of photos to colorize, with their true colours.
 
     Attributes:
-        pixels: What is colorized, uint8 [batch, height, width, 3].
-        lightness: Its L in 0..100, float32 [batch, height, width, 1].
-        photos: What it should look like, uint8 [batch, height, width, 3].
+        pixels: The photos to colorize, sRGB, uint8 [batch, height, width, 3].
+        lightness: Their L in 0..100, float32 [batch, height, width, 1].
+        photos: The photos in colour, sRGB, uint8 [batch, height, width, 3]; `pixels` itself unless given.
         ab: Their ab in Lab units, float32 [batch, height, width, 2].
-        cropped: Whether these are crops, and not whole photos.
+        cropped: Whether they are crops.
     """
 
     def __init__(self, photos, pixels=None, cropped=False):
@@ -67,10 +67,11 @@ class Truth:
 
 
 def read_batches(pairs, crop):
-    """Reads photos in batches of crops, or whole ones one by one where `crop` is None.
+    """Reads photos in batches of crops; without a crop, whole photos one by one.
 
     Yields:
-        (pairs, `Truth`, failures): those that could be read, and a sentence a bad file.
+        (pairs, truth, failures): the pairs that could be read, their `GroundTruth` (None without any), and a sentence
+        for each bad file.
     """
     size = BATCH if crop else 1
     for start in range(0, len(pairs), size):
@@ -81,11 +82,11 @@ def read_batches(pairs, crop):
                 read.append(pair)
             except PhotoError as error:
                 failures.append(str(error))
-        yield read, Truth(*map(np.stack, zip(*photos, strict=True)), bool(crop)) if read else None, failures
+        yield read, GroundTruth(*map(np.stack, zip(*photos, strict=True)), bool(crop)) if read else None, failures
 
 
 def read_pair(pair, crop):
-    """Two uint8 [height, width, 3]: what a photo should look like, and what is colorized.
+    """(the photo in colour, the photo to colorize), sRGB, uint8 [height, width, 3] each.
 
     Raises:
         PhotoError: A photo cannot be read, is smaller than MIN_SIDE, or the two differ in size.
@@ -101,7 +102,7 @@ def read_pair(pair, crop):
 
 
 def survey(pairs, crop):
-    """A first pass over the photos. Returns (readable pairs, a sentence a bad file, how many pixels each bin has)."""
+    """Reads all photos once. Returns (readable pairs, a sentence for each bad file, pixels in each bin of ab [313])."""
     readable, failures, histogram = [], [], np.zeros(len(ab_bins()), int)
     for read, truth, bad in read_batches(pairs, crop):
         readable += read

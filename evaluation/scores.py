@@ -1,11 +1,10 @@
-"""What models scored on photos: means, differences that can be told from chance, and the files that keep them.
+"""Tables of scores: means, differences between models with confidence intervals, and their files.
 
     python -m evaluation.scores results/*/photos.csv --reference scenes
     python -m evaluation.scores results/*/photos.csv --reference without --seeds
 
-Run as a script, this file puts tables that evaluate.py wrote side by side, so that models can be compared whose weights
-are gone. What was trained several times, from seed to seed, is compared as one: models with-0, with-1 and with-2, say,
-with without-0, without-1 and without-2.
+As a script, it joins tables that evaluate.py wrote about the same photos, and needs no weights. With --seeds, models
+whose names differ only in a final number, such as with-0, with-1 and with-2, are compared as one, seed by seed.
 """
 
 import csv
@@ -29,13 +28,13 @@ SEED = 0
 
 @dataclass(frozen=True)
 class Scores:
-    """Figures of each model for each photo.
+    """The metrics of each model on each photo.
 
     Attributes:
         photos: Names of the photos.
-        values: {model: {figure: float [photos]}}. Values that do not exist are nan or inf: the boundary error of a
-            photo without boundaries, the psnr of one that comes back exactly.
-        sets: {model: {figure: value}}, of figures that only all photos together have; may be empty.
+        values: {model: {metric: float [photos]}}. nan or inf where there is no value: the boundary error
+            of a photo without boundaries, the psnr of a result that equals the photo.
+        sets: {model: {metric: value}}, of metrics of all photos together; may be empty.
     """
 
     photos: list
@@ -44,12 +43,12 @@ class Scores:
 
     @classmethod
     def load(cls, *tables):
-        """Reads one or more photos.csv of the same photos, and of them the figures that all of them have.
+        """Reads one or more photos.csv of the same photos. Keeps the metrics that all of them have.
 
-        Of a model in several of them, the last one counts.
+        Of a model in several files, the last file counts.
 
         Raises:
-            UserError: A file is not such a table, or is about other photos than the first.
+            UserError: A file is not such a table, or has other photos than the first one.
         """
         photos, values = None, {}
         for table in tables:
@@ -66,41 +65,40 @@ class Scores:
             photos = names
             values |= {model: dict(zip(header[2:], column, strict=True)) for model, column in columns.items()}
         first, *others = values.values()
-        shared = [figure for figure in first if all(figure in other for other in others)]
-        return cls(photos, {model: {figure: own[figure] for figure in shared} for model, own in values.items()})
+        shared = [metric for metric in first if all(metric in other for other in others)]
+        return cls(photos, {model: {metric: own[metric] for metric in shared} for model, own in values.items()})
 
     def means(self):
-        """{model: {figure: mean}}, over the photos that count; nan where a model has no value."""
+        """{model: {metric: mean}}, over the photos that `_counts` names; nan where a model has no value."""
         return {
-            model: {figure: _mean(values[self._counts(figure)]) for figure, values in figures.items()}
+            model: {metric: _mean(values[self._counts(metric)]) for metric, values in metrics.items()}
             | self.sets.get(model, {})
-            for model, figures in self.values.items()
+            for model, metrics in self.values.items()
         }
 
     def differences(self, reference):
-        """How far the other models are from one of them, photo by photo, over the photos that count.
+        """Differences of the other models from a reference model, over the photos that `_counts` names.
 
         Returns:
-            {model: {figure: (mean difference, low, high)}}: the model minus the reference, with the 95 % confidence
-            interval of a paired percentile bootstrap over the photos.
+            {model: {metric: (mean, low, high)}} of model minus reference, with the 95 % confidence interval of a paired
+            percentile bootstrap over the photos.
         """
-        others = {model: figures for model, figures in self.values.items() if model != reference}
+        others = {model: metrics for model, metrics in self.values.items() if model != reference}
         with np.errstate(invalid="ignore"):  # inf - inf
             return {
                 model: {
-                    figure: mean_interval((values - self.values[reference][figure])[self._counts(figure)])
-                    for figure, values in figures.items()
+                    metric: mean_interval((values - self.values[reference][metric])[self._counts(metric)])
+                    for metric, values in metrics.items()
                 }
-                for model, figures in others.items()
+                for model, metrics in others.items()
             }
 
-    def _counts(self, figure):
-        """Which photos count, bool [photos]: those that all models have a value for, apart from models without any.
+    def _counts(self, metric):
+        """The photos that all models have a value for, bool [photos]; models without any value are left out of account.
 
-        Gray output has no psnr on a gray photo, which comes back exactly; if that photo counted for the other models
-        alone, means could not be compared.
+        Gray output of a gray photo has an infinite psnr. That photo counts for no model, so that means compare.
         """
-        known = [np.isfinite(figures[figure]) for figures in self.values.values()]
+        known = [np.isfinite(metrics[metric]) for metrics in self.values.values()]
         return np.all([values for values in known if values.any()] or known, axis=0)
 
     def save(self, folder, options, reference):
@@ -121,8 +119,8 @@ class Scores:
     def _table(self):
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        figures = list(next(iter(self.values.values())))
-        writer.writerow(["model", "photo", *figures])
+        metrics = list(next(iter(self.values.values())))
+        writer.writerow(["model", "photo", *metrics])
         for model, columns in self.values.items():
             for photo, *row in zip(self.photos, *columns.values(), strict=True):
                 writer.writerow([model, photo, *(f"{value:.6g}" for value in row)])
@@ -130,30 +128,30 @@ class Scores:
 
 
 def over_seeds(means):
-    """Puts the means of models whose names end in a seed, like "scenes-0", together.
+    """Groups means by the model's name without its seed: "scenes-0" and "scenes-1" become "scenes".
 
     Returns:
-        {name: {figure: float [seeds]}}, in the order given; of models without a seed, one value each.
+        {name: {metric: float [seeds]}}, in the order given; one value for a model without a seed.
     """
     groups = {}
-    for model, figures in means.items():
+    for model, metrics in means.items():
         name, _, seed = model.rpartition("-")
-        for figure, value in figures.items():
-            groups.setdefault(name if seed.isdigit() else model, {}).setdefault(figure, []).append(value)
-    return {name: {figure: np.array(values) for figure, values in figures.items()} for name, figures in groups.items()}
+        for metric, value in metrics.items():
+            groups.setdefault(name if seed.isdigit() else model, {}).setdefault(metric, []).append(value)
+    return {name: {metric: np.array(values) for metric, values in metrics.items()} for name, metrics in groups.items()}
 
 
 def seed_differences(groups, reference):
-    """How far the other groups of `over_seeds` are from one of them, seed by seed.
+    """Differences of the other groups of `over_seeds` from a reference group with as many seeds, seed by seed.
 
     Returns:
-        {name: {figure: (mean difference, low, high)}}: with the 95 % confidence interval of a paired t-test over seeds,
-        for groups of as many seeds.
+        {name: {metric: (mean, low, high)}} of group minus reference, with the 95 % confidence interval of a paired
+        t-test over the seeds.
     """
-    seeds = {name: len(next(iter(figures.values()))) for name, figures in groups.items()}
+    seeds = {name: len(next(iter(metrics.values()))) for name, metrics in groups.items()}
     return {
-        name: {figure: _seed_interval(values - groups[reference][figure]) for figure, values in figures.items()}
-        for name, figures in groups.items()
+        name: {metric: _seed_interval(values - groups[reference][metric]) for metric, values in metrics.items()}
+        for name, metrics in groups.items()
         if name != reference and seeds[name] == seeds[reference]
     }
 
@@ -161,7 +159,7 @@ def seed_differences(groups, reference):
 def format_seeds(groups):
     """Means and standard deviations over seeds as aligned text, a line a group."""
     header = ["", *next(iter(groups.values()))]
-    return _align([header, *([name, *map(_spread, figures.values())] for name, figures in groups.items())])
+    return _align([header, *([name, *map(_spread, metrics.values())] for name, metrics in groups.items())])
 
 
 def format_means(means):
@@ -172,23 +170,23 @@ def format_means(means):
 
 
 def format_differences(differences):
-    """Differences with their intervals as aligned text, a line a model and figure; * where 0 lies outside."""
+    """Differences with their intervals as aligned text, a line a model and metric; * where 0 lies outside."""
     lines = [
-        [model, figure, f"{mean:+.3g}", f"{low:+.3g} .. {high:+.3g}", "*" if low > 0 or high < 0 else " "]
-        for model, figures in differences.items()
-        for figure, (mean, low, high) in figures.items()
+        [model, metric, f"{mean:+.3g}", f"{low:+.3g} .. {high:+.3g}", "*" if low > 0 or high < 0 else " "]
+        for model, metrics in differences.items()
+        for metric, (mean, low, high) in metrics.items()
         if np.isfinite(mean)
     ]
     return _align(lines)
 
 
 def _mean(values):
-    """The mean; nan of values that are not all finite, or of none."""
+    """The mean; nan where a value is not finite, or there is none."""
     return float(values.mean()) if len(values) and np.isfinite(values).all() else float("nan")
 
 
 def mean_interval(values):
-    """Mean of values and its 95 % confidence interval by a percentile bootstrap: (mean, low, high); nan without one."""
+    """(mean, low, high) of values, with the 95 % interval of a percentile bootstrap; nan for one, or one not finite."""
     if len(values) < 2 or not np.isfinite(values).all():
         return (float("nan"),) * 3
     options = {"n_resamples": RESAMPLES, "method": "percentile", "rng": np.random.default_rng(SEED)}
@@ -218,14 +216,14 @@ def _align(lines):
 
 @dataclass(frozen=True)
 class Options:
-    """Puts scores that evaluate.py wrote side by side."""
+    """Joins tables that evaluate.py wrote, and compares their models."""
 
     tables: tyro.conf.Positional[tuple[Path, ...]]
     """photos.csv files about the same photos."""
     reference: str = "scenes"
     """The model that the others are compared with."""
     seeds: bool = False
-    """Put models whose names end in a seed, like scenes-0 and scenes-1, together."""
+    """Compare models whose names end in a seed, like scenes-0 and scenes-1, as one."""
 
 
 def main():

@@ -20,11 +20,11 @@ def evaluate(pipelines, mean_colors, photo_set, crop=None, saturation_factor=1.8
 
     Args:
         pipelines: {name: `Pipeline`}.
-        mean_colors: {name: ab}, colours to paint everywhere.
+        mean_colors: {name: ab}, constant colours to score beside the models.
         photo_set: The `PhotoSet`.
         crop: Height and width in pixels of central crops to score; None for each photo at its own size.
         saturation_factor: The paper's T, for the target of mse.
-        boundary_maps: Folder of human boundary maps to compare colours with, see `score_boundaries`; None for none.
+        boundary_maps: Folder of human boundary maps, see `score_boundaries`; None for none.
 
     Returns:
         (scores, failures): `Scores`, or None if no photo could be read, and a sentence for each that could not.
@@ -35,16 +35,16 @@ def evaluate(pipelines, mean_colors, photo_set, crop=None, saturation_factor=1.8
     painters = make_painters(pipelines, mean_colors)
     values, sets = score_photos(painters, pairs, crop, saturation_factor, histogram)
     if boundary_maps:
-        for name, figures in score_boundaries(painters, pairs, boundary_maps).items():
-            values[name] |= figures
+        for name, more in score_boundaries(painters, pairs, boundary_maps).items():
+            values[name] |= more
     folder = photo_set.name.rpartition(":")[2]
     return Scores([str(path.relative_to(folder)) for _, path in pairs], values, sets), failures
 
 
 def make_painters(pipelines, mean_colors):
-    """What is scored: {name: function from a `Truth` to ab, [batch, height, width, 2]}, the photos themselves first.
+    """{name: function from a `GroundTruth` to ab, [batch, height, width, 2]}: photos, gray, mean colours, models.
 
-    Models see crops as they are, and whole photos reduced.
+    Models see crops at their own size, and whole photos reduced.
     """
 
     def colorize(pipeline, truth):
@@ -64,13 +64,13 @@ def score(ab, truth, saturated_ab, weights):
     """Scores a batch of colorized photos.
 
     Args:
-        ab: What was painted, float [batch, height, width, 2], Lab units.
-        truth: The photos' `Truth`.
-        saturated_ab: Their ab with the saturation raised.
-        weights: Of each pixel, for the class-balanced accuracy; see `metrics.raw_accuracy`.
+        ab: Predicted ab in Lab units, float [batch, height, width, 2].
+        truth: The photos' `GroundTruth`.
+        saturated_ab: True ab with the saturation raised, the target of mse.
+        weights: Weight of each pixel in auc_balanced, float [batch, height, width]; see `metrics.balancing_weights`.
 
     Returns:
-        ({figure: float [batch]}, the colorized photos, uint8 [batch, height, width, 3]).
+        ({metric: float [batch]}, the colorized photos, uint8 [batch, height, width, 3]).
     """
     results = join(tf.constant(truth.lightness), tf.constant(ab, tf.float32)).numpy()
     colorfulness = metrics.colorfulness(results)
@@ -94,12 +94,12 @@ def score_photos(painters, pairs, crop, saturation_factor, histogram):
 
     Args:
         painters: {name: function}, see `make_painters`.
-        pairs: Paths of (what is colorized, what it should look like).
+        pairs: See `PhotoSet.photos`.
         crop, saturation_factor: As for `evaluate`.
-        histogram: How many of all pixels lie in each bin of ab.
+        histogram: How many pixels of all photos are nearest to each bin of ab, [313].
 
     Returns:
-        ({name: {figure: float [photos]}}, {name: {figure: float}} for those of all photos together).
+        ({name: {metric: float [photos]}}, {name: {metric: float}}): metrics of each photo, and of all photos together.
     """
     bin_weight = metrics.balancing_weights(histogram)
     classifier = semantics.Classifier()
@@ -109,15 +109,15 @@ def score_photos(painters, pairs, crop, saturation_factor, histogram):
             _, saturated_ab = lab_pair(tf.constant(truth.photos), saturation_factor)
             weights = bin_weight[nearest_bins(truth.ab)]
             for name, paint in painters.items():
-                figures, results = score(paint(truth), truth, saturated_ab, weights)
-                batches[name].append(figures)
+                own, results = score(paint(truth), truth, saturated_ab, weights)
+                batches[name].append(own)
                 seen[name].append(classifier(results))
             bar.update(len(read))
     values, sets = {}, {}
     true_features, true_labels = _concatenate(seen["photo"])
     for name, own in batches.items():
         features, labels = _concatenate(seen[name])
-        values[name] = {figure: np.concatenate([batch[figure] for batch in own]) for figure in own[0]}
+        values[name] = {metric: np.concatenate([batch[metric] for batch in own]) for metric in own[0]}
         values[name]["agreement_lite2"] = semantics.agreement(labels, true_labels)
         sets[name] = {
             "frechet_lite2": semantics.frechet_distance(features, true_features) if len(features) > 1 else float("nan"),
@@ -131,10 +131,13 @@ def _concatenate(batches):
 
 
 def score_boundaries(painters, pairs, folder):
-    """Compares colours with the human boundary maps in a folder, at the photos' own size.
+    """Compares colours with human boundary maps, NAME.png for each photo, at the photos' own size.
 
     Returns:
-        {name: {figure: float [photos]}}.
+        {name: {metric: float [photos]}}, see `boundaries.boundary_metrics`.
+
+    Raises:
+        PhotoError: A map is missing, or has another size than its photo.
     """
     maps = [boundaries.read_map(folder / f"{path.stem}.png") for _, path in pairs]
 
@@ -148,8 +151,8 @@ def score_boundaries(painters, pairs, folder):
     rows = {name: [] for name in painters}
     for truth, drawn in tqdm(truths(), total=len(pairs), unit=" boundary maps", leave=False, disable=None):
         for name, paint in painters.items():
-            rows[name].append(boundaries.figures(paint(truth)[0], truth.ab[0], drawn, threshold))
-    return {name: {figure: np.array([row[figure] for row in own]) for figure in own[0]} for name, own in rows.items()}
+            rows[name].append(boundaries.boundary_metrics(paint(truth)[0], truth.ab[0], drawn, threshold))
+    return {name: {metric: np.array([row[metric] for row in own]) for metric in own[0]} for name, own in rows.items()}
 
 
 @tf.function(reduce_retracing=True)  # Not compiled: photos at their own sizes would each be compiled anew.

@@ -1,7 +1,7 @@
-"""Whether colorized photos look like what they show, to a classifier: EfficientNet-Lite2, trained on ImageNet.
+"""Metrics by a classifier, EfficientNet-Lite2 trained on ImageNet: agreement of its classes, and a Fréchet distance.
 
-Two figures in its space. The encoder of `natural` is another network. This one is neither Inception nor VGG, which
-other programs use, so the figures do not compare with FID or with published semantic interpretability.
+The encoder of `natural` is another network, EfficientNet-Lite0. FID uses Inception, and published semantic
+interpretability VGG-16, so neither compares with these metrics.
 """
 
 import cv2
@@ -44,9 +44,9 @@ def _square(photo):
 
 
 def agreement(labels, references):
-    """1 where the classifier sees in a colorized photo what it sees in the true one, else 0: float64 [photos].
+    """1 where the classifier gives a colorized photo the class of the true photo, else 0: float64 [photos].
 
-    Zhang et al. 2016, section 3.1, call it semantic interpretability; they compare with the labels of people.
+    The semantic interpretability of Zhang et al. 2016, section 3.1, compares with labels by people instead.
     """
     return (np.asarray(labels) == np.asarray(references)).astype(np.float64)
 
@@ -55,7 +55,7 @@ def frechet_distance(features, references):
     """Fréchet distance between the normal distributions of two sets of features, float [count, size] each.
 
     |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), with means m and covariances C (Heusel et al. 2017). It depends on how
-    many photos there are, so that only figures of the same photos compare.
+    many photos there are: compare it on the same photos only.
     """
     sets = [np.asarray(values, np.float64) for values in (features, references)]
     means = sets[0].mean(axis=0) - sets[1].mean(axis=0)

@@ -48,8 +48,8 @@ def evaluated(tmp_path_factory):
     return folder, call("evaluate.py", folder / "photos", "--models", WEIGHTS / "scenes.keras", *options)
 
 
-def scikit_image_figures(photo, ab):
-    """Some of a photo's figures by scikit-image, for ab painted on its lightness."""
+def scikit_image_metrics(photo, ab):
+    """Some of a photo's metrics by scikit-image, for ab painted on its lightness."""
     lab = color.rgb2lab(photo)
     painted = np.concatenate([lab[..., :1], ab], axis=-1)
     distance = np.linalg.norm(ab - lab[..., 1:], axis=-1)
@@ -76,12 +76,12 @@ def test_means_are_those_of_scikit_image(evaluated):
         name: lambda photo: model.colorize(lightness_from_rgb(photo)[None])[0].numpy(),
     }
     for row, paint in painted.items():
-        expected = [scikit_image_figures(photo, paint(photo)) for photo in photos]
-        for figure in expected[0]:
-            mean = np.mean([figures[figure] for figures in expected])
+        expected = [scikit_image_metrics(photo, paint(photo)) for photo in photos]
+        for metric in expected[0]:
+            mean = np.mean([metrics[metric] for metrics in expected])
             # The script runs under the hardware's policy, this test under float32.
             tolerance = {"rtol": 0.03} if row == name else {"atol": 2e-3}
-            np.testing.assert_allclose(results["means"][row][figure], mean, err_msg=f"{row} {figure}", **tolerance)
+            np.testing.assert_allclose(results["means"][row][metric], mean, err_msg=f"{row} {metric}", **tolerance)
     neutral = [(color.lab2rgb(color.rgb2lab(photo) * [1, 0, 0]) * 255).round().astype(np.uint8) for photo in photos]
     psnr = np.mean([reference.peak_signal_noise_ratio(*pair) for pair in zip(photos, neutral, strict=True)])
     ssim = np.mean(
@@ -144,10 +144,10 @@ def test_models_are_scored_as_the_pipeline_colorizes(photos, tmp_path):
     model = models.load("scenes")
     pipelines = {"strong": Pipeline(model, saturation=2), "none": Pipeline(model, saturation=0)}
     scores, _ = evaluate(pipelines, {}, find_set(str(tmp_path / "photos")))
-    for figure, value in scores.values["gray"].items():
-        np.testing.assert_allclose(scores.values["none"][figure], value, atol=1e-6)
+    for metric, value in scores.values["gray"].items():
+        np.testing.assert_allclose(scores.values["none"][metric], value, atol=1e-6)
     ab = Pipeline(model).full_size_ab(photos[0][:96, :128])
-    expected = scikit_image_figures(photos[0][:96, :128], 2 * ab)
+    expected = scikit_image_metrics(photos[0][:96, :128], 2 * ab)
     np.testing.assert_allclose(scores.values["strong"]["ab_rmse"], expected["ab_rmse"], rtol=1e-3)
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.linalg import sqrtm
 from skimage import color
 from skimage import metrics as reference
 
@@ -105,3 +106,15 @@ def test_frechet_distance_of_normal_distributions():
     # Axis by axis: the difference of means squared and of standard deviations squared.
     assert abs(frechet_distance(scaled, base) - (25 + 0 + 1 + 4)) < 1e-6
     assert abs(frechet_distance(base, base)) < 1e-6
+
+
+@pytest.mark.parametrize("count", [60, 7])  # More and fewer pictures than features.
+def test_frechet_distance_agrees_with_scipy(count):
+    random = np.random.default_rng(0)
+    sets = [random.normal(size=(count, 8)) @ random.normal(size=(8, 8)) + mean for mean in (0, 1)]
+    covariances = [np.cov(values.T) for values in sets]
+    # C1 C2 has the trace of its root in common with R C2 R, where R R = C1, which is symmetric.
+    root = sqrtm(covariances[0]).real
+    expected = np.sum((sets[0].mean(axis=0) - sets[1].mean(axis=0)) ** 2)
+    expected += np.trace(sum(covariances) - 2 * sqrtm(root @ covariances[1] @ root).real)
+    np.testing.assert_allclose(frechet_distance(*sets), expected, rtol=1e-5)

@@ -23,7 +23,7 @@ def test_means_are_over_the_photos_that_all_models_have():
     """A gray photo comes back exactly from gray output only, and must not count for the others alone."""
     gray, other, exact = np.array([20, 22, np.inf]), np.array([21, 23, 50.0]), np.full(3, np.inf)
     scores = Scores(["1", "2", "3"], {"photo": {"psnr": exact}, "gray": {"psnr": gray}, "other": {"psnr": other}})
-    means = {model: figures["psnr"] for model, figures in scores.means().items()}
+    means = {model: metrics["psnr"] for model, metrics in scores.means().items()}
     assert np.isnan(means["photo"]) and means["gray"] == 21 and means["other"] == 22
     mean, low, high = scores.differences("gray")["other"]["psnr"]
     assert mean == low == high == 1 and np.isnan(scores.differences("gray")["photo"]["psnr"]).all()
@@ -63,20 +63,20 @@ def test_tables_come_together_again(scores, tmp_path):
     tables = [tmp_path / model / "photos.csv" for model in ("better", "same")]
     joined = Scores.load(*tables)
     assert list(joined.values) == ["base", "better", "same"] and joined.photos == scores.photos
-    for model, figures in scores.values.items():
-        np.testing.assert_allclose(joined.values[model]["psnr"], figures["psnr"], rtol=1e-5)
+    for model, metrics in scores.values.items():
+        np.testing.assert_allclose(joined.values[model]["psnr"], metrics["psnr"], rtol=1e-5)
     status, output, _ = call("-m", "evaluation.scores", *tables, "--reference", "base")
     assert status == 0 and format_means(joined.means()) in output and output.count("*") == 1
 
 
-def test_tables_share_the_figures_that_all_have(scores, tmp_path):
-    older = {name: {"psnr": figures["psnr"]} for name, figures in scores.values.items()}
+def test_tables_share_the_metrics_that_all_have(scores, tmp_path):
+    older = {name: {"psnr": metrics["psnr"]} for name, metrics in scores.values.items()}
     newer = {"newer": {"ssim": older["base"]["psnr"], "psnr": older["same"]["psnr"]}}
     for name, values in (("older", older), ("newer", newer)):
         Scores(scores.photos, values).save(tmp_path / name, {}, next(iter(values)))
     tables = [tmp_path / name / "photos.csv" for name in ("newer", "older")]
     for joined in (Scores.load(*tables), Scores.load(*tables[::-1])):
-        assert len(joined.values) == 4 and all(list(figures) == ["psnr"] for figures in joined.values.values())
+        assert len(joined.values) == 4 and all(list(metrics) == ["psnr"] for metrics in joined.values.values())
         np.testing.assert_allclose(joined.values["newer"]["psnr"], scores.values["same"]["psnr"], rtol=1e-5)
 
 
@@ -98,9 +98,9 @@ def test_seeds_are_put_together(tmp_path):
     scores = Scores(["1"], {model: {"psnr": np.array([float(value)])} for model, value in psnr.items()})
     groups = over_seeds(scores.means())
     assert list(groups) == ["gray", "with", "without"] and list(groups["with"]["psnr"]) == [20, 22, 24]
-    ((model, figures),) = seed_differences(groups, "without").items()
+    ((model, metrics),) = seed_differences(groups, "without").items()
     assert model == "with"
-    np.testing.assert_allclose(figures["psnr"], [1, 1 - 4.3027 / 3**0.5, 1 + 4.3027 / 3**0.5], rtol=1e-4)
+    np.testing.assert_allclose(metrics["psnr"], [1, 1 - 4.3027 / 3**0.5, 1 + 4.3027 / 3**0.5], rtol=1e-4)
     scores.save(tmp_path, {}, "gray")
     status, output, _ = call("-m", "evaluation.scores", tmp_path / "photos.csv", "--reference", "without", "--seeds")
     assert status == 0 and "gray      18" in output and "with  22 ± 2" in output and "without  21 ± 1" in output

@@ -1,1 +1,1 @@
-"""What happens around training: callbacks, and several devices and machines."""
+"""Trains an experiment: data, optimizer, callbacks, checkpoints, several devices and machines."""
