@@ -31,7 +31,7 @@ def build(experiment, classes=0):
 
     Args:
         experiment: An `Experiment`, see configs.py.
-        classes: Kinds of scenes that a network which can classify learns to tell apart.
+        classes: Number of scene classes, for networks that can classify; 0 for no classification head.
     """
     network = NETWORKS[experiment.model]
     options = {name: getattr(experiment, name) for name in network.experiment_fields}

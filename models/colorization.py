@@ -71,10 +71,9 @@ class PaperColorizer(ClassifyingColorizer):
         lightness_scale: The networks see L divided by this. 1 as published, 100 for values in 0..1.
         edges: Whether the network has the edge detection network.
         initializer: Keras name of the kernel initializer, "glorot_uniform" as published.
-        classes: Kinds of scenes that a head on the classification network learns to tell apart; 0, as published, for
-            no head.
+        classes: Number of scene classes of a head on the classification network; 0, as published, for no head.
         classification_weight: Weight of the head's cross-entropy in the loss.
-        native_size: Side in pixels of the photos it is trained on; None for `classification_size`.
+        native_size: See `Colorizer`; None for `classification_size`.
 
     Example:
         >>> model = PaperColorizer(classification_size=64)

@@ -13,8 +13,8 @@ class Colorizer(keras.Model):
     export need to know nothing else. A new network overrides what differs.
 
     Attributes:
-        native_size: Side in pixels of the photos that the network is made for: a good size to show it.
-        grid: In pixels; the network pads photos whose sides are no multiples of it.
+        native_size: Shorter side in pixels of the copy of a photo that the network is shown, unless told otherwise.
+        grid: The network pads height and width to multiples of this many pixels.
         experiment_fields: Names of the fields of an `Experiment` that the constructor takes. The model has attributes
             of the same names, which its configuration is made of.
 
@@ -22,8 +22,8 @@ class Colorizer(keras.Model):
     """
 
     AB_SCALE = 128.0
-    # Of the network's function: a network whose weights would give other colours than before counts it up, so that
-    # files of earlier revisions are refused.
+    # Version of the network's function. A change by which the same weights give other colours raises it; files of other
+    # revisions are refused.
     revision = 1
     native_size = 256
     grid = 8
@@ -46,31 +46,36 @@ class Colorizer(keras.Model):
         return cls(**options)
 
     def prepare(self, pairs, folder):
-        """Learns before training what a network has to know of its training set, if anything.
+        """Called once before training: loads pretrained weights, computes statistics of the training set.
 
         Args:
             pairs: The training set, a tf.data.Dataset of (L, ab).
-            folder: The run's folder, where to keep it for a run that goes on.
+            folder: The run's folder, to keep statistics in for a run that is resumed.
         """
 
     def encode(self, ab):
-        """ab in Lab units, float32 [batch, height, width, 2], as the target that the output is compared with."""
+        """The target of the output, from ab in Lab units, float32 [batch, height, width, 2]."""
         return ab / self.AB_SCALE
 
     def decode(self, output):
-        """The encoding that the model puts out as ab in Lab units, float32 [batch, height, width, 2]."""
+        """ab in Lab units, float32 [batch, height, width, 2], from the encoding of ab that the model outputs."""
         return output * self.AB_SCALE
 
     def color_loss(self, ab, output):
-        """Mean squared error between the encoding put out and that of the target (paper, section 3.5)."""
+        """Mean squared error between the model's output and the encoded target (paper, section 3.5).
+
+        Args:
+            ab: The target in Lab units, float32 [batch, height, width, 2].
+            output: The encoding of ab that the model outputs.
+        """
         return tf.reduce_mean(tf.math.squared_difference(output, self.encode(ab)))
 
     def compile(self, *arguments, to_pair=None, **options):
         """Keras's `compile`.
 
         Args:
-            to_pair: Function that makes (L, target) of a batch that `fit` is given, inside the compiled training step.
-                None where `fit` is given pairs.
+            to_pair: Function from a batch of `fit` to (L, target), inside the compiled training step; None where `fit`
+                is given (L, target).
             arguments, options: As for the base class.
         """
         super().compile(*arguments, **options)
@@ -83,11 +88,12 @@ class Colorizer(keras.Model):
         return super().test_step(self._to_pair(*data) if self._to_pair else data)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """The loss of a batch, of which each of several replicas contributes its part of the mean over all of them.
+        """The loss of this replica's batch divided by the number of replicas, over which Keras adds losses up.
 
         Args:
             y: The target, see `batch_loss`.
             y_pred: The model's output.
+            x, sample_weight, training: Not used.
         """
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         return self.batch_loss(y, y_pred) / replicas
@@ -110,44 +116,44 @@ class Colorizer(keras.Model):
         return self.infer(lightness)
 
     def infer(self, lightness):
-        """What `colorize` does, for graphs of one's own: the plain operations, not a compiled function."""
+        """As `colorize`, but not compiled, for use inside another graph."""
         output = self(lightness, training=False)
         ab = self.decode(self.color_output(output))
         return ab[:, : tf.shape(lightness)[1], : tf.shape(lightness)[2]]
 
     def features(self, lightness):
-        """What the network sees in a photo, for hints: places of one object should have like features.
+        """Features by which hints spread: similar at places of one object, different elsewhere.
 
         Args:
             lightness: L in 0..100, float32 [batch, height, width, 1].
 
         Returns:
-            float32 [batch, any, any, channels], over the same picture; None from networks that offer none.
+            float32 [batch, rows, columns, channels] of any size, over the whole picture; None where a network has none.
         """
 
     def likely_colors(self, lightness, place):
-        """The colours that the network thinks likely at a pixel, for hints.
+        """The likeliest colours at a pixel, to choose a hint from.
 
         Args:
             lightness: L in 0..100, float32 [1, height, width, 1].
             place: The pixel's row and column.
 
         Returns:
-            ab in Lab units, [count, 2], the likeliest first; none from networks without a distribution over colours.
+            ab in Lab units, [count, 2], the likeliest first; [] where a network has no distribution over colours.
         """
         return []
 
 
 class ClassifyingColorizer(Colorizer):
-    """A colorizer that can also learn the kind of scene, from a second head beside the encoding of ab.
+    """A colorizer that can also classify the scene, by a second head.
 
-    With the second head, targets are (ab, labels int32 [batch]), the output is [encoding, logits], and the log names
+    With the second head, targets are (ab, labels int32 [batch]), the output is [encoding, logits], and the log has
     both losses and the accuracy. Without it, this is a `Colorizer`.
 
     Args:
         lightness: The model's input.
         encoding: Its encoding of ab.
-        logits: Those of the kinds of scenes, [batch, classes]; None for a model without the second head.
+        logits: Logits of the scene classes, [batch, classes]; None for a model without the second head.
         classification_weight: Weight of the cross-entropy of the logits in the loss.
     """
 

@@ -1,7 +1,7 @@
-"""ColorNet: a U-Net that colorizes, in its gray and its L flow, and with its author's list of defects mended.
+"""ColorNet: a U-Net that colorizes, as published in its gray and L flows, or with its author's list of defects mended.
 
-As published it halves with max pooling, doubles with transposed convolutions and learns (ab + 128) / 255 without an
-activation. Each of these is an argument of `ColorNet`, so that each mend can be switched alone.
+As published it down-samples by max pooling, up-samples by transposed convolutions, and predicts (ab + 128) / 255
+without an activation. Each of these is an argument of `ColorNet`.
 """
 
 import keras
@@ -22,7 +22,7 @@ class GrayFromLightness(Float32Layer):
 
 
 class Enlarge(keras.layers.Layer):
-    """Twice the height and width, bilinear: UpSampling2D, which cannot interpolate where the size is not known yet."""
+    """Bilinear up-sampling by two. Keras's UpSampling2D fails in graphs whose height and width are not known."""
 
     def call(self, features):
         enlarged = tf.image.resize(features, 2 * tf.shape(features)[1:3])
@@ -30,11 +30,10 @@ class Enlarge(keras.layers.Layer):
 
 
 def kernels(initializer, transposed=False):
-    """A new initializer by its Keras name, or as published: "he_fan_out".
+    """A new initializer of kernels: a Keras name, or "he_fan_out", that of the published code.
 
-    The published code draws the kernels of convolutions by He's rule on the fan-out, from a normal distribution. On the
-    two channels of the output layer that is a standard deviation of 1. It leaves those of transposed convolutions to
-    PyTorch: uniform, bounded by one over the root of 4 times their output channels.
+    "he_fan_out" is normal with variance 2 / fan-out; for the output layer, with two channels, that is 1. Transposed
+    convolutions have PyTorch's default: uniform, bounded by 1 / sqrt(4 * output channels).
     """
     if initializer != "he_fan_out":
         return keras.initializers.get(initializer)
@@ -58,17 +57,17 @@ def conv_norm_relu(features, filters, initializer, name, strides=1):
 
 
 def halve(features, downsampling, initializer, name):
-    """Half the height and width: by 2x2 max pooling, or by a strided convolution, which can choose what it keeps."""
+    """Down-samples by two: by 2x2 max pooling, or by a strided convolution, which learns what to keep."""
     if downsampling == "pool":
         return keras.layers.MaxPooling2D(name=name)(features)
     return conv_norm_relu(features, features.shape[-1], initializer, name, strides=2)
 
 
 def double(features, filters, upsampling, initializer, name):
-    """Twice the height and width, to `filters` channels.
+    """Up-samples by two, to `filters` channels.
 
-    A 2x2 transposed convolution gives each pixel of a 2x2 block weights of its own, which shows as a checkerboard;
-    resizing and then convolving treats all of them alike.
+    A 2x2 transposed convolution has weights of its own for each pixel of a 2x2 block, which leaves a checkerboard; a
+    convolution after resizing has the same weights for all pixels.
     """
     if upsampling == "transposed":
         kernel = kernels(initializer, transposed=True)
@@ -83,15 +82,15 @@ class ColorNet(Colorizer):
     """ColorNet, at any height and width. 31,036,546 trainable parameters as published.
 
     Args:
-        flow: What the network sees: "gray", values in 0..1 of the neutral of equal L, or "lightness", L / 255.
+        flow: The network's input: "gray", the gray value in 0..1 of the neutral of equal L, or "lightness", L / 255.
         downsampling: "pool", 2x2 max pooling as published, or "stride", strided convolutions.
         upsampling: "transposed", 2x2 transposed convolutions as published, or "resize", resizing then convolving.
-        encoding: What it learns: "shifted", (ab + 128) / 255 without activation as published, or "centred", ab / 128
-            bounded by tanh.
-        chroma_weight: Weight of a pixel's loss is 1 + chroma_weight * chroma / 128, scaled to a mean of 1. 0 as
-            published. Grays far outnumber strong reds and blues, so without it dull colours have the lowest loss.
+        encoding: The network's output: "shifted", (ab + 128) / 255 without activation as published, or "centred",
+            ab / 128 bounded by tanh.
+        chroma_weight: A pixel's loss has the weight 1 + chroma_weight * chroma / 128, scaled to a mean of 1. 0 as
+            published: since gray pixels far outnumber strong reds and blues, dull colours then have the lowest loss.
         initializer: Keras name of the kernel initializer, or "he_fan_out" as published; see `kernels`.
-        native_size: Side in pixels of the photos it is trained on.
+        native_size: See `Colorizer`.
     """
 
     experiment_fields = tuple("flow downsampling upsampling encoding chroma_weight initializer native_size".split())

@@ -1,6 +1,6 @@
 """Iizuka, Simo-Serra and Ishikawa, *Let there be Color!*, SIGGRAPH 2016.
 
-Global features of a fixed-size copy join the local ones in a fusion layer, and a second head learns the kind of scene.
+A fusion layer joins local features and global features of a fixed-size copy; a second head classifies the scene.
 """
 
 import keras
@@ -53,10 +53,10 @@ class IizukaColorizer(ClassifyingColorizer):
     """The network of Iizuka et al., at any height and width. 42,353,839 parameters with 205 classes, no batch norm.
 
     Args:
-        classes: Kinds of scenes that the classification head tells apart; 0 for no head.
+        classes: Number of scene classes of the classification head; 0 for no head.
         classification_weight: The paper's alpha, the weight of the cross-entropy beside the squared error.
         batch_norm: Whether batch normalisation follows every layer, as in training in the paper.
-        native_size: Side in pixels of the photos it is trained on.
+        native_size: See `Colorizer`.
     """
 
     # 1 padded strided convolutions below and to the right only, with a batch norm epsilon of 1e-3.

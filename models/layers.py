@@ -5,26 +5,28 @@ import tensorflow as tf
 
 # Torch's defaults, those of ColorNet and of Iizuka et al.
 TORCH_BATCH_NORM = {"momentum": 0.9, "epsilon": 1e-5}
-# What a 4x4 kernel on the small grid has of each row of the 3x3 kernel on the doubled grid, see `Conv2D`.
+# Row u of the 4x4 kernel of a doubled `Conv2D` is the sum of the rows v of its 3x3 kernel with DOUBLED[u][v] = 1, and
+# likewise for columns.
 DOUBLED = ((0, 0, 1), (0, 1, 1), (1, 1, 0), (1, 0, 0))
 
 
 class Conv2D(keras.layers.Conv2D):
-    """Keras's convolution, which can see its input at twice the height and width, and pad it as Torch and Caffe do.
+    """Keras's convolution with two options: up-sample its input by two first, or pad it as Torch and Caffe do.
 
-    Up-sampling by two (nearest neighbour) shows a 3x3 kernel pixels that are equal, so it multiplies each several
-    times. A transposed convolution whose 4x4 kernel holds the sums of those weights is the same function for 16/36 of
-    the operations, and the doubled map is never there.
+    After nearest-neighbour up-sampling by two, a 3x3 kernel multiplies the same pixel several times. A transposed
+    convolution, whose 4x4 kernel holds sums of those weights, is the same function for 16/36 of the operations, without
+    the up-sampled map in memory.
 
-    With a stride of two, "same" pads an even size below and to the right only. Torch and Caffe pad all four sides.
+    With a stride of two, "same" pads an even size at the bottom and right only. Torch and Caffe pad all four sides.
+
+    The class has the name of Keras's because a .keras file stores a layer's weights under the name of its class.
 
     Args:
         doubled: Whether to up-sample first: the output has twice the input's height and width. For 3x3 kernels without
             strides, channels last.
         symmetric: Whether to pad one row or column of zeros on each of the four sides. For 3x3 kernels with "valid"
             padding.
-        arguments, options: As for the base class, whose weights it has. They also fit in a file, where Keras names them
-            after the class.
+        arguments, options: As for the base class, whose weights it has.
     """
 
     def __init__(self, *arguments, doubled=False, symmetric=False, **options):
@@ -76,10 +78,9 @@ class Float32Layer(keras.layers.Layer):
 
 
 class PadToMultiple(Float32Layer):
-    """Repeats the last row and column until height and width are multiples of `multiple`.
+    """Repeats the last row and column until height and width are multiples of `multiple`; `CropLike` undoes it.
 
-    Networks that halve the picture several times and double it again need such sizes; `CropLike` takes the padding
-    off again.
+    Networks that halve the picture several times and double it again need such sizes.
     """
 
     def __init__(self, multiple, **kwargs):
@@ -99,7 +100,7 @@ class CropLike(Float32Layer):
 
 
 class ResizeTo(Float32Layer):
-    """The copy a global branch sees: resized to a fixed size, bilinear with antialiasing."""
+    """Resizes [batch, any, any, channels] to a fixed height and width, bilinear with antialiasing."""
 
     def __init__(self, height, width, **kwargs):
         super().__init__(**kwargs)

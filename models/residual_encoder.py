@@ -1,8 +1,8 @@
 """A colorizer on a pretrained encoder: the network of `natural`, and the residual encoder it comes from.
 
-Dahl, *Automatic Colorization*, 2016 (tinyclouds.org/colorize): features that a classification network has of the gray
-photo are joined from deep to shallow by 1x1 convolutions, up-sampling by two and addition. As in the paper (ACIIDS
-2020), a global vector is fused in at the deepest grid, and the edge detection network joins on request.
+Dahl, *Automatic Colorization*, 2016 (tinyclouds.org/colorize): the features of a classification network are joined from
+deep to shallow by 1x1 convolutions, up-sampling by two and addition. As in the paper (ACIIDS 2020), a global vector is
+added at the deepest scale, and the edge detection network can be.
 """
 
 import functools
@@ -21,13 +21,13 @@ from utils import lab_to_rgb, neutral_from_lightness
 HUBER_DELTA = 10 / 128
 # The losses that learn a distribution over Zhang's bins.
 WITH_BINS = ("bins", "both")
-# Weight of the error beside the cross-entropy when both heads learn.
+# Weight of the squared error beside the cross-entropy, for the loss "both".
 ERROR_WEIGHT = 80.0
 # Filters of the last 3x3 convolution.
 LAST_FILTERS = 64
 # The edge detection network's stride.
 EDGE_STRIDE = 8
-# Standard deviations in pixels of the blurred copies that Dahl's loss also compares: windows of 3 and 5 pixels.
+# (window, standard deviation) in pixels of the Gaussian blurs of Dahl's loss.
 BLURS = ((3, 0.8), (5, 1.1))
 
 
@@ -74,14 +74,14 @@ class ResidualEncoder(Colorizer):
 
     Args:
         encoder: A key of `ENCODERS`. `prepare` gives it its ImageNet weights.
-        scene: Whether a global vector of the deepest features is fused in.
-        edges: Whether the edge detection network joins at an eighth of the size.
+        scene: Whether a global vector, from the mean of the deepest features, is added at their scale.
+        edges: Whether features of the edge detection network are added at an eighth of the size.
         loss: Output and loss. "squared" and "huber": ab / 128. "blurred": ab / 128 and the squared error also of its
             blurred copies (Dahl 2016). "bins": logits of Zhang's 313 bins, rebalanced cross-entropy. "both": ab /
             128 and logits, squared error and cross-entropy; the colours are those of ab / 128.
-        perceptual_weight: Weight of the mean absolute difference of features that EfficientNet-Lite0 has of the photo
-            in the target's and in the predicted colours, at half the size, before each of its first three halvings.
-        native_size: Side in pixels of the photos it is trained on.
+        perceptual_weight: Weight of the perceptual loss: the mean absolute difference between EfficientNet-Lite0's
+            features of the photo in predicted and in true colours, at strides 2, 4 and 8 of half its size.
+        native_size: See `Colorizer`.
 
     Attributes:
         temperature: Of the annealed mean, see `ZhangColorizer`; with the loss "bins" only.
@@ -119,7 +119,7 @@ class ResidualEncoder(Colorizer):
             features = keras.layers.ReLU(name=f"join_{number}")(keras.layers.Add(name=f"sum_{number}")(parts))
             features = _conv(features, filters, f"decoder_{number}")
         features = _conv(features, LAST_FILTERS, "decoder_last")
-        # From gray; from random colours the first steps would have much to unlearn.
+        # Zeros, so that training starts from gray and not from random colours.
         output = keras.layers.Conv2D(channels, 1, kernel_initializer="zeros", dtype="float32", name="output")(features)
         super().__init__(inputs=lightness, outputs=output, **kwargs)
 
@@ -211,14 +211,14 @@ class ResidualEncoder(Colorizer):
         return zhang.likely_colors(self(lightness, training=False)[0, row, column, -zhang.BINS :])
 
     def color_loss(self, ab, output):
-        """The loss that the constructor was given the name of."""
+        """The loss of the constructor's `loss`, without the perceptual loss."""
         target = self.encode(ab)
         if self.loss_name == "bins":
             return self._cross_entropy(ab, output)
-        error = output[..., :2] - target
         if self.loss_name == "huber":
-            small = tf.minimum(tf.abs(error), HUBER_DELTA)
-            return tf.reduce_mean(small * (2 * tf.abs(error) - small))
+            # Twice Keras's, so that it equals the squared error of small errors.
+            return 2 * tf.reduce_mean(keras.losses.huber(target, output, HUBER_DELTA))
+        error = output[..., :2] - target
         loss = tf.reduce_mean(error**2)
         if self.loss_name == "blurred":
             return (loss + tf.add_n([tf.reduce_mean(_blurred(error, *blur) ** 2) for blur in BLURS])) / 3
@@ -242,7 +242,7 @@ def _conv(features, filters, name, kernel_size=3):
 
 
 def _deepest(features, filters, scene):
-    """The deepest features with, on request, what they say of the whole photo."""
+    """The decoder's deepest scale: a 3x3 convolution, the global vector added where asked, ReLU."""
     features = BatchNorm(name="skip_0_norm")(features)
     # With a bias of its own, too, tf2onnx would write a convolution with two.
     local = keras.layers.Conv2D(filters, 3, padding="same", use_bias=not scene, name="decoder_0")(features)
@@ -254,22 +254,23 @@ def _deepest(features, filters, scene):
 
 
 def _doubled(features, filters, name):
+    """A 1x1 convolution to `filters` channels, then up-sampling by two."""
     features = keras.layers.Conv2D(filters, 1, name=name)(features)
     return keras.layers.UpSampling2D(name=f"{name}_double")(features)
 
 
 def _normalized(skip, filters, name):
-    """A projection of the encoder's features, whose scales differ by an order of magnitude without normalisation."""
+    """Batch normalisation of the encoder's features, whose scales differ tenfold, then a 1x1 convolution."""
     return keras.layers.Conv2D(filters, 1, name=name)(BatchNorm(name=f"{name}_norm")(skip))
 
 
 def _reduced(image, stride):
-    """The means of squares of `stride` pixels, of a picture [batch, height, width, channels]."""
+    """Average pooling of [batch, height, width, channels] over blocks of stride x stride pixels."""
     return tf.nn.avg_pool2d(image, stride, stride, "VALID")
 
 
 def _blurred(image, size, sigma):
-    """A picture [batch, height, width, 2] blurred with a Gaussian of a window of `size` pixels."""
+    """Gaussian blur of [batch, height, width, 2] in a window of size x size pixels; zero outside the picture."""
     axis = tf.range(size, dtype=tf.float32) - size // 2
     kernel = tf.exp(-(axis**2) / (2 * sigma**2))
     kernel = kernel[:, None] * kernel / tf.reduce_sum(kernel) ** 2

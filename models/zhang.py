@@ -24,9 +24,9 @@ NEIGHBOURS = 10
 SIGMA = 5.0
 # The network's output is this many times smaller than the photo.
 QUARTER = 4
-# A photo teaches nothing if no |a| or |b| of its target exceeds this.
+# As in the released code, a photo has no loss if no |a| or |b| of its target exceeds this, in Lab units.
 LEAST_AB = 5.0
-# How many likely colours a pixel has for hints, and how far they lie apart, in Lab units.
+# Number of likely colours of a pixel, and their least distance from each other in Lab units.
 LIKELY, APART = 5, 20.0
 # Share of the uniform distribution in class rebalancing, the paper's lambda.
 UNIFORM_SHARE = 0.5
@@ -53,7 +53,7 @@ def ab_bins():
 
 @functools.cache
 def soft_encoding_table():
-    """The soft encoding of every integer ab in -128..127, as a table that stands in for a nearest-neighbour search.
+    """Table of the soft encoding of every integer ab in -128..127, in place of a nearest-neighbour search.
 
     Returns:
         (bins, weights), int32 and float32 [65536, 10]: the ten nearest bins of ab at row (a + 128) * 256 + (b + 128),
@@ -76,7 +76,7 @@ def soft_encoding_table():
 
 
 def every_fourth(ab):
-    """Every fourth pixel of ab, [batch, height, width, 2], which is padded to multiples of 8 as the network pads."""
+    """Every fourth pixel of ab, [batch, height, width, 2], padded to multiples of 8 as the network's input is."""
     return pad_to_multiple(ab, 8)[:, ::QUARTER, ::QUARTER]
 
 
@@ -95,9 +95,9 @@ def class_weights(histogram, uniform_share=UNIFORM_SHARE):
     """Class rebalancing (equation 4 of the paper): w proportional to 1 / ((1 - lambda) p + lambda / Q).
 
     Args:
-        histogram: How many pixels of the training set lie in each bin, [313]; their shares are smoothed over
-            neighbouring bins with a Gaussian of sigma 5.
-        uniform_share: Lambda. With 0, every bin weighs the same in all.
+        histogram: Pixels of the training set in each bin, [313]. Their shares p are smoothed over the bins with a
+            Gaussian of sigma 5.
+        uniform_share: The paper's lambda. With 0, w = 1 / p.
 
     Returns:
         float32 [313], scaled so that the mean weight over the smoothed shares is 1.
@@ -113,11 +113,11 @@ def class_weights(histogram, uniform_share=UNIFORM_SHARE):
 
 
 def learn_class_weights(pairs, folder):
-    """The class weights of a training set, from one pass over it; its histogram is kept as ab_histogram.csv.
+    """The class weights of a training set, from one pass over it.
 
     Args:
         pairs: The training set, a tf.data.Dataset of (L, ab).
-        folder: The run's folder.
+        folder: The run's folder, which keeps the histogram as ab_histogram.csv; an existing one is used instead.
 
     Returns:
         float32 [313], see `class_weights`.
@@ -146,7 +146,7 @@ def annealed_mean(logits, temperature):
 
 
 def likely_colors(logits):
-    """The ab of the likeliest of one pixel's logits, [313], at least APART from each other: Lab units, [LIKELY, 2]."""
+    """The likeliest bins of one pixel's logits [313] that are at least APART: ab in Lab units, float32 [LIKELY, 2]."""
     found = []
     for color in ab_bins()[np.argsort(-np.asarray(logits), kind="stable")]:
         if all(np.linalg.norm(color - other) >= APART for other in found):
@@ -181,11 +181,11 @@ class ZhangColorizer(Colorizer):
     Target and loss are those of the released training code; docs/networks.md names what differs.
 
     Args:
-        native_size: Side in pixels of the photos it is trained on.
+        native_size: See `Colorizer`.
 
     Attributes:
-        temperature: Temperature of the annealed mean, a choice at test time: 1 gives the mean of the distribution,
-            which is dull, towards 0 its mode, which is vivid and blotchy. 0.38 in the paper.
+        temperature: Temperature of the annealed mean, chosen at test time: 1 gives the mean of the distribution, with
+            dull colours, and towards 0 its mode, with vivid and blotchy ones. 0.38 in the paper.
         class_weights: float32 [313], see the function of that name; all 1 before `prepare`.
     """
 
