@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
+from models.precision import numeric_policy
 from models.pretrained import load_classifier
 
 VARIANT = "efficientnet-lite2"
@@ -16,10 +17,11 @@ SIZE = 260
 
 
 class Classifier:
-    """EfficientNet-Lite2 on photos of any size."""
+    """EfficientNet-Lite2 on photos of any size; in float32, since bfloat16 gives some photos another class."""
 
     def __init__(self):
-        self._look = tf.function(load_classifier(VARIANT), reduce_retracing=True)
+        with numeric_policy("float32"):
+            self._look = tf.function(load_classifier(VARIANT), reduce_retracing=True)
 
     def __call__(self, photos):
         """Looks at the central squares of photos.

@@ -14,6 +14,7 @@ from models.colorization import PaperColorizer
 from models.colorizer import ClassifyingColorizer, Colorizer
 from models.colornet import ColorNet
 from models.iizuka import IizukaColorizer
+from models.precision import numeric_policy
 from models.residual_encoder import ResidualEncoder
 from models.zhang import ZhangColorizer
 
@@ -98,11 +99,7 @@ def save(model, path, precision="float32"):
         path: A .keras file.
         precision: "float32", or "float16" for a file of half the size.
     """
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(precision)
-    try:
+    with numeric_policy(precision):
         copy = type(model).from_config(model.get_config())
-    finally:
-        keras.config.set_dtype_policy(policy)
     copy.set_weights(model.get_weights())
     copy.save(path)

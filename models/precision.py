@@ -1,8 +1,10 @@
-"""Chooses the numeric policy from the hardware."""
+"""Chooses the numeric policy from the hardware, and builds networks under another one."""
 
+import contextlib
 import os
 from pathlib import Path
 
+import keras
 import tensorflow as tf
 
 # Where Linux shows NVIDIA's driver.
@@ -19,6 +21,17 @@ def describe_devices():
     if NVIDIA.exists() and "CUDA_VISIBLE_DEVICES" not in os.environ:
         words += ", not on the NVIDIA GPU: with TF_CPP_MIN_LOG_LEVEL=0 in the environment TensorFlow says why"
     return words
+
+
+@contextlib.contextmanager
+def numeric_policy(name):
+    """A context in which Keras builds layers under a dtype policy, by its name."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def choose_policy():

@@ -23,6 +23,7 @@ import tyro
 
 from configs import WEIGHTS
 from models import efficientnet
+from models.precision import numeric_policy
 
 # Of the batch normalisation in the PyTorch network.
 EPSILON = 1e-3
@@ -114,11 +115,10 @@ def main():
     network, photos = torch_network(variant), example_photos()
     expected = torch_logits(network, photos)
     model = convert(network, variant)
-    keras.config.set_dtype_policy("float16")
-    half = efficientnet.classifier(variant)
+    with numeric_policy("float16"):
+        half = efficientnet.classifier(variant)
     half.set_weights(model.get_weights())
     half.save_weights(weights_file(variant), overwrite=True)
-    keras.config.set_dtype_policy("float32")
     outputs = [network(photos, training=False)[1].numpy() for network in (model, load_classifier(variant))]
     differences = [np.abs(logits - expected).max() for logits in outputs]
     print(

@@ -15,6 +15,7 @@ from models import efficientnet, pretrained, zhang
 from models.colorizer import Colorizer
 from models.edge_detection import EdgeMap, edge_detection_network
 from models.layers import BatchNorm, Float32Layer, PadToMultiple, pad_to_multiple
+from models.precision import numeric_policy
 from utils import lab_to_rgb, neutral_from_lightness
 
 # Error in ab / 128 from which Huber's loss grows no faster than linearly: 10 Lab units.
@@ -144,13 +145,9 @@ class ResidualEncoder(Colorizer):
 
         In bfloat16 the colours of a photo would depend on how many photos share its batch.
         """
-        policy = keras.config.dtype_policy()
-        if policy.name == "mixed_bfloat16":
-            keras.config.set_dtype_policy("float32")
-        try:
+        policy = keras.config.dtype_policy().name
+        with numeric_policy("float32" if policy == "mixed_bfloat16" else policy):
             return super().from_config(config)
-        finally:
-            keras.config.set_dtype_policy(policy)
 
     def prepare(self, pairs, folder):
         """Gives the encoder its ImageNet weights and, where bins are learned, sets the class weights."""

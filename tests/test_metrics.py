@@ -1,5 +1,6 @@
 """The metrics against scikit-image and plain NumPy."""
 
+import keras
 import numpy as np
 import pytest
 from scipy.linalg import sqrtm
@@ -7,7 +8,7 @@ from skimage import color
 from skimage import metrics as reference
 
 from evaluation import metrics
-from evaluation.semantics import frechet_distance
+from evaluation.semantics import Classifier, frechet_distance
 from models.zhang import ab_bins, nearest_bins
 
 
@@ -96,6 +97,14 @@ def test_nyquist_energy():
     ab = np.stack([[3 * checkerboard, ramp], [3 * stripes, waves], [ramp, waves]])
     energy = metrics.nyquist_energy(np.moveaxis(ab, 1, -1))
     np.testing.assert_allclose(energy, [9 / 2, 9 / 4, 0], atol=1e-4)
+
+
+def test_the_classifier_does_not_depend_on_the_policy(photos):
+    features = []
+    for policy in ("float32", "mixed_bfloat16"):
+        keras.config.set_dtype_policy(policy)
+        features.append(Classifier()(photos)[0])
+    np.testing.assert_array_equal(*features)
 
 
 def test_frechet_distance_of_normal_distributions():
