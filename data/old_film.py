@@ -1,7 +1,7 @@
-"""How old film saw: gray pictures from colour photos, in random ways, as an augmentation.
+"""An augmentation: gray pictures as scans of old prints, from colour photos.
 
-Before panchromatic film, plates saw blue light above all: skies are white in such photographs, and red is nearly black.
-Prints fade, film is grainy, lenses were soft, and scans are compressed.
+Before panchromatic film, plates were sensitive to blue light above all: skies are white in such photographs, and red is
+nearly black. Prints fade, film is grainy, lenses were soft, and scans are compressed.
 """
 
 import cv2
@@ -9,20 +9,21 @@ import numpy as np
 
 from utils import XYZ_FROM_RGB
 
-# Share of linear red, green and blue in the light that a film sees.
+# Sensitivity of a film to linear red, green and blue. EYE is the luminance of sRGB; the others are estimates.
 EYE = XYZ_FROM_RGB[1]
 PANCHROMATIC = (0.30, 0.45, 0.25)
 ORTHOCHROMATIC = (0.05, 0.50, 0.45)
 BLUE_SENSITIVE = (0.00, 0.15, 0.85)
 FILMS = np.array([EYE, PANCHROMATIC, ORTHOCHROMATIC, BLUE_SENSITIVE])
-# Ranges that the other steps draw from. Contrast is an exponent; the others are in units of white, or of pixels.
+# Ranges of the other steps: contrast is an exponent, black, white and grain are shares of white, blur is in pixels,
+# quality is that of JPEG.
 CONTRAST = (0.7, 1.4)
 BLACK = (0.0, 0.2)
 WHITE = (0.8, 1.0)
 BLUR = (0.3, 1.5)
 GRAIN = (0.0, 0.06)
 QUALITY = (25, 90)
-# How often a picture is blurred, grainy, compressed.
+# Shares of the pictures that are blurred, grainy, compressed.
 BLUR_SHARE, GRAIN_SHARE, COMPRESSION_SHARE = 0.4, 0.5, 0.3
 
 _values = np.arange(256) / 255
@@ -48,7 +49,7 @@ def as_eye(photo):
 
 
 def as_old_film(photo, random):
-    """A photo as a random old print of it would look in a scan.
+    """A photo as the scan of an old print, random within the ranges above.
 
     Args:
         photo: sRGB, uint8 [height, width, 3].

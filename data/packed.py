@@ -1,8 +1,7 @@
 """Reads photos out of the shards that `python -m data.shards` packs.
 
-A folder of shards holds ArrayRecord files, whose records are the photos' files byte for byte, and a manifest that says
-which photo each record is. Records are read one at a time and in any order, so that training reads shards as it reads
-files.
+A folder of shards holds ArrayRecord files, whose records are the photos' files byte for byte, and a manifest that names
+the photo of each record. Records are read one at a time in any order, as files are.
 """
 
 import functools
@@ -31,8 +30,7 @@ class Manifest:
     """What a folder of shards holds.
 
     Attributes:
-        names: Path of each photo within the folder that was packed, with slashes, in the order
-            of `find_photos`.
+        names: Path of each photo within the packed folder, with slashes, in the order of `find_photos`.
         classes: Names of the class folders, sorted; empty without class folders.
         photos_per_shard: Photos a shard, at most.
         shards: For each shard the indices into `names` of its records, in their order; None until all are packed.

@@ -1,8 +1,8 @@
 """The tf.data pipeline of L-to-ab pairs.
 
-Photos are cropped in Python, a batch at a time, and turned into pairs by one compiled function. The order of the photos
-and where each is cropped and flipped are pure functions of (seed, epoch, photo index). So a run that is interrupted and
-resumed, or shared by several machines, sees the same crops as one that is not.
+Photos are cropped in Python, a batch at a time, and turned into pairs by one compiled function. Order, crops and flips
+are pure functions of the seed and the epoch, so a run sees the same crops when it is resumed or shared by several
+machines.
 """
 
 import functools
@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from utils import ab_from_rgb, lightness_from_gray, lightness_from_rgb, saturate
 
-# Shards whose photos are shuffled together: enough of them to mix, few enough to be read more or less in a row.
+# Shards whose photos are shuffled together: enough to mix classes, few enough to read nearly in sequence.
 SHARDS_AT_A_TIME = 8
 
 
@@ -24,7 +24,7 @@ def lab_pair(rgb, saturation_factor, chroma_factor=1.0):
     Args:
         rgb: uint8 [..., 3].
         saturation_factor: The paper's T. With 1, K is the photo's own ab.
-        chroma_factor: Factor on K. At equal strength it keeps the hue of blue, which T turns towards violet.
+        chroma_factor: Factor on K. It keeps the hue of blue, which T turns towards violet.
 
     Returns:
         (L in 0..100, ab in Lab units), float32 [..., 1] and [..., 2].
@@ -34,26 +34,24 @@ def lab_pair(rgb, saturation_factor, chroma_factor=1.0):
 
 
 def crop_pair(pixels, saturation_factor, chroma_factor):
-    """`lab_pair` of crops: uint8 [batch, height, width, 3], or four channels of which the last is the gray picture."""
+    """`lab_pair` of crops, uint8 [batch, height, width, 3 or 4]; L comes from a fourth channel, the gray picture."""
     lightness, ab = lab_pair(pixels[..., :3], saturation_factor, chroma_factor)
     return lightness_from_gray(pixels[..., 3:]) if pixels.shape[-1] == 4 else lightness, ab
 
 
 @functools.cache
 def compiled_crop_pair(*factors):
-    """`crop_pair` for its two factors as a function of the pixels, which all data sets share.
-
-    Each shape takes half a second to compile.
-    """
+    """`crop_pair` with its two factors fixed, compiled once for all data sets: each shape takes half a second."""
     return tf.function(lambda pixels: crop_pair(pixels, *factors), jit_compile=True, autograph=False)
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Turns crops into what a network learns from. Its fields are those of `lab_pair`, and
+    """Turns crops into the pairs that a network learns from.
 
     Attributes:
-        labels: int32 [photos], for networks that classify; None for others.
+        saturation_factor, chroma_factor: See `lab_pair`.
+        labels: Class of each photo, int32 [photos], for networks that classify; None for others.
     """
 
     saturation_factor: float
@@ -61,16 +59,16 @@ class Pairs:
     chroma_factor: float = 1.0
 
     def __call__(self, pixels, indices):
-        """Crops and their photos as (L, ab) or (L, (ab, labels)).
+        """(L, ab) of crops, or (L, (ab, labels)); see `lab_pair`.
 
         Args:
             pixels: As for `crop_pair`.
-            indices: int64 [batch].
+            indices: Numbers of the photos that the crops are of, int64 [batch].
         """
         return self._with_labels(*crop_pair(pixels, self.saturation_factor, self.chroma_factor), indices)
 
     def of(self, crops):
-        """The pairs of `Crops`, computed on the CPU: a dataset."""
+        """The pairs of `Crops`, a tf.data.Dataset that computes them on the CPU."""
         pair = compiled_crop_pair(self.saturation_factor, self.chroma_factor)
         return crops.dataset.map(lambda pixels, indices: self._with_labels(*pair(pixels), indices)).prefetch(2)
 
@@ -95,25 +93,25 @@ class Share:
     count: int = 1
 
     def batches(self, steps):
-        """Numbers of this process's batches, of those of all replicas counted from 0: int64 [steps * count]."""
+        """Numbers of this process's batches among the batches of all replicas, from 0: int64 [steps * count]."""
         return (np.arange(steps)[:, None] * self.replicas + self.first + np.arange(self.count)).ravel()
 
 
 ALONE = Share()
 
 
-def balance(labels, weights):
-    """How often each photo is shown, relative to others: float64 [photos].
+def sampling_weights(labels, factors):
+    """How often to draw each photo relative to others, float64 [photos]: a class by the root of its number of photos.
 
-    A class is shown in proportion to the square root of its number of photos, so that photos of small classes are not
-    repeated too often.
+    In proportion to their number, large classes would hide small ones; equally often, photos of small classes would be
+    learnt by heart.
 
     Args:
         labels: The class of each photo, int32 [photos].
-        weights: A factor for each class.
+        factors: A factor for each class.
     """
     counts = np.bincount(labels)
-    return np.asarray(weights)[labels] / np.sqrt(counts[labels])
+    return np.asarray(factors)[labels] / np.sqrt(counts[labels])
 
 
 class TrainingOrder:
@@ -121,11 +119,11 @@ class TrainingOrder:
 
     Args:
         indices: The photos, int64 [photos].
-        seed: Decides all.
+        seed: Seed of the order, crops and flips.
         flip: Mirror half of the photos.
-        shards: The shard that each photo lies in, int32 [photos], so that few are read from at a time; None for files.
-        weights: How often each photo comes relative to others, float64 [photos]; None for once an epoch.
-        old_film: Share of the photos whose gray is that of old film.
+        shards: Shard of each photo, int32 [photos], so that few shards are read from at a time; None for files.
+        weights: See `sampling_weights`; None to draw each photo once an epoch.
+        old_film: Share of the photos whose gray input imitates old film.
     """
 
     def __init__(self, indices, seed, flip, shards=None, weights=None, old_film=0.0):
@@ -135,11 +133,11 @@ class TrainingOrder:
         self.shards = shards
         self.weights = weights
         self.old_film = old_film
-        # While the last photos of an epoch are loaded, so are the first ones of the next.
+        # Of two epochs, since the first photos of one are loaded together with the last of the one before.
         self.plan = functools.lru_cache(maxsize=2)(self._plan)
 
     def _plan(self, epoch):
-        """Photo indices of an epoch from 0, int64 [photos], and draws, float32 [photos, 4], see `load_crops`."""
+        """(indices int64 [photos], draws float32 [photos, 4]) of an epoch, from 0; see `PhotoStore.load_crops`."""
         random = np.random.default_rng([self.seed, epoch])
         order = self._shuffle(random)
         draws = random.random((len(self.indices), 3), dtype=np.float32)
@@ -160,7 +158,7 @@ class TrainingOrder:
         return np.concatenate([random.permutation(np.flatnonzero(np.isin(self.shards, window))) for window in windows])
 
     def _draw(self, random):
-        """As many photos as there are, each as often as its weight says, rounded up or down at random."""
+        """Systematic sampling: as many draws as photos, each photo as often as its weight says, rounded up or down."""
         order = random.permutation(len(self.weights))
         ends = np.cumsum(self.weights[order])
         places = (np.arange(len(order)) + random.random()) / len(order) * ends[-1]
@@ -172,7 +170,7 @@ class Crops:
     """Batches of crops, epoch after epoch without end.
 
     Attributes:
-        steps: Steps an epoch. A step has one batch for each of this process's replicas.
+        steps: Training steps an epoch; a step takes one batch for each of this process's replicas.
         dataset: tf.data.Dataset of (crops uint8 [batch, height, width, channels], indices of their photos int64
             [batch]), see `PhotoStore.load_crops`.
     """
@@ -182,15 +180,15 @@ class Crops:
 
 
 def training_crops(store, order, batch_size, share=ALONE, epoch=0, step=0):
-    """Crops for training. An epoch has as many photos as the order, less the rest that fills no step.
+    """Crops for training. An epoch has as many photos as the order, less the remainder that fills no step.
 
-    A photo that the store has to skip is made up for by the next one in the order.
+    In place of a photo that the store skips comes the next one in the order.
 
     Args:
         store: A `PhotoStore` that can use at least one of the photos.
         order: A `TrainingOrder`.
-        batch_size: Crops a batch, which is what one replica gets in a step.
-        share: Which of the batches.
+        batch_size: Crops a batch, of which one replica gets one a step.
+        share: The batches of this process.
         epoch: The epoch to begin with, from 0.
         step: The step of that epoch to begin with, from 0.
 
@@ -238,10 +236,9 @@ def _load(store, plan, bounds, start=0, batch_size=None):
 
 
 def untuned(dataset):
-    """The data set without TensorFlow's search for better settings.
+    """The dataset without tf.data's autotuning.
 
-    The search finds none that read faster than one call a core. Its thread sleeps for up to a minute, and the end of a
-    loop over the data set waits until it wakes.
+    Autotuning reads no faster than one call a core, and its thread delays the end of a loop by up to a minute.
     """
     options = tf.data.Options()
     options.autotune.enabled = False
@@ -249,11 +246,12 @@ def untuned(dataset):
 
 
 def mean_ab(store, indices, photos=1000):
-    """The mean colour of photos: ab in Lab units, float64 [2]; of `photos` of them, evenly chosen, if there are more.
+    """Mean ab of photos in Lab units, float64 [2], over at most `photos` of them, evenly chosen.
 
     Args:
-        store: A `PhotoStore` that can use at least one of those chosen.
-        indices: The photos.
+        store: A `PhotoStore` that can use at least one of the chosen ones.
+        indices: Numbers of the photos, int64.
+        photos: How many to read at most.
     """
     chosen = indices[np.linspace(0, len(indices) - 1, min(photos, len(indices))).astype(int)]
     loaded = [photo for photo in map(store.load, chosen) if photo is not None]

@@ -1,9 +1,7 @@
 """Finds the photos of a data set and decodes them.
 
-What counts as a photo to learn from: JPEG, PNG, WebP, BMP or TIFF in colour. Palette files are expanded, transparency
-is dropped, CMYK is converted to RGB, 16 bits are reduced to 8, EXIF orientation is applied. Skipped and counted, since
-they have nothing to teach: gray photos, photos over 8:1 or under 16 pixels, and files that are damaged, truncated or
-not images.
+Photos become upright sRGB of 8 bits: palettes are expanded, transparency is dropped, CMYK is converted. Gray photos,
+photos longer than 8:1 or smaller than 16 pixels, and files that are damaged or not images are skipped and counted.
 """
 
 import functools
@@ -27,9 +25,9 @@ from data.packed import PackedPhoto, holds_shards, read_shards
 
 MAX_ELONGATION = 8
 MIN_SIDE = 16
-# Bytes whose multiples TensorFlow's arrays begin at.
+# Alignment of TensorFlow's tensors in bytes.
 ALIGNMENT = 64
-# A photo's sides are at most so many times those that cover the crop, so that a crop shows a scene and not a detail.
+# Photos are reduced to at most this many times the size that covers the crop, so that a crop shows more than a detail.
 MAX_MARGIN = 1.25
 WAY_OUT = "give a folder with photos (for train.py: --dataset, or DATASET in configs.py)"
 
@@ -42,9 +40,9 @@ class Photos:
         paths: One path a photo, or one `PackedPhoto`.
         labels: int32 [photos], index into `classes`; None without class folders.
         classes: Names of the class folders, sorted; empty without.
-        shards: int32 [photos], number of the shard that each photo lies in; None for a folder.
-        owners: int32 [classes], number of the data set that each class belongs to; set by `find_all_photos`.
-        names: Path of each photo in the folder, as bytes.
+        shards: int32 [photos], number of each photo's shard; None for a folder.
+        owners: int32 [classes], number of each class's data set; set by `find_all_photos`.
+        names: Path of each photo within the folder, as bytes.
         passed_over: One line about the files that were passed over; "" where none was.
     """
 
@@ -58,12 +56,12 @@ class Photos:
 
     @functools.cached_property
     def fingerprint(self):
-        """What tells these photos from others: their number, and a checksum of their names."""
+        """Identifies these photos: {"count": their number, "sha256": checksum of their names}."""
         return {"count": len(self.paths), "sha256": hashlib.sha256(b"\0".join(self.names)).hexdigest()}
 
 
 def find_all_photos(folders):
-    """The photos of several data sets as one. With more than one, each class, and each folder without, is a class.
+    """Finds the photos of several data sets, as one. A data set without class folders is a class of its own.
 
     Raises:
         DatasetError: See `find_photos`.
@@ -77,7 +75,7 @@ def find_all_photos(folders):
         own = photos.labels if photos.classes else np.zeros(len(photos.paths), np.int32)
         labels.append(own + np.int32(len(classes)))
         classes += [f"{folder}/{name}" for name in photos.classes] or [str(folder)]
-        # The files of a folder are one shard more.
+        # Files that are not in shards count as one more shard.
         own = np.zeros(len(photos.paths), np.int32) if photos.shards is None else photos.shards
         shards.append(own + np.int32(1 + max((numbers.max() for numbers in shards), default=-1)))
         paths += photos.paths
@@ -96,8 +94,9 @@ def find_all_photos(folders):
 
 
 def find_photos(folder):
-    """Finds all photos under a folder, or in the shards there. Where each lies in a sub-folder, the first folder's
-    name is its class.
+    """Finds all photos under a folder, or in the shards there.
+
+    Where all photos lie in sub-folders, the name of its top sub-folder is a photo's class.
 
     Raises:
         DatasetError: The folder is missing, is not a folder, holds no photo, or its shards cannot be used.
@@ -137,7 +136,7 @@ def split_photos(count, validation_fraction, seed):
 
 
 def scale_to_cover(photo, crop, margin=MAX_MARGIN):
-    """Resizes a photo so that a crop of (height, width) fits, and to at most `margin` times the size that it needs."""
+    """Resizes a photo to at least the size of a crop (height, width), and to at most `margin` times the size needed."""
     height, width = photo.shape[:2]
     cover = max(crop[0] / height, crop[1] / width)
     scale = cover if cover > 1 else min(1, cover * margin)
@@ -155,12 +154,21 @@ def cut(photo, crop, down=0.5, right=0.5):
 
 
 class PhotoStore:
-    """The photos of a data set as pixels: decodes on demand, keeps what fits in memory, counts what it must skip.
+    """The pixels of a data set's photos: decodes on demand, caches what fits in memory, counts what it skips.
 
-    Several threads may ask at once; at worst two of them decode the same photo.
+    Threads may share it; at worst two of them decode the same photo.
+
+    Args:
+        paths: See `Photos`.
+        crop: Height and width of crops in pixels.
+        cache_bytes: Size of the cache.
+        margin: See `scale_to_cover`.
+        old_film: Give crops a fourth channel, the gray input; see `load_crops`.
+        min_chroma: Least `chroma_spread` of a photo, in Lab units; others are skipped.
 
     Attributes:
-        skipped: {path: cause} of the photos that could not be used so far.
+        channels: Of the crops: 4 with `old_film`, else 3.
+        skipped: {path: cause} of the photos skipped so far.
     """
 
     def __init__(self, paths, crop, cache_bytes, margin=MAX_MARGIN, old_film=False, min_chroma=0.0):
@@ -189,17 +197,17 @@ class PhotoStore:
         return photo
 
     def load_crops(self, indices, draws, positions):
-        """Crops of some photos of an order; each that has to be skipped is replaced by the next one that has not.
+        """Crops of photos; in place of a photo that is skipped comes the next usable one in the order.
 
         Args:
-            indices: The order, int64 [photos].
-            draws: How to crop them, float32 [photos, 4]: down, right (see `cut`), mirrored, and what decides how old
-                film saw it (`old_film.as_old_film`), 0 for not at all.
-            positions: Which ones, as places in the order; past its end it starts again.
+            indices: The order of the photos, int64 [photos].
+            draws: float32 [photos, 4] in 0..1: place of the crop down and right (see `cut`), 1 to mirror it, and the
+                seed of `as_old_film`, 0 for the gray of equal lightness.
+            positions: Places in the order; past its end it starts again.
 
         Returns:
-            (crops uint8 [positions, height, width, channels], their indices int64 [positions]). With four channels, the
-            last one is the gray picture.
+            (crops uint8 [positions, height, width, channels], numbers of their photos int64 [positions]). The fourth
+            channel is the gray input.
 
         Raises:
             DatasetError: All photos of the order have to be skipped.
@@ -250,9 +258,10 @@ class PhotoStore:
 
 
 def chroma_spread(photo):
-    """How far the colours of a photo are from their mean: root of the mean square of ab, Lab units.
+    """Standard deviation of ab over a photo, Lab units: near 0 for gray and for toned photos.
 
-    Gray photos have none, and neither have toned ones, whose ab is about the same everywhere.
+    Args:
+        photo: sRGB, uint8 [height, width, 3].
     """
     small = cv2.resize(photo, (64, 64), interpolation=cv2.INTER_AREA)
     ab = cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)[..., 1:].reshape(-1, 2)
@@ -260,7 +269,7 @@ def chroma_spread(photo):
 
 
 def _aligned(shape):
-    """Room for uint8 values, laid out so that TensorFlow takes it as it is; arrays that are not aligned it copies."""
+    """An empty uint8 array that is aligned as TensorFlow needs it; it copies others."""
     size = math.prod(shape)
     room = np.empty(size + ALIGNMENT, np.uint8)
     start = -room.ctypes.data % ALIGNMENT

@@ -1,4 +1,4 @@
-"""What a process trains on: the data set's photos, split, shared among the machines, as L-to-ab pairs."""
+"""The training data of a process: photos split for validation, shared among machines, as L-to-ab pairs."""
 
 import functools
 from dataclasses import dataclass
@@ -7,25 +7,25 @@ import numpy as np
 import tensorflow as tf
 
 from common.errors import DatasetError
-from data.pairs import ALONE, Pairs, Share, TrainingOrder, balance, training_crops, validation_crops
+from data.pairs import ALONE, Pairs, Share, TrainingOrder, sampling_weights, training_crops, validation_crops
 from data.photos import PhotoStore, split_photos
 from training.distribution import divide_batch, divide_photos
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What this process trains on.
+    """The training data of this process.
 
     Attributes:
-        store: The pixels of all photos.
-        order: Order and crops of the photos that this process reads.
-        pairs: What turns crops into L-to-ab pairs.
+        store: `PhotoStore` of all photos.
+        order: `TrainingOrder` of the photos that this process reads.
+        pairs: `Pairs` that turns crops into L-to-ab pairs.
         share: This process's part of the validation batches.
         training_share: This process's part of the batches of `order`.
         batch_size: Photos that one replica gets in a step.
-        training_indices: Indices of the training photos of all processes, int64.
-        validation_indices: Indices of the validation photos of all processes, int64.
-        classes: Number of scenes to tell apart; 0 for networks that do not classify.
+        training_indices: Numbers of the training photos of all processes, int64.
+        validation_indices: Numbers of the validation photos of all processes, int64.
+        classes: Number of scene classes; 0 for networks that do not classify.
     """
 
     store: PhotoStore
@@ -60,17 +60,17 @@ class TrainingData:
         return None
 
     def feed(self, crops):
-        """What `fit` is given: pairs, or crops where the training step turns these into pairs."""
+        """The dataset for `fit`: pairs, or crops where the training step makes the pairs; see `colors_in_step`."""
         return crops.dataset if colors_in_step() else self.pairs.of(crops)
 
 
 def colors_in_step():
-    """Whether colour maths belongs into the training step: where that does not run on the CPU anyway."""
+    """Whether the training step makes the pairs: on a GPU, which takes colour maths off the CPU."""
     return bool(tf.config.list_physical_devices("GPU"))
 
 
 def prepare_data(experiment, photos, share=ALONE):
-    """Splits photos and says how they become pairs, with labels where the experiment's network classifies.
+    """Splits photos into training and validation: a `TrainingData`, with labels where the network classifies.
 
     Raises:
         DatasetError: None of the training photos can be used, or a machine's shards hold too few for a batch.
@@ -111,7 +111,11 @@ def prepare_data(experiment, photos, share=ALONE):
 
 
 def photo_weights(experiment, photos, indices):
-    """How often each of the photos is seen, float64 [indices]; None where all are alike."""
+    """The `sampling_weights` of photos, float64 [indices]; None to draw each once an epoch.
+
+    Raises:
+        DatasetError: --dataset-weights and --dataset differ in number.
+    """
     if not experiment.balance:
         return None
     factors = experiment.dataset_weights or [1.0] * len(experiment.dataset)
@@ -119,7 +123,7 @@ def photo_weights(experiment, photos, indices):
         raise DatasetError(f"--dataset-weights: give {len(experiment.dataset)} numbers, one for each --dataset")
     if not photos.classes:
         return None
-    return balance(photos.labels[indices], np.asarray(factors)[photos.owners])
+    return sampling_weights(photos.labels[indices], np.asarray(factors)[photos.owners])
 
 
 def name_folders(experiment):
