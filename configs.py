@@ -58,23 +58,23 @@ class Experiment:
     dataset: tuple[Path, ...] = (DATASET,)
     """Folders of colour photos, searched recursively."""
     dataset_weights: Annotated[tuple[Positive, ...], OnlyWith("balance", (True,))] = ()
-    """How often photos of each folder are seen, as factors; none for 1 each."""
+    """Factor for each folder on how often its photos are drawn; none for 1 each."""
     balance: bool = False
-    """See photos by kind, which is their class folder: as often as the square root of the kind's number of photos."""
+    """Draw photos by class folder: a class in proportion to the square root of its number of photos."""
     min_chroma: NotNegative = 0.0
-    """Leave out photos with less colour: root mean square of ab around its mean, Lab units. 3 finds toned ones."""
+    """Skip photos whose ab has a lower standard deviation, in Lab units. 3 finds toned ones."""
     old_film: Share = 0.0
-    """Share of the training crops whose gray picture is made as old film saw, in random ways; see data/old_film.py."""
+    """Share of the training crops whose gray input imitates old film, at random; see data/old_film.py."""
     crop: tuple[Side, Side] = (256, 256)
     """Height and width in pixels of the crops that the network learns from."""
     crop_margin: Annotated[float, Interval(ge=1)] = 1.25
-    """Larger photos are first reduced to so many times the size that the crop needs."""
+    """Photos larger than this many times the size that covers the crop are first reduced to it."""
     flip: bool = False
     """Mirror half of the training crops."""
     validation_fraction: Annotated[float, Interval(ge=0, lt=1)] = 0.1
     """Share of the photos kept for validation, chosen by the seed. The paper splits 90/10."""
     cache_gigabytes: NotNegative = 4.0
-    """Decoded photos kept in memory, at most; the rest is decoded anew each epoch."""
+    """Size of the cache of decoded photos in memory; the others are decoded anew each epoch."""
 
     # --- target
     saturation_factor: NotNegative = 1.8
@@ -94,38 +94,38 @@ class Experiment:
     encoder: Literal["efficientnet-lite0", "efficientnet-lite2", "vgg16"] = "efficientnet-lite0"
     """residual-encoder: the encoder, pretrained on ImageNet."""
     scene: bool = True
-    """residual-encoder: with a global vector of the deepest features."""
+    """residual-encoder: with a global vector, from the mean of the deepest features."""
     loss: Literal["squared", "huber", "blurred", "bins", "both"] = "squared"
     """residual-encoder: error on ab / 128, squared, Huber's, or squared and of blurred copies too; cross-entropy over
     Zhang's bins; or both heads together."""
     perceptual_weight: NotNegative = 0.0
     """residual-encoder: weight of the difference in the pretrained encoder's features of the colorized photo."""
     frozen_share: Annotated[Share, OnlyWith("model", ("residual-encoder",))] = 0.0
-    """residual-encoder: share of the training steps in which the encoder stays as it is. After these all weights learn,
-    at a tenth of the rate."""
+    """residual-encoder: share of the training steps in which the encoder is frozen. After them all weights learn, at a
+    tenth of the learning rate."""
     initializer: Literal[
         "glorot_normal", "glorot_uniform", "he_fan_out", "he_normal", "he_uniform", "lecun_normal", "lecun_uniform"
     ] = "glorot_uniform"
-    """paper, colornet: Keras initializer of the kernels; "he_fan_out" is for colornet alone, that of its code."""
+    """paper, colornet: Keras initializer of the kernels; "he_fan_out", for colornet alone, is that of its code."""
     classification_weight: NotNegative = 0.0
-    """paper, iizuka: weight of the cross-entropy of the scene, whose labels are the names of the class folders. With 0,
-    or without class folders, the network does not classify."""
+    """paper, iizuka: weight of the cross-entropy of the scene class, which is the class folder. With 0, or without
+    class folders, the network does not classify."""
     batch_norm: bool = True
     """iizuka: batch normalisation after every layer."""
     flow: Literal["gray", "lightness"] = "lightness"
-    """colornet: what the network sees, the gray value (0..1) of the neutral of equal L, or L."""
+    """colornet: the network's input, the gray value (0..1) of the neutral of equal L, or L."""
     downsampling: Literal["pool", "stride"] = "pool"
     """colornet: max pooling, or strided convolutions."""
     upsampling: Literal["transposed", "resize"] = "transposed"
     """colornet: transposed convolutions, or resizing followed by a convolution."""
     encoding: Literal["shifted", "centred"] = "shifted"
-    """colornet: learns (ab + 128) / 255, or ab / 128 bounded by tanh."""
+    """colornet: the network's output, (ab + 128) / 255, or ab / 128 bounded by tanh."""
     chroma_weight: NotNegative = 0.0
-    """colornet: how much more strong colours weigh in the loss."""
+    """colornet: a pixel's loss has the weight 1 + chroma_weight * chroma / 128, scaled to a mean of 1."""
 
     # --- colorizing
     render_size: RenderSize | None = None
-    """Shorter side in pixels of the copy of a photo that the network is shown. None for that of the crop."""
+    """Shorter side in pixels of the copy of a photo that the network is shown. None for the crop's shorter side."""
 
     # --- training
     start_from: str | None = None
@@ -148,7 +148,7 @@ class Experiment:
     decay_steps: Annotated[Count, OnlyWith("schedule", ("steps",))] = 215_000
     """Training steps between two falls of the rate. The default is that of Zhang et al."""
     decay_factor: Annotated[Positive, OnlyWith("schedule", ("steps",))] = 0.316
-    """What the rate is multiplied by. The default is that of Zhang et al."""
+    """Factor on the rate at each fall. The default is that of Zhang et al."""
     warmup_steps: Annotated[int, Interval(ge=0), OnlyWith("schedule", ("cosine",))] = 0
     """Steps over which the cosine schedule rises from zero to the learning rate."""
     seed: Seed = 0

@@ -40,13 +40,13 @@ class Options:
     """Minutes of training steps, instead of --epochs: the speed is measured first, and the schedule fitted to it.
     Validation takes extra time."""
     resume: bool = False
-    """Go on after the last finished epoch, or saved step, of the run's folder; start anew where there is none."""
+    """Go on from the last checkpoint in the run's folder; start anew where there is none."""
     save_every_steps: Count | None = None
     """Save what --resume needs every so many steps, too, and not only after each epoch."""
 
 
 def read_command_line(arguments):
-    """Reads an experiment's name, if the first argument is one, and fields to override. Returns (name, Options)."""
+    """Reads the experiment's name, `paper` without one, and the options. Returns (name, Options)."""
     name, rest = "paper", arguments
     if arguments and not arguments[0].startswith("-"):
         name, *rest = arguments
@@ -62,7 +62,7 @@ def read_command_line(arguments):
 
 
 def check_effect(options, arguments):
-    """Raises OptionError for an option that is given and would have no effect, since another one rules it out."""
+    """Raises OptionError for a given option that another option leaves without effect."""
     experiment = options.experiment
     reasons = dict.fromkeys(
         models.fields_of_others(experiment.model), f"the network {experiment.model} does not know it"

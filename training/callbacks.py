@@ -28,7 +28,13 @@ def steps_done(model):
 
 
 class Progress(keras.callbacks.Callback):
-    """Shows a progress bar during each epoch, and after it one line with the losses and the photos a second."""
+    """Shows a progress bar during each epoch, then a line with its losses and photos a second.
+
+    Args:
+        epochs: Number of epochs, for the line.
+        photos: Photos an epoch.
+        batch_size: Photos a step, of all replicas.
+    """
 
     def __init__(self, epochs, photos, batch_size):
         super().__init__()
@@ -52,7 +58,7 @@ class Progress(keras.callbacks.Callback):
 
 
 class Speed(keras.callbacks.Callback):
-    """Adds `photos_per_second` of training, without validation, to each epoch's logs."""
+    """Adds `photos_per_second` of training, without validation, to the logs of each epoch."""
 
     def __init__(self, batch_size):
         super().__init__()
@@ -69,7 +75,7 @@ class Speed(keras.callbacks.Callback):
 
 
 class FiniteLoss(keras.callbacks.Callback):
-    """Stops a run whose loss is no longer a finite number."""
+    """Raises TrainingError when the loss is not a finite number."""
 
     def on_train_batch_end(self, batch, logs=None):
         if not math.isfinite(logs["loss"]):
@@ -92,13 +98,13 @@ class StopAfter(keras.callbacks.Callback):
 
 
 def freeze_encoder(model, frozen):
-    """Says whether the encoder of a compiled `ResidualEncoder` stays as it is from the next training step on."""
+    """Freezes or unfreezes the encoder of a compiled `ResidualEncoder`, from the next training step on."""
     model.encoder.trainable = not frozen
     model.make_train_function(force=True)
 
 
 class FrozenEncoder(keras.callbacks.Callback):
-    """Leaves a `ResidualEncoder`'s encoder as it is for a number of steps; after these all weights learn."""
+    """Keeps the encoder of a `ResidualEncoder` frozen for a number of steps; after them all weights learn."""
 
     def __init__(self, steps):
         super().__init__()
@@ -116,7 +122,13 @@ class FrozenEncoder(keras.callbacks.Callback):
 
 
 class ValidationPictures(keras.callbacks.Callback):
-    """Writes the same validation photos to TensorBoard after every epoch: gray, colorized, and the target."""
+    """Writes the same validation photos to TensorBoard after every epoch: gray, colorized, and the target.
+
+    Args:
+        folder: Folder of the TensorBoard log.
+        pairs: Validation set, a tf.data.Dataset of (L, ab) or (L, (ab, labels)).
+        count: Number of photos.
+    """
 
     def __init__(self, folder, pairs, count=6):
         super().__init__()
@@ -137,8 +149,8 @@ class Checkpoints(keras.callbacks.Callback):
     """Saves the best epoch, the last epoch and the history in the run's folder.
 
     - `best.keras`: the model of the epoch with the lowest val_loss, or the lowest loss without validation.
-    - `last.weights.h5`: what `restore` needs to resume after the last epoch or saved step, in one file that is replaced
-      atomically: weights, optimizer, history, and the states of ReduceLROnPlateau and the metrics.
+    - `last.weights.h5`: the checkpoint to resume from: weights, optimizer, history, and the states of ReduceLROnPlateau
+      and the metrics, in one file that is replaced atomically.
     - `history.csv`: one row an epoch.
 
     Args:
@@ -158,7 +170,7 @@ class Checkpoints(keras.callbacks.Callback):
         self.writes = writes
         self.history = []
         self._plateau_state = {}
-        # Of the epoch to resume: steps taken before, and the metrics' variables after them.
+        # Of the epoch to resume: steps taken, and the metrics' variables after them.
         self._steps_before = 0
         self._metrics_before = []
 
@@ -168,15 +180,12 @@ class Checkpoints(keras.callbacks.Callback):
         return self.folder / "last.weights.h5"
 
     def best_epoch(self):
-        """Returns the history's row with the lowest val_loss, or the lowest loss without validation.
-
-        Returns None if none of them is a finite number.
-        """
+        """The row of the history with the lowest finite val_loss, or loss without validation; None without any."""
         rows = [row for row in self.history if math.isfinite(row.get("val_loss", row["loss"]))]
         return min(rows, key=lambda row: row.get("val_loss", row["loss"]), default=None)
 
     def restore(self, model):
-        """Loads the last checkpoint into a compiled model.
+        """Loads the last checkpoint into a compiled model, whose optimizer is built.
 
         Returns:
             (epoch, step): where to resume, both counted from 0.
@@ -187,7 +196,6 @@ class Checkpoints(keras.callbacks.Callback):
         try:
             with h5py.File(self.last) as file:
                 state = json.loads(file.attrs["state"])
-            model.optimizer.build(model.trainable_variables)
             model.load_weights(self.last)
         except Exception as error:  # Whatever a damaged file makes h5py or Keras raise.
             raise TrainingError(
@@ -259,9 +267,9 @@ FIRST = (Speed, FiniteLoss, keras.callbacks.ReduceLROnPlateau)
 
 
 def in_order(callbacks):
-    """Returns callbacks in the order in which Keras has to call them, whatever order they are given in.
+    """Sorts callbacks into the order in which Keras has to call them.
 
-    Those of FIRST come first, because others read the logs, and `Checkpoints` last, because it saves the logs and the
-    state that others leave.
+    Those of FIRST come first, since others read the logs, and `Checkpoints` last, since it saves the logs and the state
+    of the others.
     """
     return sorted(callbacks, key=lambda callback: (isinstance(callback, Checkpoints), not isinstance(callback, FIRST)))

@@ -135,10 +135,10 @@ def enable_multi_worker_fit(model):
     """Makes `fit` of a compiled functional model work on several machines (keras issue 20585).
 
     Keras 3.15 has two faults there. It builds the model by calling it on the mean of a batch over the replicas, which
-    fails; a functional model only needs its optimizer built. It also averages the logs of a step over their first axis
-    although they are scalars, so each log gets an axis of length 1 here. Delete this function once Keras is fixed.
+    fails; a functional model whose optimizer is built does not need it. It also averages the logs of a step over their
+    first axis although they are scalars, so each log gets an axis of length 1 here. Delete this function once Keras is
+    fixed.
     """
-    model.optimizer.build(model.trainable_variables)
     model._maybe_symbolic_build = lambda **_: None
 
     def with_axis(step):

@@ -5,11 +5,11 @@ import tensorflow as tf
 
 
 class Adam(keras.optimizers.Adam):
-    """Keras's Adam with the weight decay of Caffe's and PyTorch's: an L2 penalty, whose gradient Adam adapts too.
+    """Keras's Adam with the weight decay of Caffe and PyTorch: an L2 penalty, whose gradient Adam adapts too.
 
     Args:
         rate: Learning rate or schedule.
-        penalty: Half the squared norm of all trained variables, times this, adds to the loss.
+        penalty: The loss grows by penalty / 2 times the squared norm of all trained variables.
         options: As for the base class, whose own `weight_decay` is the decoupled one of AdamW.
     """
 
@@ -51,12 +51,12 @@ def make_schedule(experiment, steps):
 
 
 def frozen_steps(experiment, steps):
-    """Steps of a run in which the encoder stays as it is."""
+    """Number of the first steps of a run, in which the encoder is frozen."""
     return round(experiment.frozen_share * steps)
 
 
 def cosine(rate, steps, warmup_steps):
-    """A learning rate that rises to `rate` over the warm-up, and falls to zero at the end of all steps."""
+    """A schedule that rises linearly from 0 to `rate` over the warm-up, and falls to 0 in a half cosine at `steps`."""
     warmup = min(warmup_steps, steps // 2)
     return keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=0.0 if warmup else rate,

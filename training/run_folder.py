@@ -1,4 +1,4 @@
-"""The folder of a training run: made or checked before the training, completed after it."""
+"""The folder of a training run: made or checked before training, completed after it."""
 
 import contextlib
 import dataclasses
@@ -18,9 +18,7 @@ from training.data import name_folders
 
 @contextlib.contextmanager
 def own_folder(folder, writes=True):
-    """Makes a run's folder, and keeps other runs out of it within this context.
-
-    Of several machines, only the one that `writes` does.
+    """A context that makes a run's folder and locks it against other runs; only where this process `writes`.
 
     Raises:
         TrainingError: The folder cannot be made, or TensorFlow cannot write to it.
@@ -43,9 +41,16 @@ def own_folder(folder, writes=True):
 def prepare_run(folder, experiment, photos, resume, save_every_steps=None, writes=True):
     """Writes a run's config.json, or checks that its folder holds the same experiment on the same photos.
 
-    Returns `Checkpoints`.
+    Args:
+        folder: The run's folder.
+        experiment: What to train.
+        photos: The `Photos` to train on.
+        resume: Whether the folder may hold a run already.
+        save_every_steps: See `Checkpoints`.
+        writes: Whether this process writes to the folder; of several machines, one does.
 
-    Of several machines, only the one that `writes` writes it.
+    Returns:
+        The run's `Checkpoints`.
 
     Raises:
         TrainingError: The folder holds a run that was not asked to go on, or one of another experiment or on other
@@ -59,9 +64,9 @@ def prepare_run(folder, experiment, photos, resume, save_every_steps=None, write
                 raise TrainingError(f"{folder} holds a run already; pass --resume to go on, or --run-dir for a new one")
             made = read_config(folder)
             before, found = made["experiment"], made.get("photos", photos.fingerprint)
-            # The photos may have moved, and memory does not change the outcome; all else would make it another run.
+            # Moved photos and another cache train the same weights; any other change would make another run.
             free = {"dataset", "cache_gigabytes"}
-            # A field that is younger than the run had its default.
+            # Fields that were added after the run began had their defaults.
             before = {**as_json(Experiment()), **before}
             changed = [key for key in config if key not in free and before[key] != config[key]]
             if "model" in changed:
@@ -100,7 +105,7 @@ def read_config(folder):
 
 
 def finish_run(folder, checkpoints, data):
-    """Leaves model.keras, the best epoch in half precision, with model.json, and names the photos that were skipped."""
+    """Writes model.keras (the best epoch in half precision), model.json and skipped.txt (the photos skipped)."""
     best = checkpoints.best_epoch()
     if best is None:
         raise TrainingError(f"{folder}: no epoch had a val_loss that is a finite number, so there is no best model")
@@ -115,7 +120,7 @@ def finish_run(folder, checkpoints, data):
         models.save(model, path, precision="float16")
     config = read_config(folder)
     made = {"best_epoch": best, "last_epoch": checkpoints.history[-1]}
-    # What a constant colour would have to be, for evaluate.py.
+    # evaluate.py scores it as a constant colour.
     made["mean_ab"] = mean_ab(data.store, data.order.indices).round(3).tolist()
     write_whole(folder / "model.json", to_bytes({**config, **made}))
     print(f"{folder / 'model.keras'}: the model of epoch {best['epoch']}")

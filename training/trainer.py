@@ -1,4 +1,4 @@
-"""Trains an experiment, from its photos to the run's folder."""
+"""Trains an experiment on its photos, and leaves the run's folder."""
 
 import sys
 import time
@@ -34,7 +34,7 @@ from training.distribution import (
 from training.optimizers import frozen_steps, make_optimizer
 from training.run_folder import finish_run, own_folder, prepare_run, read_config, to_bytes
 
-# Of a time budget, the share that measuring the speed may take, and the steps that it is measured over at most.
+# Share of a time budget that measuring the speed may take, and the most steps that are timed.
 MEASURING_SHARE = 0.1
 TIMED_STEPS = 20
 
@@ -44,14 +44,14 @@ def train(experiment, folder, resume=False, minutes=None, save_every_steps=None)
 
     Args:
         experiment: What to train.
-        folder: The run's folder; made if need be. Of several machines, all have to reach it.
-        resume: Go on after the last epoch that the folder holds, if it holds one.
-        minutes: Time for measuring the speed and for the training steps, instead of the experiment's epochs. What is
-            left after measuring becomes a number of steps, which the run keeps when it goes on.
-        save_every_steps: Save what is needed to go on not only after each epoch, but also after so many steps.
+        folder: The run's folder; made if need be. Several machines have to share it.
+        resume: Go on from the last checkpoint in the folder, if there is one.
+        minutes: Time for measuring the speed and for the training steps, instead of the experiment's epochs. The time
+            left after measuring becomes a number of steps, which a resumed run keeps.
+        save_every_steps: Steps between two checkpoints within an epoch; None for one after each epoch only.
 
     Returns:
-        The history: one dict an epoch.
+        The history: a dict of metrics for each epoch.
 
     Raises:
         DatasetError: The photos cannot be used.
@@ -89,10 +89,10 @@ def train(experiment, folder, resume=False, minutes=None, save_every_steps=None)
 
 
 def begin(folder, experiment, data, steps, strategy, checkpoints):
-    """Builds the network with the weights that its training begins or goes on with.
+    """Builds the network, with its initial weights or those of the last checkpoint.
 
     Returns:
-        (model, epoch, step): the compiled model, and the epoch and step to go on from, 0 and 0 at the beginning.
+        (model, epoch, step): the compiled model, and the epoch and step to begin with, from 0.
 
     Raises:
         TrainingError: The weights to start from are of another network, or the machines find different checkpoints.
@@ -116,7 +116,7 @@ def build(experiment, data, steps):
     """The experiment's network, ready to be trained for a number of steps."""
     model = models.build(experiment, data.classes)
     model.compile(optimizer=make_optimizer(experiment, steps), to_pair=data.pairs if colors_in_step() else None)
-    model.optimizer.build(model.trainable_variables)  # Of all weights, before some are frozen.
+    model.optimizer.build(model.trainable_variables)  # With all weights, before some are frozen.
     if data.share.replicas > data.share.count:
         enable_multi_worker_fit(model)
     return model
@@ -160,7 +160,7 @@ def fit(model, data, strategy, callbacks, epoch, epochs, step=0):
 
 
 def plan_steps(folder, experiment, data, minutes, strategy, writes):
-    """How many steps a run takes: its epochs, or what fits in a time budget. Kept in the run's config.json."""
+    """Number of training steps of a run: its epochs, or what fits in a time budget. Kept in the run's config.json."""
     config = read_config(folder) if writes else {}
     steps = round(from_chief(strategy, config.get("steps", 0)))
     if writes and steps and minutes not in (None, config.get("minutes")):
@@ -180,14 +180,14 @@ def plan_steps(folder, experiment, data, minutes, strategy, writes):
 
 
 def measure_speed(experiment, data, strategy, limit):
-    """Measures the experiment's training step, its input included, on a network that is thrown away.
+    """Times the experiment's training step, with its input, on a network that is thrown away.
 
     Args:
-        limit: Seconds that measuring may take, building the network included. At least two steps are taken: one that
-            compiles, and one that counts; twice as many where the encoder is frozen for a share of them.
+        limit: Seconds for measuring, with building the network. It takes at least two steps, one that compiles and one
+            that is timed; twice as many where the encoder is frozen for a share of the steps.
 
     Returns:
-        (mean seconds a step, seconds until the steps are compiled).
+        (mean seconds a step, seconds for building and compiling).
     """
     started = time.monotonic()
     with strategy.scope():
@@ -207,12 +207,12 @@ def measure_speed(experiment, data, strategy, limit):
 
 
 def time_steps(model, feed, strategy, limit):
-    """Returns the seconds that a compiled model's training step takes, and those that the first one takes."""
+    """(seconds a training step, seconds of the first step, which compiles) of a compiled model."""
     started = time.monotonic()
     model.fit(feed, steps_per_epoch=1, verbose=0, shuffle=False)
     start, steps = time.monotonic() - started, 1
     while True:
-        # The steps alone, without what starting and ending a loop over the data takes.
+        # The steps alone, without starting and ending the loop over the data.
         speed = Speed(batch_size=1)
         model.fit(feed, steps_per_epoch=steps, callbacks=[speed], verbose=0, shuffle=False)
         seconds = from_chief(strategy, 1 / speed.speed)
@@ -223,7 +223,7 @@ def time_steps(model, feed, strategy, limit):
 
 
 def make_callbacks(experiment, folder, data, checkpoints, steps, epochs):
-    """What happens around the experiment's training, in any order."""
+    """The callbacks of a run, in any order; see `in_order`."""
     batch_size = data.batch_size * data.share.replicas
     callbacks = [checkpoints, Speed(batch_size), FiniteLoss(), StopAfter(steps)]
     validation = data.validation()
