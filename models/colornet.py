@@ -108,7 +108,8 @@ class ColorNet(Colorizer):
     ):
         # === Graph ===
         lightness = keras.Input((None, None, 1), name="lightness")
-        features = PadToMultiple(2 ** (len(FILTERS) - 1), name="pad")(lightness)
+        grid = 2 ** (len(FILTERS) - 1)
+        features = PadToMultiple(grid, name="pad")(lightness)
         if flow == "gray":
             features = GrayFromLightness(name="gray")(features)
         else:
@@ -135,6 +136,7 @@ class ColorNet(Colorizer):
         self.chroma_weight = chroma_weight
         self.initializer = initializer
         self.native_size = native_size
+        self.grid = grid
 
     def encode(self, ab):
         return super().encode(ab) if self.encoding == "centred" else (ab + 128) / 255

@@ -117,6 +117,15 @@ def test_files_of_another_revision_are_refused(few_channels, network, tmp_path, 
         models.load(tmp_path / "old.keras")
 
 
+@pytest.mark.parametrize("network", models.NETWORKS.values())
+def test_sizes_on_the_grid_are_not_padded(few_channels, network):
+    model = network()
+    lightness = np.random.default_rng(0).uniform(0, 100, (1, 2 * model.grid, 3 * model.grid, 1)).astype(np.float32)
+    pad = keras.Model(model.input, model.get_layer("pad").output)
+    np.testing.assert_array_equal(pad(lightness), lightness)
+    assert pad(lightness[:, 1:, 1:]).shape == lightness.shape
+
+
 @pytest.mark.parametrize("experiment", EXPERIMENTS.values(), ids=EXPERIMENTS)
 def test_networks_are_shown_what_the_experiment_says(few_channels, experiment):
     assert models.build(experiment).native_size == experiment.native_size
