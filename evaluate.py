@@ -91,6 +91,8 @@ def main():
     folders = results_folders(options.output, sets) if options.output else [None] * len(sets)
     print(f"scores on {describe_devices()}", flush=True)
     names = short_names(options.models)
+    for name in names.keys() & {"photo", "gray"}:
+        raise OptionError(f"--models {names[name]}: {name} is a row of its own in the tables; rename the model")
     pipelines = {
         short: Pipeline(models.load(name), options.render_size, options.saturation) for short, name in names.items()
     }

@@ -56,9 +56,11 @@ class Scores:
                 header, *rows = csv.reader(table.read_text().splitlines())
                 models = dict.fromkeys(row[0] for row in rows)
                 own = {model: [row for row in rows if row[0] == model] for model in models}
-                names = [row[1] for row in next(iter(own.values()))]
+                names, *others = ([row[1] for row in mine] for mine in own.values())
+                if any(other != names for other in others):
+                    raise ValueError("its models have different photos")
                 columns = {model: np.array([row[2:] for row in mine], float).T for model, mine in own.items()}
-            except (ValueError, IndexError, StopIteration) as error:
+            except (ValueError, IndexError) as error:
                 raise UserError(f"{table}: not a photos.csv that evaluate.py wrote ({error})") from error
             if photos not in (None, names):
                 raise UserError(f"{table}: scores of other photos than {tables[0]}")

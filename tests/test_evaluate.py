@@ -181,6 +181,12 @@ def test_results_of_several_sets_stay_in_the_output_folder(tmp_path):
         folders("c", "../c")
 
 
+def test_models_named_like_other_rows_are_refused(tmp_path, photos):
+    write_photo(tmp_path / "a.png", photos[0])
+    status, _, errors = call("evaluate.py", tmp_path, "--models", "runs/gray")
+    assert status == 2 and "--models runs/gray: gray is a row of its own in the tables" in errors[-1]
+
+
 def test_names_and_mean_colors(tmp_path):
     for name in ("a/run", "b/run", "c"):
         (tmp_path / name).mkdir(parents=True)

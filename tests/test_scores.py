@@ -84,7 +84,12 @@ def test_tables_that_do_not_belong_together_are_named(scores, tmp_path):
     scores.save(tmp_path, {}, "base")
     other = tmp_path / "other.csv"
     other.write_text("model,photo,psnr\nbase,another.jpg,20\n")
-    for content, words in (("model,photo,psnr\nbase,another.jpg,20\n", "other photos"), ("text", "not a photos.csv")):
+    for content, words in (
+        ("model,photo,psnr\nbase,another.jpg,20\n", "other photos"),
+        ("model,photo,psnr\na,1.jpg,20\na,2.jpg,20\nb,1.jpg,20\n", "its models have different photos"),
+        ("text", "not a photos.csv"),
+        ("", "not a photos.csv"),
+    ):
         other.write_text(content)
         status, _, errors = call("-m", "evaluation.scores", tmp_path / "photos.csv", other)
         assert status == 1 and len(errors) == 1 and "other.csv" in errors[0] and words in errors[0]
