@@ -9,21 +9,19 @@ non-maximum suppression thins it to ridges, and hysteresis keeps the ridges abov
 import numpy as np
 import tensorflow as tf
 
-from models.layers import Float32Layer, conv
+from models.layers import Float32Layer, convs
 
 SIGMA = 1.0
 LOW_THRESHOLD = 0.1
 HIGH_THRESHOLD = 0.2
 
-EDGE_FILTERS = (8, 8, 8)
+# (filters, strides) of each 3x3 convolution of the EDN.
+LAYERS = ((8, 2), (8, 2), (8, 2))
 
 
 def edge_detection_network(edges, initializer):
     """The EDN: an edge map [batch, height, width, 1] to features [batch, height/8, width/8, 8]."""
-    features = edges
-    for number, filters in enumerate(EDGE_FILTERS, start=1):
-        features = conv(features, filters, strides=2, initializer=initializer, name=f"edn_conv_{number}")
-    return features
+    return convs(edges, LAYERS, initializer, "edn_conv")
 
 
 class EdgeMap(Float32Layer):

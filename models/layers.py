@@ -53,14 +53,12 @@ class Conv2D(keras.layers.Conv2D):
         return batch, *(side and side * (1 + self.doubled) for side in grid), channels
 
 
-def conv(
-    features, filters, *, initializer, name, strides=1, activation="relu", kernel_size=3, doubled=False, dtype=None
-):
-    """A convolution with bias and 'same' padding: the building block of every table in the paper."""
+def conv(features, filters, strides=1, *, initializer, name, activation="relu", doubled=False, dtype=None):
+    """A 3x3 convolution with bias and 'same' padding: the building block of every table in the paper."""
     return Conv2D(
         filters,
-        kernel_size,
-        strides=strides,
+        3,
+        strides,
         padding="same",
         activation=activation,
         kernel_initializer=initializer,
@@ -68,6 +66,13 @@ def conv(
         dtype=dtype,
         name=name,
     )(features)
+
+
+def convs(features, layout, initializer, name):
+    """A row of `conv` layers, NAME_1 and so on, by their (filters, strides)."""
+    for number, (filters, strides) in enumerate(layout, start=1):
+        features = conv(features, filters, strides, initializer=initializer, name=f"{name}_{number}")
+    return features
 
 
 class Float32Layer(keras.layers.Layer):
