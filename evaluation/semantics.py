@@ -1,7 +1,7 @@
-"""Metrics by a classifier, EfficientNet-Lite2 trained on ImageNet: agreement of its classes, and a Fréchet distance.
+"""A classifier that judges colours, EfficientNet-Lite2 trained on ImageNet, and the Fréchet distance of its features.
 
-The encoder of `natural` is another network, EfficientNet-Lite0. FID uses Inception, and published semantic
-interpretability VGG-16, so neither compares with these metrics.
+The encoder of `natural` is another network, EfficientNet-Lite0. FID uses Inception, and the semantic interpretability
+of Zhang et al. 2016, section 3.1, uses VGG-16 and labels by people, so neither compares with metrics by this one.
 """
 
 import cv2
@@ -43,14 +43,6 @@ def _square(photo):
     top, left = (photo.shape[0] - side) // 2, (photo.shape[1] - side) // 2
     square = photo[top : top + side, left : left + side]
     return cv2.resize(square, (SIZE, SIZE), interpolation=cv2.INTER_AREA if side > SIZE else cv2.INTER_CUBIC)
-
-
-def agreement(labels, references):
-    """1 where the classifier gives a colorized photo the class of the true photo, else 0: float64 [photos].
-
-    The semantic interpretability of Zhang et al. 2016, section 3.1, compares with labels by people instead.
-    """
-    return (np.asarray(labels) == np.asarray(references)).astype(np.float64)
 
 
 def frechet_distance(features, references):
