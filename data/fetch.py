@@ -4,11 +4,11 @@
     python -m data.fetch places2 --limit 10000    the first 10,000 photos of it
     python train.py --dataset datasets/faces
 
-Only the training photos are taken; train.py splits some off for validation. Their files are written byte for byte, and
-each whole; run again, it goes on where it was interrupted. TensorFlow Datasets keeps its downloads and a copy of the
-photos of its own, in ~/tensorflow_datasets or where the environment variable TFDS_DATA_DIR says. When the photos are
-written, both may be deleted. An archive of which only a part arrived is downloaded anew; that part, a folder named
-*.tmp.* in downloads/, may be deleted, too.
+Only the training photos are taken; train.py splits some off for validation. Files are written byte for byte, each of
+them whole, and the same command goes on after an interruption. TensorFlow Datasets keeps its downloads and its own copy
+of the photos in ~/tensorflow_datasets, or in the folder of the environment variable TFDS_DATA_DIR; both may be deleted
+afterwards. An archive that did not arrive whole is downloaded anew; its part, a folder *.tmp.* in downloads/, may be
+deleted.
 """
 
 import contextlib
@@ -38,7 +38,7 @@ from common.options import Count, OutputFolder
 from configs import DATASETS, FETCHED
 from data.categories import OUTDOOR_NATURAL
 
-# Space that TensorFlow Datasets takes at its peak, of the size of the download: this, a shuffled copy, and the result.
+# Peak of the disk space that TensorFlow Datasets takes, in sizes of the download: itself, a shuffled copy, the result.
 COPIES = 3
 
 
@@ -49,7 +49,7 @@ def fetch(name, folder, limit=None, data_dir=None):
         data_dir: Folder of TensorFlow Datasets, instead of its default.
 
     Returns:
-        (photos, builder): how many photos of the data set the folder holds, and the builder that they came from.
+        (photos, builder): how many photos of the data set the folder holds, and their `tfds.core.DatasetBuilder`.
 
     Raises:
         DatasetError: A package is missing, or something cannot be downloaded or written.
@@ -87,7 +87,7 @@ def prepare(builder):
     if not sys.stderr.isatty():
         import_tfds().disable_progress_bar()
     try:
-        # What it prints are sizes that it does not know.
+        # It prints sizes, which it does not know.
         with contextlib.redirect_stdout(io.StringIO()):
             builder.download_and_prepare()
     except Exception as error:  # Downloads, archives and disks fail in the ways of half a dozen packages.
@@ -107,7 +107,7 @@ def write_photos(builder, categories, folder, limit=None):
         categories: Names of the categories to keep; None for all.
 
     Returns:
-        How many photos the folder holds of those asked for. Those that were there already were not written again.
+        How many of these photos the folder holds. Files that exist are not written again.
 
     Raises:
         DatasetError: The prepared data set is damaged, or the disk or its rights do not allow it.

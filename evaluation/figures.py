@@ -1,9 +1,9 @@
-"""Draws pictures of what models do.
+"""Draws the pictures of the documentation, comparisons of models, and the losses of runs.
 
 python -m evaluation.figures docs                                       two pictures of the README, into docs/
 python -m evaluation.figures hints                                      before, with hints, and after: docs/hints/
-python -m evaluation.figures compare PHOTO ... --models A B -o OUT.jpg  photo, gray, and what each model makes of it
-python -m evaluation.figures curves runs/A runs/B -o OUT.png            how runs learned
+python -m evaluation.figures compare PHOTO ... --models A B -o OUT.jpg  photo, gray, and each model's colours
+python -m evaluation.figures curves runs/A runs/B -o OUT.png            losses of runs, epoch by epoch
 """
 
 import csv
@@ -42,7 +42,7 @@ from data.photos import cut, find_photos
 from models.precision import choose_policy
 
 BEFORE_AFTER = ("kitten-garden.jpg", "great-wall-hills.jpg", "prairie-shack.jpg")
-# Pictures of a comparison that stand side by side, and the size of their titles in points: readable on a phone.
+# Pictures side by side in a comparison, and the size of their titles in points: readable on a phone.
 COLUMNS = 4
 TITLE_SIZE = 15
 WIDTH = 9
@@ -71,7 +71,7 @@ class Hints:
 
 @dataclass(frozen=True)
 class Compare:
-    """Draws photos, their gray copies and what each model makes of them."""
+    """Draws photos, their gray copies, and each model's colours."""
 
     photos: tyro.conf.Positional[tuple[Path, ...]]
     """Photos, and folders to search for photos."""
@@ -80,8 +80,8 @@ class Compare:
     models: tuple[str, ...] = (MODEL,)
     """Trained models: names, runs' folders, or .keras files."""
     zoom: tuple[Share, Share, Share] | None = None
-    """Show a square detail below each picture: where its centre is, down and right, and its side, as shares of the
-    photo's height, width and shorter side."""
+    """Show a square detail below each picture: its centre down and right, and its side, as shares of the photo's
+    height, width and shorter side."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,8 @@ def draw_photos(rows, path, width=WIDTH, title_size=TITLE_SIZE):
     """Draws titled pictures in rows.
 
     Args:
-        rows: Rows of pairs (title, picture), of equal length; pictures uint8 [height, width] or [height, width, 3], or
-            None for a place left empty.
+        rows: Rows of equal length of pairs (title, picture): uint8 [height, width] or [height, width, 3], or None for
+            an empty place.
         path: File to write.
         width: Width of the whole in inches of 100 pixels.
         title_size: Size of the titles in points.
@@ -222,7 +222,7 @@ def read_history(folder):
 
 def main():
     kinds = Docs | Hints | Compare | Curves
-    options = parse(kinds, "-m evaluation.figures", description="Draws pictures of what models do.")
+    options = parse(kinds, "-m evaluation.figures", description="Draws pictures of models.")
     keras.config.set_dtype_policy(choose_policy())
     {Docs: draw_docs, Hints: draw_hints, Compare: compare, Curves: draw_curves}[type(options)](options)
 

@@ -12,7 +12,7 @@ NVIDIA = Path("/proc/driver/nvidia/version")
 
 
 def describe_devices():
-    """The devices that TensorFlow computes on, as words: "2 GPUs (NVIDIA A100 80GB)" or "the CPU (2 cores)"."""
+    """The devices that TensorFlow uses, in words: "2 GPUs (NVIDIA A100 80GB)" or "the CPU (2 cores)"."""
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
         names = {tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in gpus}

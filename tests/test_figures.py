@@ -1,4 +1,4 @@
-"""Pictures of what models do: drawn at all, with everything asked for."""
+"""Pictures of models: drawn at all, with everything asked for."""
 
 import cv2
 import numpy as np
