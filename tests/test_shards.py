@@ -79,6 +79,20 @@ def test_shards_with_too_few_photos_for_a_machines_batch_are_one_sentence(packed
         prepare_data(experiment, find_photos(packed), Share(2, 0, 1))
 
 
+def test_a_machine_reads_its_shards_and_statistics_are_of_all_photos(packed):
+    experiment = replace(EXPERIMENTS["scenes"], dataset=(packed,), crop=(32, 32), batch_size=4, balance=True)
+    photos = find_photos(packed)
+    data = prepare_data(experiment, replace(photos, owners=np.zeros(2, int)), Share(2, 0, 1))
+    assert set(photos.shards[data.order.indices]) == {0, 2} and len(data.order_of_all.indices) == 10
+    for order in (data.order, data.order_of_all):
+        indices, draws = order.plan(0)
+        assert len(indices) == len(draws) == len(order.indices) and set(indices) <= set(order.indices)
+    # Systematic sampling takes each photo as often as its weight says, rounded up or down.
+    counts = np.bincount(data.order_of_all.plan(0)[0], minlength=11)[data.order_of_all.indices]
+    weights = data.order_of_all.weights
+    assert (np.abs(counts - 10 * weights / weights.sum()) < 1).all()
+
+
 def test_photos_without_class_folders(tmp_path, photos):
     write_photo(tmp_path / "photos" / "a.png", photos[0])
     pack(tmp_path / "photos", tmp_path / "packed", 4)

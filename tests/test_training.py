@@ -259,7 +259,9 @@ def test_class_folders_are_learnt_where_asked(tmp_path, photos, unclassified):
 
 @pytest.mark.parametrize(("weight", "classes", "told"), [(0.01, 0, True), (0.01, 2, False), (0, 0, False)])
 def test_missing_class_folders_are_told(capsys, weight, classes, told):
-    data = SimpleNamespace(training_indices=[], validation_indices=[], batch_size=1, share=ALONE, classes=classes)
+    data = SimpleNamespace(
+        order_of_all=SimpleNamespace(indices=[]), validation_indices=[], batch_size=1, share=ALONE, classes=classes
+    )
     trainer.print_plan(small("scenes", classification_weight=weight), data, "float32")
     assert ("no class folders, so the network does not classify" in capsys.readouterr().err) == told
 

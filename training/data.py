@@ -18,23 +18,23 @@ class TrainingData:
 
     Attributes:
         store: `PhotoStore` of all photos.
-        order: `TrainingOrder` of the photos that this process reads.
+        order: `TrainingOrder` of the training photos that this process reads.
+        order_of_all: `TrainingOrder` of the training photos of all processes.
         pairs: `Pairs` that turns crops into L-to-ab pairs.
         share: This process's part of the validation batches.
         training_share: This process's part of the batches of `order`.
         batch_size: Photos that one replica gets in a step.
-        training_indices: Numbers of the training photos of all processes, int64.
         validation_indices: Numbers of the validation photos of all processes, int64.
         classes: Number of scene classes; 0 for networks that do not classify.
     """
 
     store: PhotoStore
     order: TrainingOrder
+    order_of_all: TrainingOrder
     pairs: Pairs
     share: Share
     training_share: Share
     batch_size: int
-    training_indices: np.ndarray
     validation_indices: np.ndarray
     classes: int
 
@@ -47,11 +47,10 @@ class TrainingData:
         """`Crops` from a step of an epoch on."""
         return training_crops(self.store, self.order, self.batch_size, self.training_share, epoch, step)
 
-    @property
-    def every(self):
-        """`Crops` of all training photos of all processes."""
-        order = TrainingOrder(self.training_indices, self.order.seed, self.order.flip, weights=self.order.weights)
-        return training_crops(self.store, order, self.batch_size)
+    def pairs_of_all(self):
+        """One epoch of pairs of the training photos of all processes, a tf.data.Dataset."""
+        crops = training_crops(self.store, self.order_of_all, self.batch_size)
+        return self.pairs.of(crops).take(crops.steps)
 
     def validation(self):
         """`Crops`, or None without photos to validate with."""
@@ -96,12 +95,14 @@ def prepare_data(experiment, photos, share=ALONE):
     batch_size = divide_batch(min(experiment.batch_size, len(train_indices)), share.replicas)
     shards = None if photos.shards is None else photos.shards[train_indices]
     mine, training_share = divide_photos(train_indices, shards, share)
-    weights = photo_weights(experiment, photos, mine)
     shards = None if shards is None else photos.shards[mine]
-    order = TrainingOrder(mine, experiment.seed, experiment.flip, shards, weights, experiment.old_film)
-    data = TrainingData(
-        store, order, pairs, share, training_share, batch_size, train_indices, validation_indices, classes
-    )
+
+    def order(indices, shards=None, old_film=0.0):
+        weights = photo_weights(experiment, photos, indices)
+        return TrainingOrder(indices, experiment.seed, experiment.flip, shards, weights, old_film)
+
+    orders = order(mine, shards, experiment.old_film), order(train_indices)
+    data = TrainingData(store, *orders, pairs, share, training_share, batch_size, validation_indices, classes)
     if not data.steps:
         raise DatasetError(
             f"{name_folders(experiment)}: a machine's shards hold {len(mine)} photos, fewer than its part of a batch; "

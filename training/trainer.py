@@ -100,7 +100,7 @@ def begin(folder, experiment, data, steps, strategy, checkpoints):
     keras.utils.set_random_seed(experiment.seed)
     with strategy.scope():
         model = build(experiment, data, steps)
-        model.prepare(data.pairs.of(data.every).take(data.every.steps), folder)
+        model.prepare(data.pairs_of_all(), folder)
         epoch, step = 0, 0
         if checkpoints.last.exists():
             epoch, step = checkpoints.restore(model)
@@ -131,7 +131,7 @@ def start_from(model, name):
 
 
 def print_plan(experiment, data, policy):
-    counts = f"{len(data.training_indices)} training, {len(data.validation_indices)} validation photos"
+    counts = f"{len(data.order_of_all.indices)} training, {len(data.validation_indices)} validation photos"
     batches = f"batches of {data.batch_size * data.share.replicas}"
     if data.share.replicas > 1:
         batches += f", {data.batch_size} on each of {data.share.replicas} devices"
