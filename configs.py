@@ -96,10 +96,10 @@ class Experiment:
     scene: bool = True
     """residual-encoder: with a global vector, from the mean of the deepest features."""
     loss: Literal["squared", "huber", "blurred", "bins", "both"] = "squared"
-    """residual-encoder: error on ab / 128, squared, Huber's, or squared and of blurred copies too; cross-entropy over
-    Zhang's bins; or both heads together."""
+    """residual-encoder: squared or Huber's error of ab / 128; squared error, also of blurred ab; cross-entropy over
+    Zhang's bins; or squared error and cross-entropy."""
     perceptual_weight: NotNegative = 0.0
-    """residual-encoder: weight of the difference in the pretrained encoder's features of the colorized photo."""
+    """residual-encoder: weight of the perceptual loss, in EfficientNet-Lite0's features of the colorized photo."""
     frozen_share: Annotated[Share, OnlyWith("model", ("residual-encoder",))] = 0.0
     """residual-encoder: share of the training steps in which the encoder is frozen. After them all weights learn, at a
     tenth of the learning rate."""
@@ -111,7 +111,7 @@ class Experiment:
     """paper, iizuka: weight of the cross-entropy of the scene class, which is the class folder. With 0, or without
     class folders, the network does not classify."""
     batch_norm: bool = True
-    """iizuka: batch normalisation after every layer."""
+    """iizuka: with batch normalisation after every layer."""
     flow: Literal["gray", "lightness"] = "lightness"
     """colornet: the network's input, the gray value (0..1) of the neutral of equal L, or L."""
     downsampling: Literal["pool", "stride"] = "pool"

@@ -51,9 +51,9 @@ class GroundTruth:
     """A batch of photos to colorize, with their true colours.
 
     Attributes:
-        pixels: The photos to colorize, sRGB, uint8 [batch, height, width, 3].
+        pixels: The photos to colorize, sRGB, uint8 [batch, height, width, 3]; `photos` unless given.
         lightness: Their L in 0..100, float32 [batch, height, width, 1].
-        photos: The photos in colour, sRGB, uint8 [batch, height, width, 3]; `pixels` itself unless given.
+        photos: The photos in colour, sRGB, uint8 [batch, height, width, 3].
         ab: Their ab in Lab units, float32 [batch, height, width, 2].
         cropped: Whether they are crops.
     """
