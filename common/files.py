@@ -1,8 +1,10 @@
 """Files: which of them are photos and films, and writing them whole or not at all."""
 
 import contextlib
+import functools
 import os
 import tempfile
+import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +44,8 @@ OTHER_MEDIA = frozenset(
     ".xcf".split()
 )
 MEDIA = PHOTO_SUFFIXES | FILM_SUFFIXES | OTHER_MEDIA
+# What the names of temporary files begin with, and after how many seconds no process writes to one any more.
+UNFINISHED, ABANDONED = ".unfinished-", 86_400
 # Characters of both suffixes of a file that is written whole, as in .weights.h5.
 LONGEST_SUFFIXES = 32
 # Folders of thumbnails and of deleted files, as network disks and systems make them; hidden ones have a dot.
@@ -150,6 +154,15 @@ def write_whole(path, data):
         raise
 
 
+@functools.cache
+def _remove_unfinished(folder):
+    """Removes temporary files that processes left in a folder when they were killed, once a process."""
+    for path in folder.glob(f"{UNFINISHED}*"):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > ABANDONED:
+                path.unlink()
+
+
 @contextlib.contextmanager
 def replacing(path):
     """Gives a temporary path beside `path`, which replaces `path` in one step at the end unless there was an error."""
@@ -157,7 +170,8 @@ def replacing(path):
     # The suffixes are kept, since some writers choose the format by them; a name full of dots would become too long.
     suffixes = "".join(path.suffixes[-2:])
     suffix = suffixes if len(suffixes) <= LONGEST_SUFFIXES else path.suffix
-    handle, name = tempfile.mkstemp(prefix=".", suffix=suffix, dir=path.parent)
+    _remove_unfinished(path.parent)
+    handle, name = tempfile.mkstemp(prefix=UNFINISHED, suffix=suffix, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:

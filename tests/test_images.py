@@ -1,6 +1,8 @@
 """Photo files: every format and depth by a round trip, and what cannot be read or written."""
 
 import errno
+import os
+import time
 from pathlib import Path
 
 import cv2
@@ -160,7 +162,7 @@ def test_decompression_bombs_are_refused_by_their_header(tmp_path, suffix, monke
     path = tmp_path / f"bomb.{suffix}"
     write_photo(path, np.zeros((2000, 3000), np.uint8) if suffix != "ppm" else np.zeros((2000, 3000, 3), np.uint8))
     assert images.megapixels(path) == images.megapixels("photo", path.read_bytes()) == 6
-    monkeypatch.setattr("pyvips.Image.numpy", None)  # Nothing is decoded.
+    monkeypatch.setattr("imagecodecs.png_decode", None)  # Nothing is decoded.
     monkeypatch.setattr("tifffile.TiffPage.asarray", None)
     monkeypatch.setattr("imagecodecs.jpeg2k_decode", None)
     monkeypatch.setattr("netpbmfile.NetpbmFile.asarray", None)
@@ -196,3 +198,11 @@ def test_full_disk_leaves_the_file_as_it_was(tmp_path, photo, monkeypatch, suffi
     with pytest.raises(PhotoError, match="no space left"):
         write_photo(path, photo[::-1])
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
+def test_temporary_files_of_killed_runs_are_removed_after_a_day(tmp_path, photo):
+    for name, age in ((".unfinished-a.png", 90_000), (".unfinished-b.png", 3_600), (".mine.png", 90_000)):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+    write_photo(tmp_path / "a.png", photo)
+    assert {path.name for path in tmp_path.iterdir()} == {".unfinished-b.png", ".mine.png", "a.png"}
