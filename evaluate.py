@@ -98,6 +98,7 @@ def main():
     }
     mean_colors, first = find_mean_colors(options.models), next(iter(names))
     summary, failures = [], []
+    notes = [photo_set.passed_over for photo_set in sets if photo_set.passed_over]
     for photo_set, folder in zip(sets, folders, strict=True):
         scores, bad = evaluate(
             pipelines, mean_colors, photo_set, options.crop, options.saturation_factor, options.boundaries
@@ -108,9 +109,10 @@ def main():
         summary.append(f"{count - len(bad)} of {count} photos of {photo_set.name}, {how}")
         if scores:
             summary += describe_scores(scores, first)
+            notes += describe_gray(scores, photo_set.name)
             if folder:
                 scores.save(folder, asdict(options), first)
-    finish("\n".join(summary), failures, [photo_set.passed_over for photo_set in sets if photo_set.passed_over])
+    finish("\n".join(summary), failures, notes)
 
 
 def describe_scores(scores, first):
@@ -119,6 +121,12 @@ def describe_scores(scores, first):
     if differences := scores.differences(first):
         tables.append(f"differences from {first}, 95 % intervals\n{format_differences(differences)}")
     return tables
+
+
+def describe_gray(scores, name):
+    """A list of one sentence about the photos of a set that have no colours, empty if there are none."""
+    gray = int((scores.values["photo"]["colorfulness"] < 0.5).sum())
+    return [f"{gray} of {len(scores.photos)} photos of {name} are gray: scores of colours say nothing"] if gray else []
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from common.images import read_photo, write_photo
 from common.trained import short_names
 from configs import SAMPLES, WEIGHTS
 from data.photos import DatasetError, cut, scale_to_cover
-from evaluate import find_mean_colors, results_folders
+from evaluate import describe_gray, find_mean_colors, results_folders
 from evaluation import semantics
 from evaluation.photo_sets import PhotoSet, find_set
 from evaluation.scoring import evaluate
@@ -137,6 +137,16 @@ def test_gray_photos_are_scored_against_photos_in_colour(tmp_path, photos):
     for half in (f"{tmp_path}/gray:", f":{tmp_path}/colour", ":"):
         with pytest.raises(DatasetError, match="names one folder; give GRAY:COLOUR"):
             find_set(half)
+
+
+def test_photos_without_colours_are_counted(photos, tmp_path):
+    for number, photo in enumerate((photos[0], photos[1], photos[2][..., 1])):
+        write_photo(tmp_path / f"{number}.png", photo[:64, :64])
+    assert describe_gray(evaluate({}, {}, find_set(str(tmp_path)))[0], "set") == [
+        "1 of 3 photos of set are gray: scores of colours say nothing"
+    ]
+    (tmp_path / "2.png").unlink()
+    assert describe_gray(evaluate({}, {}, find_set(str(tmp_path)))[0], "set") == []
 
 
 def test_models_are_scored_as_the_pipeline_colorizes(photos, tmp_path):
