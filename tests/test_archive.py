@@ -22,6 +22,7 @@ import pyarrow.dataset as ds
 
 import archive as archive_script
 import models
+from colorizing.archive import cluster
 from colorizing.archive.ledger import DONE, FAILED, FOLDER, LEFT_OUT, SCHEMA, WAITING, Ledger
 from colorizing.archive.listing import list_files
 from colorizing.archive.reader import ReaderEnded, try_to_read
@@ -63,6 +64,19 @@ def bucket(monkeypatch):
     yield "s3://photos"
     s3fs.S3FileSystem.clear_instance_cache()
     server.stop()
+
+
+def test_sigterm_ends_a_run_as_ctrl_c_does(monkeypatch):
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr("ray.init", lambda **_: signal.signal(signal.SIGTERM, lambda *_: sys.exit(15)))  # As Ray does.
+    ended = []
+    monkeypatch.setattr("ray.shutdown", lambda: ended.append("Ray"))
+    try:
+        with pytest.raises(KeyboardInterrupt), cluster.connected():
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert ended == ["Ray"]
 
 
 def test_object_storage_holds_photos_results_and_the_ledger(bucket):

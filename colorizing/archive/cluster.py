@@ -5,6 +5,7 @@ import itertools
 import json
 import logging
 import os
+import signal
 import time
 import warnings
 from pathlib import Path
@@ -52,6 +53,7 @@ def connected(address=None):
         ray.init(**options, log_to_driver=False, logging_level=logging.CRITICAL)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise UserError(f"{address or 'this machine'}: no cluster to connect to ({first_line(error)})") from error
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # Ray's own handler ends a script without a word.
     try:
         yield
     finally:
