@@ -1,19 +1,19 @@
 """Decoders: what an image's header says, and its pixels with straight alpha in the whole range of their type.
 
-simplejpeg reads JPEG; libvips PNG, WebP and GIF; libavif AVIF; tifffile TIFF (see tiff.py); OpenJPEG JPEG 2000;
-OpenImageIO JPEG XL; netpbmfile Netpbm; Pillow BMP; where they are installed, pillow-heif HEIC and rawpy camera RAW. A
-damaged file makes them raise whatever it leads them to; see `describe`.
+simplejpeg reads JPEG; libpng PNG; libavif AVIF; tifffile TIFF (see tiff.py); OpenJPEG JPEG 2000; OpenImageIO JPEG XL;
+netpbmfile Netpbm; Pillow WebP, GIF and BMP; where they are installed, pillow-heif HEIC and rawpy camera RAW. A damaged
+file makes them raise whatever it leads them to; see `describe`.
 """
 
 import contextlib
 import functools
 import importlib
 import io
-import logging
 import re
 import struct
 import tempfile
 import threading
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -23,27 +23,37 @@ import imagecodecs
 import numpy as np
 import OpenImageIO as oiio
 import PIL.Image
-import pyvips
 import simplejpeg
 from netpbmfile import NetpbmFile
+from PIL.AvifImagePlugin import AvifImageFile
+from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
+from PIL.WebPImagePlugin import WebPImageFile
 
-from common.metadata import find_orientation, read_orientation
+from common.metadata import find_orientation_and_profile, read_orientation
 from common.png import read_chunks
 from common.profiles import EXPONENTS, PLACES, make_profile, profile_by_exif
-from common.samples import rescale, unpremultiply
+from common.samples import from_video_range, rescale, unpremultiply
 
 HIGH_DYNAMIC_RANGE = "an image of high dynamic range (PQ or HLG), which is not read; convert it to sRGB"
 # What libjpeg says of JPEG whose pixels are not all there; its other complaints cost no pixels.
 PIXELS_LOST = re.compile(
-    "premature end|bad (Huffman|arithmetic)|instead of RST|before marker 0xd[0-7]|unsupported marker", re.IGNORECASE
+    "premature end|bad (Huffman|arithmetic)|instead of RST|extraneous bytes|unsupported marker", re.IGNORECASE
 )
+# Bytes that are left over before a marker: pixels or tables that it missed, or padding.
+LEFT_OVER = re.compile(r"(\d+) extraneous bytes before marker 0x(..)")
+END_OF_JPEG = b"\xff\xd9"
+# The header of JPEG that is progressive or arithmetic: whether its pixels are all there cannot be told without its end.
+END_NEEDED = re.compile(rb"\xff[\xc2\xc9\xca]\0[\x0b\x11\x14]\x08")
 # The sizes that a codestream of JPEG 2000 begins with. Three bytes a channel follow: its depth, and its steps.
 SIZES = struct.Struct(">8x4I16xH")
+# Bytes of a profile in PNG, which is compressed, that are read.
+LARGEST_PROFILE = 1 << 24
 # Megabytes: OpenImageIO refuses to open a larger image and says its size, without having decoded anything.
 HEADER_ONLY, ANY_SIZE = 1, 1 << 24
+RUN_LENGTHS = (b"\1\0\0\0", b"\2\0\0\0")  # BMP's compressions with 8 and 4 bits.
 # Errors of Python libraries that did not expect the damage, and say nothing of it.
-STUMBLES = (AttributeError, LookupError, TypeError, ZeroDivisionError, struct.error)
+STUMBLES = (AttributeError, LookupError, TypeError, UnicodeDecodeError, ZeroDivisionError, struct.error)
 # Names of objects and temporary files in what libraries say.
 TEMPORARY = re.compile(r'( for)?( file)? ("/[^"]*"|<[^>]*>)')
 
@@ -84,15 +94,18 @@ def space_of(values):
     return "gray" if values.ndim == 2 or values.shape[2] < 3 else "rgb"
 
 
-def open_by_libvips(loader, content):
-    return _image(_load(loader, content))
-
-
 def open_jpeg(content):
     try:
         header = JpegImageFile(io.BytesIO(content))
-    except Exception:  # libvips finds the way through some damage, or says what is wrong.
-        return open_by_libvips("jpeg", content)
+    except Exception as error:  # libjpeg finds the way through some damage.
+        try:
+            height, width, space, _ = simplejpeg.decode_jpeg_header(content, strict=False)
+        except KeyError:  # It says nothing of its own.
+            raise error from None
+        mode = {"Gray": "L", "CMYK": "CMYK", "YCCK": "CMYK"}.get(space, "RGB")
+        orientation, icc = find_orientation_and_profile(content)
+        space = "cmyk" if mode == "CMYK" else None
+        return Image(width, height, lambda: (_decode_jpeg(content, mode), icc), space, orientation)
     info, exif, space = header.info, header.info.get("exif", b""), "cmyk" if header.mode == "CMYK" else None
     dpi = info["dpi"] if info.get("jfif_unit") in (1, 2) else None  # Otherwise it is that of EXIF, or made up.
 
@@ -104,102 +117,118 @@ def open_jpeg(content):
 
 
 def _decode_jpeg(content, mode):
-    """By simplejpeg, which is faster than libvips where photos are small, and says what is damaged."""
-    try:
-        values = simplejpeg.decode_jpeg(content, {"L": "GRAY"}.get(mode, mode))
-    except ValueError as error:
-        if PIXELS_LOST.search(str(error)):
-            raise CannotDecode(f"a damaged file ({error})") from error
-        return _values(_load("jpeg", content))  # It passes over what costs no pixels, and knows all kinds of sampling.
+    values = read_whole_jpeg(content, {"L": "GRAY"}.get(mode, mode))
+    if values.dtype != np.uint8:
+        raise CannotDecode("JPEG of more than 8 bits, which is not read; convert it to 8 bits")
     return ~values if mode == "CMYK" else values  # CMYK is stored inverted.
 
 
+def read_whole_jpeg(content, colorspace):
+    """The pixels of JPEG, whose content may lack the marker at its end, as "GRAY", "RGB" or "CMYK", as stored.
+
+    simplejpeg is the fastest where photos are small, and says what is damaged. imagecodecs passes over what costs no
+    pixels, and knows all kinds of sampling. Raises CannotDecode where pixels are lost.
+    """
+    try:
+        return simplejpeg.decode_jpeg(content, colorspace)
+    except ValueError as error:
+        said, left = str(error), LEFT_OVER.search(str(error))
+    padding = left and bytes(int(left[1])) + b"\xff" + bytes.fromhex(left[2]) in content
+    if padding or not PIXELS_LOST.search(said):
+        return imagecodecs.jpeg8_decode(content)
+    if content.endswith(END_OF_JPEG) or END_NEEDED.search(content):
+        raise CannotDecode(f"a damaged file ({said})")
+    return read_whole_jpeg(content.rstrip(b"\0") + END_OF_JPEG, colorspace)
+
+
 def open_png(content):
-    image, chunks = _load("png", content), dict(read_chunks(content))
-    return _image(
-        image,
-        lambda: (_values(image), _profile_of_png(image, chunks)),
-        resolution=(image.xres * 25.4, image.yres * 25.4) if b"pHYs" in chunks else None,
-        orientation=read_orientation(chunks[b"eXIf"]) if b"eXIf" in chunks else find_orientation(content),
+    chunks = dict(reversed([*read_chunks(content)]))  # Of several of a kind, the first counts.
+    if b"CgBI" in chunks:
+        raise CannotDecode("PNG in the form that apps for iPhones hold, which is not read; convert it to usual PNG")
+    width, height = struct.unpack_from(">II", chunks[b"IHDR"])
+    exif, density = chunks.get(b"eXIf"), chunks.get(b"pHYs", b"").ljust(9, b"\0")
+    across, down, unit = struct.unpack_from(">IIB", density)
+
+    def decode():
+        values = np.atleast_3d(imagecodecs.png_decode(content))
+        limited = chunks.get(b"cICP", b"")[3:] == b"\0"
+        return from_video_range(values, 8 * values.itemsize) if limited else values, _profile_of_png(values, chunks)
+
+    return Image(
+        width,
+        height,
+        decode,
+        orientation=read_orientation(exif) if exif else find_orientation_and_profile(content)[0],
+        resolution=(across * 0.0254, down * 0.0254) if unit == 1 else None,  # In pixels per metre.
         further=b"acTL" in chunks,
     )
 
 
-def _profile_of_png(image, chunks):
+def _profile_of_png(values, chunks):
     """The profile by the first of PNG's chunks that counts: None for sRGB, b"" for a damaged one."""
-    space, icc = "gray" if image.bands < 3 else "rgb", _profile(image)
-    points, gamma, places = (chunks.get(kind, b"") for kind in (b"cICP", b"gAMA", b"cHRM"))
+    points, icc, exif, gamma, places = (chunks.get(kind, b"") for kind in (b"cICP", b"iCCP", b"eXIf", b"gAMA", b"cHRM"))
     if len(points) == 4:
-        return _profile_of_code_points(space, *points[:2])
-    if icc or b"iCCP" in chunks:
-        return icc or b""  # libvips leaves a damaged one out without a word.
-    if b"sRGB" in chunks:
-        return None
+        return _profile_of_code_points(space_of(values), *points[:2])
+    if icc:
+        try:
+            return zlib.decompressobj().decompress(icc.partition(b"\0")[2][1:], LARGEST_PROFILE)
+        except zlib.error:
+            return b""
+    if b"sRGB" in chunks or (own := profile_by_exif(exif)):
+        return None if b"sRGB" in chunks else own
     exponent = 1e5 / max(1, int.from_bytes(gamma, "big")) if gamma else None
-    return make_profile(space, np.frombuffer(places, ">u4") / 1e5 if len(places) == 32 else None, exponent)
+    return make_profile(space_of(values), np.frombuffer(places, ">u4") / 1e5 if len(places) == 32 else None, exponent)
+
+
+def open_webp(content):
+    image = WebPImageFile(io.BytesIO(content))
+    exif, icc = (image.info.get(kind, b"") for kind in ("exif", "icc_profile"))
+
+    def decode():
+        return np.asarray(image), icc or profile_by_exif(exif)
+
+    return Image(*image.size, decode, orientation=read_orientation(exif), further=image.is_animated)
+
+
+def open_gif(content):
+    """GIF by Pillow. What its first picture leaves free is transparent."""
+    image = GifImageFile(io.BytesIO(content))
+    left, top, right, bottom = image.tile[0].extents
+
+    def decode():
+        values = np.array(image.convert("RGBA"))
+        around = np.ones(values.shape[:2], bool)
+        around[top:bottom, left:right] = False
+        values[around, 3] = 0
+        return values if values[..., 3].min() < 255 else values[..., :3], None
+
+    return Image(*image.size, decode, further=image.is_animated)
 
 
 def open_avif(content):
-    image = _load("heif", content)
-    further = b"avis" in content[:64] or _get(image, "n-pages", 1) > 1
-    return _image(image, lambda: _decode_avif(image, content, further), orientation=1, further=further)
-
-
-def _decode_avif(image, content, several):
-    """By libavif, since libheif takes gray of 16..235 for black to white."""
+    """AVIF: its header by Pillow, its pixels by libavif, with all their bits."""
+    image = AvifImageFile(io.BytesIO(content))
     start = content.find(b"meta")
     header = content[start : content.find(b"mdat", start)]  # "meta" describes the pictures, "mdat" holds their pixels.
-    if several or b"clap" in header:  # libavif gives all of several pictures or none, and does not crop them.
-        values = _values(image)
-    else:
-        values = rescale(imagecodecs.avif_decode(content), (1 << image.get("bits-per-sample")) - 1)
-        rotation, mirror = (re.search(name + rb"(.)", header, re.DOTALL) for name in (b"irot", b"imir"))
-        values = np.rot90(values, rotation[1][0] & 3) if rotation else values
-        values = np.flip(values, mirror[1][0] & 1) if mirror else values
-    points = re.search(rb"colrnclx.(.).(.)", header, re.DOTALL)
-    profile = points and _profile_of_code_points(space_of(values), points[1][0], points[2][0])
-    return values, _get(image, "icc-profile-data") or profile
+    depth = re.search(rb"av1C..(.)", header, re.DOTALL)
+    bits = 12 if depth and depth[1][0] & 32 else 10  # Or 8.
 
+    def decode():
+        # libavif gives all of several pictures, Pillow one, of 8 bits.
+        values = np.asarray(image) if image.is_animated else imagecodecs.avif_decode(content)
+        values = rescale(values, (1 << bits) - 1) if values.dtype == np.uint16 else values
+        if b"clap" in header:  # A clean aperture: its size, and the place of its centre from that of the picture.
+            numbers = struct.unpack_from(">8i", header, header.find(b"clap") + 4)
+            wide, high, right, down = (top / bottom for top, bottom in zip(numbers[::2], numbers[1::2], strict=True))
+            left, upper = round((image.width - wide) / 2 + right), round((image.height - high) / 2 + down)
+            values = values[upper : upper + round(high), left : left + round(wide)]
+        points = re.search(rb"colrnclx.(.).(.)", header, re.DOTALL)
+        profile = points and _profile_of_code_points(space_of(values), points[1][0], points[2][0])
+        return values, image.info.get("icc_profile") or profile
 
-def _load(loader, content):
-    """An image of libvips, of which the header has been read."""
-    _set_up_libvips()
-    pyvips.vips_lib.vips_error_clear()  # What it said of other images without raising it.
-    return getattr(pyvips.Image, f"{loader}load_buffer")(content, fail_on="error", access="sequential")
-
-
-@functools.cache
-def _set_up_libvips():
-    pyvips.cache_set_max(0)  # No image is read twice.
-    pyvips.concurrency_set(1)  # Photos are worked on by several threads already.
-    logging.getLogger("pyvips").setLevel(logging.CRITICAL)  # What it reports is raised as well.
-
-
-def _image(image, decode=None, **fields):
-    """An `Image` of an image of libvips, which decodes it unless another function does."""
-    standard = {
-        "space": "cmyk" if image.interpretation == "cmyk" else None,
-        "orientation": read_orientation(_get(image, "exif-data", b"")),
-        "bits": _get(image, "bits-per-sample", 16),
-        "further": _get(image, "n-pages", 1) > 1,
-    }
-    decode = decode or (lambda: (_values(image), _profile(image)))
-    return Image(image.width, image.height, decode, **standard | fields)
-
-
-def _values(image):
-    """The pixels of an image of libvips, which gives a single gray one without height and width."""
-    return image.numpy().reshape(image.height, image.width, -1)
-
-
-def _get(image, name, default=None):
-    """A field of an image of libvips."""
-    return image.get(name) if image.get_typeof(name) else default
-
-
-def _profile(image):
-    """The profile of an image of libvips: its own, or the one that EXIF names."""
-    return _get(image, "icc-profile-data") or profile_by_exif(_get(image, "exif-data", b""))
+    orientation = read_orientation(image.info.get("exif", b""))  # Its own rotation and mirror, as Pillow tells them.
+    further = image.is_animated or b"avis" in content[:64]
+    return Image(*image.size, decode, orientation=orientation, bits=bits, further=further)
 
 
 def _profile_of_code_points(space, primaries, transfer):
@@ -218,10 +247,8 @@ def open_heic(content):
         values = np.asarray(image).reshape(height, width, -1)  # An error where the header lied.
         if 8 < bits < 16:
             values = values | values >> bits  # They are the upper bits.
-        if space_of(values) == "gray" and coding.get("full_range_flag") == 0:  # 16..235 with 8 bits.
-            top, step = np.iinfo(values.dtype).max, (1 << bits - 8) / ((1 << bits) - 1)
-            gray = (values / top - 16 * step) / (219 * step)
-            values = np.round(gray.clip(0, 1) * top).astype(values.dtype)
+        if space_of(values) == "gray" and coding.get("full_range_flag") == 0:
+            values = from_video_range(values, bits)
         if image.mode.startswith("RGBa"):
             values = unpremultiply(values)
         points = coding.get("color_primaries"), coding.get("transfer_characteristics")
@@ -317,7 +344,7 @@ def _jpeg_xl_file(content, megabytes):
 
 
 def open_bmp(content):
-    """BMP by Pillow, which knows all kinds of it."""
+    """BMP by Pillow; pixels in run lengths, which may leave some out, by OpenCV."""
     PIL.Image.MAX_IMAGE_PIXELS = None  # The limit is the caller's.
     bitmap = PIL.Image.open(io.BytesIO(content))
     mode = {"1": "L", "L": "L", "RGBA": "RGBA"}.get(bitmap.mode, "RGB")
@@ -325,7 +352,16 @@ def open_bmp(content):
     start, size = struct.unpack_from("<2I", content, 126) if content.startswith(b"DEBM", 70) else (0, 0)
     icc = content[14 + start : 14 + start + size] or None
     dpi = bitmap.info.get("dpi")
-    return Image(*bitmap.size, lambda: (np.asarray(bitmap.convert(mode)), icc), resolution=dpi)
+
+    def decode():
+        if content[30:34] in RUN_LENGTHS:
+            values = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_RGB)
+            if values is None:
+                raise CannotDecode("a damaged file (its pixels end too early)")
+            return values, icc
+        return np.asarray(bitmap.convert(mode)), icc
+
+    return Image(*bitmap.size, decode, resolution=dpi)
 
 
 def open_raw(content):
@@ -356,7 +392,8 @@ def describe(error):
     said = next(iter(getattr(error, "args", ())), None)
     text = said.decode(errors="replace") if isinstance(said, bytes) else str(error)
     text = "" if isinstance(error, STUMBLES) else TEMPORARY.sub("", text)
-    lines = [line.strip() for line in text.splitlines() if line.strip() and "unable to" not in line]
+    # imagecodecs may give a few random bytes for a message.
+    lines = [line.strip() for line in text.splitlines() if " " in line.strip() and "unable to" not in line]
     unsupported = next((line for line in lines if "upport" in line), None)
     if unsupported:
         return f"cannot be read ({unsupported})"

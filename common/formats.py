@@ -1,19 +1,24 @@
 """Formats: which one a file's content has, and what decodes it."""
 
 import re
-from functools import partial
 
 from common import decoders
 from common.files import RAW_SUFFIXES
 from common.tiff import open_tiff
+
+# Bytes of a disk's sector. Where the disk could not read one, copies of a file have zeros.
+SECTOR = 512
+LOST = re.compile(rb"\0{%d,}" % SECTOR)
+# Formats in which zeros stand for other pixels without an error, and what their pixels come after.
+COMPRESSED = {".avif": b"mdat", ".heic": b"mdat", ".j2k": b"\xff\x93", ".jp2": b"\xff\x93", ".webp": b"VP8"}
 
 # {suffix: (what reads the header, how a file begins)}; ".raw" is camera RAW. In ISO media files (AVIF, HEIC, films) one
 # of the brands decides; as files may have several, the order matters.
 FORMATS = {
     ".jpg": (decoders.open_jpeg, rb"\xff\xd8"),
     ".png": (decoders.open_png, rb"\x89PNG\r\n\x1a\n"),
-    ".gif": (partial(decoders.open_by_libvips, "gif"), rb"GIF8[79]a"),
-    ".webp": (partial(decoders.open_by_libvips, "webp"), rb"RIFF....WEBP"),
+    ".gif": (decoders.open_gif, rb"GIF8[79]a"),
+    ".webp": (decoders.open_webp, rb"RIFF....WEBP"),
     ".avif": (decoders.open_avif, rb"....ftyp(....)*avi[fs]"),
     ".raw": (
         decoders.open_raw,
@@ -39,6 +44,13 @@ def suffix_of(content):
     return next((suffix for suffix, (_, signature) in FORMATS.items() if re.match(signature, start, re.DOTALL)), None)
 
 
+def has_lost_sectors(content, start):
+    """Whether zeros behind `start` begin and end where sectors do. Zeros that stand for pixels hardly ever do both."""
+    runs = LOST.finditer(content, start) if bytes(SECTOR) in content else ()
+    # A few of the bytes around may be zeros as well.
+    return any(-run.start() % SECTOR < 4 and (run.end() % SECTOR < 4 or run.end() == len(content)) for run in runs)
+
+
 def open_image(content, name):
     """Reads the header of the content, bytes, of a file of that name. Raises whatever damage leads to."""
     found = suffix_of(content)
@@ -48,4 +60,6 @@ def open_image(content, name):
         raise decoders.CannotDecode("not an image in a format that can be read")
     if found == ".tif" and str(name).lower().endswith(tuple(RAW_SUFFIXES)):
         found = ".raw"  # Many cameras' begin like TIFF.
+    if found in COMPRESSED and has_lost_sectors(content, content.find(COMPRESSED[found])):
+        raise decoders.CannotDecode("a damaged file (it has zeros where sectors of a disk could not be read)")
     return FORMATS[found][0](content)

@@ -36,6 +36,7 @@ EXTENSION = b"http://ns.adobe.com/xmp/extension/\0"
 OUTDATED = re.compile(r"Xmp\.(tiff\.Orientation|xmp\.Thumbnails|photoshop\.(ColorMode|ICCProfile))")
 # ... and of films, gain maps and depth maps that phones put behind the photo, or into XMP.
 BESIDE = re.compile(r"Xmp\.(GCamera\.(Motion|Micro)|(Container|GContainer|GDepth|GImage|HDRGainMap|hdrgm)\.)")
+FILMS = ("Xmp.GCamera.MotionPhoto", "Xmp.GCamera.MicroVideo")  # "0" where there is none.
 # How exiv2 copies each kind. XMP and comments as text: it copies only those properties of a packet that it knows.
 NOTHING = dict.fromkeys(("exif", "iptc", "xmp", "comment", "icc", "thumbnail"), False)
 COPY = {
@@ -48,6 +49,7 @@ ERRORS = (RuntimeError, ValueError)
 # Formats whose header has the resolution.
 HEADERS = frozenset({".bmp", ".jpg", ".png"})
 ORIENTATION = 274  # Its tag in EXIF.
+BIG_TIFF = (b"+\0", b"\0+")  # Its third and fourth byte.
 # PNG's chunks of text, and the keywords of those that exiv2 carries.
 TEXT = (b"tEXt", b"zTXt", b"iTXt")
 CARRIED = (b"Description\0", b"XML:com.adobe.xmp\0", b"Raw profile type ")
@@ -84,7 +86,8 @@ def read_metadata(content, suffix, resolution=None):
         return Metadata(None, resolution), ()
     with _using_exiv2:
         try:
-            source = _open_gif(content) if suffix == ".gif" else _open(content)
+            # JPEG XL may be too short for exiv2 to know it.
+            source = _open_gif(content) if suffix == ".gif" else _open(content.ljust(128, b"\0"))
             carrier, lost = _copy(source, _encode_smallest(".png"), ".png")
             carrier = _open(carrier)
             exif, xmp = carrier.read_exif("latin-1"), carrier.read_xmp("latin-1")
@@ -93,10 +96,14 @@ def read_metadata(content, suffix, resolution=None):
             beside = [name for name in xmp if BESIDE.match(name)]
             if outdated := beside + [name for name in xmp if OUTDATED.match(name)]:
                 carrier.modify_xmp(dict.fromkeys(outdated))
+            beside = [name for name in beside if "GCamera" not in name or (name in FILMS and xmp[name] != "0")]
             present = any(_names(carrier).values())
             empty_xmp = b"" if xmp else source.read_raw_xmp("latin-1").encode("latin-1")
         except ERRORS as error:
-            return Metadata(None, resolution), (f"metadata left out, since it cannot be read ({error})",)
+            # exiv2 does not read BigTIFF, most of which has no text, XMP, IPTC or EXIF.
+            tags = tifffile.TiffFile(io.BytesIO(content)).pages.first.tags if content[2:4] in BIG_TIFF else None
+            lost = tags is None or any(tag.dtype == 2 or tag.code in (700, 33723, 34665) for tag in tags)
+            return Metadata(None, resolution), (f"metadata left out, since it cannot be read ({error})",) * lost
         carrier = carrier.get_bytes() if present else None
     lost += ["XMP"] if EXTENSION in content and "XMP" not in lost else []
     notes = tuple(f"{kind} left out, in whole or in part: damaged or too large" for kind in lost)
@@ -115,11 +122,12 @@ def read_orientation(exif):
     return 1
 
 
-def find_orientation(content):
-    """The orientation that exiv2 finds in a file's content, bytes; 1 where it finds none."""
+def find_orientation_and_profile(content):
+    """(orientation, colour profile or None) that exiv2 finds in a file's content, bytes; (1, None) where it fails."""
     with _using_exiv2, contextlib.suppress(*ERRORS):
-        return whole_number(_open(content).read_exif("latin-1").get("Exif.Image.Orientation", 1))
-    return 1
+        image = _open(content)
+        return whole_number(image.read_exif("latin-1").get("Exif.Image.Orientation", 1)), image.read_icc() or None
+    return 1, None
 
 
 def whole_number(value):
@@ -196,7 +204,7 @@ def _open(content):
 def _open_gif(content):
     """A PNG file in exiv2 with what a GIF file says."""
     carrier = _open(_encode_smallest(".png"))
-    with contextlib.suppress(Exception):  # Pillow refuses files that libvips reads.
+    with contextlib.suppress(Exception):  # It raises whatever damage leads it to.
         info = PIL.Image.open(io.BytesIO(content)).info
         for kind, modify in (("comment", carrier.modify_comment), ("xmp", carrier.modify_raw_xmp)):
             if kind in info:

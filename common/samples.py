@@ -15,6 +15,19 @@ def rescale(values, top, new_top=None):
     return rescaled.astype(np.uint8 if new_top < 256 else np.uint16)
 
 
+def from_video_range(values, bits):
+    """Gray or colours of 16..235 of 8 bits, or as much of `bits`, as ones that fill their type; alpha does already.
+
+    Args:
+        values: [height, width, channels], of which one more than 1 or 3 is alpha.
+        bits: Of a channel in the file.
+    """
+    top, step = np.iinfo(values.dtype).max, (1 << bits - 8) / ((1 << bits) - 1)
+    colors, alpha = np.split(values, [1 if values.shape[2] < 3 else 3], axis=2)
+    full = ((colors / top - 16 * step) / (219 * step)).clip(0, 1)
+    return np.concatenate([np.round(full * top).astype(values.dtype), alpha], axis=2)
+
+
 def unpremultiply(values):
     """Divides colours by alpha, the last channel."""
     top = np.iinfo(values.dtype).max

@@ -10,7 +10,7 @@ import numpy as np
 import tifffile
 from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, SAMPLEFORMAT
 
-from common.decoders import CannotDecode, Image, open_raw
+from common.decoders import CannotDecode, Image, open_raw, read_whole_jpeg
 from common.metadata import whole_number
 from common.samples import rescale, unpremultiply
 
@@ -75,6 +75,11 @@ def _decode_page(page, photometric, bits):
     missing = len(ends) < math.prod(page.chunked) or 0 in page.databytecounts
     if missing or ends.max() > page.parent.filehandle.size:
         raise CannotDecode("a damaged file (pixels are missing)")
+    if page.compression in JPEG:  # tifffile passes over lost pixels.
+        colorspace = "CMYK" if page.samplesperpixel == 4 else "GRAY"
+        tables = (page.jpegtables or b"")[:-2]
+        for data, _ in page.parent.filehandle.read_segments(page.dataoffsets, page.databytecounts):
+            read_whole_jpeg(tables + data[2:] if tables else data, colorspace)
     planes = page.asarray(squeeze=False, maxworkers=1)[:, 0]
     values = planes[0] if len(planes) == 1 else np.concatenate(planes, axis=-1)
     values, top = values.astype(np.uint8) if bits == 1 else values, (1 << bits) - 1

@@ -146,6 +146,7 @@ def jpeg_cases():
     case("in-the-way-of-tiff-6.tif", page_of_jpeg(content), shown)
     # Complaints of libjpeg that cost no pixels.
     case("bytes-before-its-end.jpg", content[:-2] + bytes(40) + content[-2:], shown)
+    case("without-its-end.jpg", content[:-2], shown)
     case("bytes-after-its-start.jpg", content[:2] + bytes(7) + content[2:], shown)
     at = content.index(b"\xff\xda") + 12  # Of the last spectral coefficient in the scan.
     case("odd-scan-header.jpg", content[:at] + b"\0" + content[at + 1 :], shown)
@@ -175,6 +176,22 @@ def png_cases():
     text = b"\nexif\n%8d\n" % (len(EXIF) + 6) + (b"Exif\0\0" + EXIF).hex().encode() + b"\n"
     case("exif-as-text.png", png(gray(), (b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(text))), shown)
 
+    for name, values in (("gray", gray()), ("rgb", rgb())):
+        limited = np.round(16 + 219 * (values / 255)).astype(np.uint8)
+        case(
+            f"{name}-of-16-to-235.png",
+            png(limited, (b"cICP", b"\1\x0d\0\0")),
+            (limited.reshape(HEIGHT, WIDTH, -1)[..., 0] - 16.0) / 219,
+        )
+
+
+def gif_cases():
+    content = by_pillow(gray(), "GIF")
+    screen, place = struct.pack("<HH", WIDTH + 8, HEIGHT + 6), struct.pack("<4H", 5, 2, WIDTH, HEIGHT)
+    content = content[:6] + screen + content[10:].replace(struct.pack("<4H", 0, 0, WIDTH, HEIGHT), place, 1)
+    shown, alpha = (np.pad(values, ((2, 4), (5, 3))) for values in (gray() / 255, np.ones((HEIGHT, WIDTH))))
+    case("smaller-than-its-screen.gif", content, shown, alpha)
+
 
 def bmp_cases():
     icc = profile(b"RGB ", np.linspace(0, 1, 1024) ** 1.8)
@@ -182,6 +199,14 @@ def bmp_cases():
     head += struct.pack("<III", 124 + rgb().nbytes, len(icc), 0)
     content = b"BM" + struct.pack("<IHHI", 138 + rgb().nbytes + len(icc), 0, 0, 138) + head + rgb().tobytes() + icc
     case("profile.bmp", content, encoded((gray() / 255) ** 1.8))
+    # Rows from below, in runs: 3 pixels, a step by 2 and a row, 2 pixels, the row's end, 8 pixels, the picture's end.
+    runs = bytes([3, 200, 0, 2, 2, 1, 2, 100, 0, 0, 8, 50, 0, 1])
+    head = struct.pack("<IiiHHIIiiII", 40, 8, 4, 1, 8, 1, len(runs), 0, 0, 256, 0)
+    colors = np.repeat(np.arange(256, dtype=np.uint8), 4).tobytes()
+    content = b"BM" + struct.pack("<IHHI", 54 + len(colors) + len(runs), 0, 0, 54 + len(colors)) + head + colors + runs
+    shown = np.zeros((4, 8))
+    shown[3, :3], shown[2, 5:7], shown[1] = 200 / 255, 100 / 255, 50 / 255
+    case("steps-between-runs.bmp", content, shown)
 
 
 def jpeg_2000(values, bits):
@@ -223,7 +248,9 @@ def cropped(content, height, width):
         at = content.index(box) - 4
         size = struct.unpack_from(">I", content, at)[0] + more
         content = content[:at] + struct.pack(">I", size) + content[at + 4 :]
-    return content[:old] + new + content[old + len(new) - more :]
+    content = content[:old] + new + content[old + len(new) - more :]
+    second = content.index(b"ipma") + 16  # Of the picture's properties, which it has to follow.
+    return content[:second] + bytes([content[second] | 0x80]) + content[second + 1 :]
 
 
 def other_cases():
@@ -248,6 +275,13 @@ def damaged_files():
     tiles = by_tifffile(colors, photometric="rgb", compression="zlib", tile=(32, 32))
     photo, restarts, inks = jpeg(), jpeg(restart_marker_blocks=4), io.BytesIO()
     Image.fromarray(rgb()).convert("CMYK").save(inks, "JPEG", quality=95)
+    noise = np.random.default_rng(0).integers(0, 256, (96, 96, 3)).astype(np.uint8)
+    whole_files = {
+        ".webp": by_pillow(noise, "WEBP", quality=90),
+        ".avif": by_pillow(noise, "AVIF", quality=90),
+        ".jp2": imagecodecs.jpeg2k_encode(noise, level=0, codecformat="jp2"),
+        ".j2k": imagecodecs.jpeg2k_encode(noise, level=0, codecformat="j2k"),
+    }
     old = page_of_jpeg(photo)
     scans = old.replace(photo, photo[300:] + photo[:300])
     black = struct.pack("<12I", *(16, 1, 235, 1, 128, 1, 240, 1, 128, 1, 240, 1))
@@ -260,6 +294,15 @@ def damaged_files():
         "zeros-inside.jpg": (zeroed(photo), r"a damaged file \(Corrupt JPEG data"),
         "zeros-between-restarts.jpg": (zeroed(restarts), r"a damaged file \(Corrupt JPEG data"),
         "zeros-inside-cmyk.jpg": (zeroed(inks.getvalue()), r"a damaged file \(Corrupt JPEG data"),
+        "zeros-inside-noise.jpg": (zeroed(by_pillow(noise, "JPEG")), "extraneous bytes before marker 0xd9"),
+        "progressive-without-its-end.jpg": (jpeg(progressive=True)[:-2], r"a damaged file \(Premature end"),
+        "zeros-to-its-end.jpg": (photo[:-700] + bytes(700), r"a damaged file \(Corrupt JPEG data"),
+        "zeros-inside.gif": (zeroed(by_pillow(noise, "GIF")), "a damaged file"),
+        "zeros-in-jpeg.tif": (zeroed(by_tifffile(noise, photometric="rgb", compression="jpeg")), "a damaged file"),
+        **{
+            f"lost-sectors{suffix}": (lost(content), "zeros where sectors of a disk")
+            for suffix, content in whole_files.items()
+        },
         "cut-with-an-end.jpg": (photo[: len(photo) // 2] + photo[-2:], r"a damaged file \(Corrupt JPEG data"),
         "tables-apart.tif": (scans, "a TIFF file with OJPEG compression"),
         "ycbcr-of-16-to-235.tif": (tiff((limited, rgb().tobytes())), "a TIFF file with YCBCR pixels"),
@@ -267,20 +310,28 @@ def damaged_files():
         "565.tif": (tiff((page(5, 6, 5, photometric=2), bytes(2 * HEIGHT * WIDTH))), "pixels of type 5/6 bits"),
         "largest-value-0.pgm": (b"P5 96 72 0\n" + bytes(HEIGHT * WIDTH), r"96 x 72 pixels of 0 to 0"),
         "no-pixels.pgm": (b"P5 0 72 255\n", r"0 x 72 pixels of 0 to 255"),
+        "of-an-iphone-app.png": (png(colors, (b"CgBI", b"\x50\0\x20\2")), "PNG in the form that apps for iPhones hold"),
         "no-page.tif": (b"II*\0\0\0\0\0", "a damaged file"),
         "no-camera-raw.nef": (by_tifffile(gray()), r"cannot be read \(Unsupported file format or not RAW file\)"),
     }
 
 
 def zeroed(content):
-    """A file's content with 200 zero bytes in the middle, as a disk's lost sectors are read."""
+    """A file's content with 200 zero bytes in the middle."""
     middle = len(content) // 2
     return content[:middle] + bytes(200) + content[middle + 200 :]
+
+
+def lost(content):
+    """A file's content as it is read from a disk on which two of its sectors are lost."""
+    start = len(content) // 1024 * 512
+    return content[:start] + bytes(1024) + content[start + 1024 :]
 
 
 tiff_cases()
 jpeg_cases()
 png_cases()
+gif_cases()
 bmp_cases()
 jpeg_2000_cases()
 other_cases()

@@ -107,7 +107,7 @@ REFUSED = {
     "32-bits.tif": (by_tifffile(gray(16).astype(np.uint32)), "uint32"),
     "lab.tif": (by_tifffile(rgb(), photometric="cielab"), "CIELAB"),
     "signed.jp2": (imagecodecs.jpeg2k_encode(gray().astype(np.int8), level=0, codecformat="jp2"), "signed"),
-    "12-bits.jpg": (imagecodecs.jpeg8_encode(gray(12), bitspersample=12), "precision 12"),
+    "12-bits.jpg": (imagecodecs.jpeg8_encode(gray(12), bitspersample=12), "JPEG of more than 8 bits"),
     "floats.pfm": (b"Pf\n96 72\n-1.0\n" + PICTURE.astype("<f4").tobytes(), "not an image in a format that can be read"),
     "drawing.svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not an image in a format that can be read"),
 }
@@ -121,6 +121,12 @@ def test_what_is_damaged_is_refused_with_its_reason(name):
     assert "\n" not in str(refusal.value)
 
 
+def test_zeros_that_are_pixels_are_no_lost_sectors():
+    content = by_pillow(np.full((600, 800, 3), 255, np.uint8), "WEBP", quality=100, method=0)
+    assert bytes(1024) in content
+    assert (images.decode("white.webp", content).pixels == 255).all()
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_is_not_promised_is_refused_for_what_it_is(name):
     content, words = REFUSED[name]
@@ -129,8 +135,9 @@ def test_what_is_not_promised_is_refused_for_what_it_is(name):
     assert "damaged" not in str(refusal.value) and "\n" not in str(refusal.value)
 
 
-def test_usual_jpeg_is_read_without_libvips_which_takes_longer_to_read_a_header(monkeypatch):
-    monkeypatch.setattr("common.decoders._load", None)
+def test_usual_jpeg_is_read_the_fast_way(monkeypatch):
+    monkeypatch.setattr("imagecodecs.jpeg8_decode", None)
+    monkeypatch.setattr("common.decoders.find_orientation_and_profile", None)
     for name in ("gray.jpg", "progressive.jpg", "cmyk.jpg", "orientation6-type3.jpg", "gamma18.jpg"):
         images.decode(name, CASES[name][0])
 

@@ -6,6 +6,7 @@ import struct
 from pathlib import Path
 
 import cv2
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -201,6 +202,23 @@ def test_a_result_claims_no_film_or_map_that_its_photo_had(photos, claim, target
     packet = packet if isinstance(packet, bytes) else packet.encode()
     assert b"Archive 7" in packet and name not in packet
     assert losses == ["photo: left out what the file holds beside the photo: a film, gain map or depth map"]
+
+
+def test_a_photo_that_says_it_has_no_film_is_believed(photos):
+    claim = b'xmlns:GCamera="http://ns.google.com/photos/1.0/camera/" GCamera:MotionPhoto="0" '
+    packet = XMP.replace(b"dc:source", claim + b'GCamera:MotionPhotoVersion="1" dc:source')
+    assert convert(encode(photos[0], "JPEG", xmp=packet), ".jpg")[1] == []
+
+
+def test_metadata_that_a_file_lacks_is_not_said_to_be_left_out(photos):
+    for description, losses in ((None, 0), ("A lake", 1)):
+        content = io.BytesIO()
+        options = {"resolution": (300, 300), "description": description, "software": "", "metadata": None}
+        tifffile.imwrite(content, photos[0], bigtiff=True, **options)
+        notes = images.decode("photo", content.getvalue()).notes
+        assert len(notes) == losses and all("metadata left out" in note for note in notes)
+    content = imagecodecs.jpegxl_encode(np.full((40, 50), 90, np.uint8), lossless=True, usecontainer=True)
+    assert len(content) < 80 and images.decode("photo", content).notes == ()
 
 
 @pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
