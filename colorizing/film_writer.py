@@ -7,6 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 from av.codec.context import Flags
+from av.stream import Discard
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 
 from colorizing.film_reader import ACCURATE, is_cover, is_upended
@@ -31,6 +32,8 @@ BT709_MATRIX = 1
 # Transfer functions of HDR film (ISO/IEC 23091-2): PQ and HLG.
 HDR = (16, 18)
 TIMECODE = "timecode"
+# Sound that transport streams can name. FFmpeg writes other codecs, too, and no player can read these.
+TRANSPORTED = frozenset("aac aac_latm ac3 dts eac3 mp1 mp2 mp3 opus pcm_bluray s302m truehd".split())
 # FFmpeg's usual layouts by their number of channels.
 LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
 TIMECODED = (".m4v", ".mkv", ".mov", ".mp4")
@@ -92,6 +95,8 @@ class Writer:
             self.losses.append("a sound track of unknown codec dropped")
             return
         try:
+            if self._container.format.name == "mpegts" and stream.codec_context.codec.canonical_name not in TRANSPORTED:
+                raise ValueError
             copy = self._copies[stream.index] = self._container.add_stream_from_template(stream)
         except ValueError:  # The container does not hold the codec.
             layout = "mono" if stream.channels == 1 else "stereo"
@@ -147,13 +152,14 @@ class Writer:
 def dropped_streams(film):
     """Names the streams of a `Reader` that no result keeps: words for each kind."""
     others = [stream for stream in film.streams.video if stream.index != film.video.index]
-    timecodes = [stream for stream in film.streams.data if TIMECODE in stream.metadata]
+    # Timecode, and the titles of chapters, of which FFmpeg gives no packets. Both are kept in another way.
+    known = [stream for stream in film.streams.data if TIMECODE in stream.metadata or stream.discard == Discard.all]
     counts = {
         "subtitles dropped": len(film.streams.subtitles),
         "a cover picture dropped": sum(map(is_cover, others)),
         "another stream of pictures dropped": sum(not is_cover(stream) for stream in others),
         "attached files dropped": len(film.streams.attachments),
-        "a stream of data dropped": len(film.streams.data) - len(timecodes),
+        "a stream of data dropped": len(film.streams.data) - len(known),
     }
     return [words for words, count in counts.items() if count]
 

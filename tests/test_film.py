@@ -203,6 +203,33 @@ def test_containers_of_old_and_of_cameras(gray, tmp_path, suffix, written, codec
         assert b"".join(read_sound(result)[0][0]) == b"".join(read_sound(path)[0][0])
 
 
+def test_chapters_are_kept_and_not_named_as_lost(gray, tmp_path):
+    plain, path = make_film(tmp_path / "plain.mp4", gray[:4]), tmp_path / "film.mp4"
+    chapters = [{"id": 0, "start": 0, "end": 100, "time_base": Fraction(1, 1000), "metadata": {"title": "one"}}]
+    with av.open(str(plain)) as film, av.open(str(path), "w") as container:
+        container.set_chapters(chapters)
+        video = container.add_stream_from_template(film.streams.video[0], opaque=True)
+        for packet in film.demux(video=0):
+            if packet.size:
+                packet.stream = video
+                container.mux(packet)
+    assert colorize(path, tmp_path / "out.mp4") == []
+    for name in (path, tmp_path / "out.mp4"):
+        with av.open(str(name)) as container:
+            assert [chapter["metadata"] for chapter in container.chapters()] == [{"title": "one"}]
+            assert len(container.streams.data) == 1
+
+
+def test_sound_that_a_transport_stream_does_not_hold_is_encoded_anew(gray, tmp_path):
+    path = make_film(tmp_path / "film.mov", gray[:5], sound=["pcm_s16le"]).rename(tmp_path / "film.ts")
+    assert colorize(path, tmp_path / "out.ts") == [
+        f"{tmp_path / 'out.ts'}: sound encoded anew, since .ts does not hold pcm_s16le"
+    ]
+    with av.open(str(tmp_path / "out.ts")) as container:
+        seconds = sum(frame.samples for frame in container.decode(audio=0)) / 48000
+    assert abs(seconds - 5 / RATE) < 0.1
+
+
 def test_what_a_result_does_not_keep_is_said(gray, tmp_path):
     def losses(path):
         return {line.split(": ", 1)[1] for line in colorize(path, tmp_path / "out" / path.name)}
