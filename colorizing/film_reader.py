@@ -183,6 +183,8 @@ class Reader:
         for frame in self._attempt(lambda: self.video.decode(packet)) or []:
             if frame.is_corrupt:
                 self._note("damaged picture")
+            if self._container.format.name == "avi":
+                frame.pts = frame.dts  # AVI has times of decoding only. What FFmpeg makes of them fails for H.264.
             if frame.pts is None:
                 frame.pts = 0 if self._last is None else self._last + round(1 / (self.rate * self.video.time_base))
             if self._last is not None and frame.pts <= self._last:

@@ -203,6 +203,16 @@ def test_containers_of_old_and_of_cameras(gray, tmp_path, suffix, written, codec
         assert b"".join(read_sound(result)[0][0]) == b"".join(read_sound(path)[0][0])
 
 
+def test_h264_in_avi_keeps_all_frames_in_their_order(gray, tmp_path):
+    path, result = make_film(tmp_path / "film.avi", gray), tmp_path / "film.avi.mp4"
+    with av.open(str(path)) as container:
+        assert {packet.pts - packet.dts for packet in container.demux(video=0) if packet.size} != {0}
+    assert len(colorize(path, result, saturation=0)) == 1
+    times, pixels = read(result)
+    assert np.diff(np.float64(times)) == pytest.approx(1 / RATE, abs=0.001)
+    assert np.abs(pixels.mean(axis=-1) - gray).mean(axis=(1, 2)).max() < 3
+
+
 def test_chapters_are_kept_and_not_named_as_lost(gray, tmp_path):
     plain, path = make_film(tmp_path / "plain.mp4", gray[:4]), tmp_path / "film.mp4"
     chapters = [{"id": 0, "start": 0, "end": 100, "time_base": Fraction(1, 1000), "metadata": {"title": "one"}}]
