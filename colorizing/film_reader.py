@@ -131,7 +131,8 @@ class Reader:
             if packet.stream.index == self.video.index:
                 if packet.is_corrupt:
                     self._note("cut short")
-                yield from self._read_frames(packet)
+                if packet.size:  # Theora has packets without bytes, which repeat a picture.
+                    yield from self._read_frames(packet)
             elif packet.stream.type == "audio":
                 if packet.is_corrupt:
                     self._note("sound cut short")
@@ -172,7 +173,7 @@ class Reader:
         """The film's duration in its header, in seconds; 0.0 for formats whose header does not say."""
         if self._container.format.name == "avi":  # Of a cut AVI, `seconds` is what is left.
             return float(self.video.frames * self.video.time_base)
-        return (self.seconds or 0.0) if self._container.format.name == "matroska,webm" else 0.0
+        return (self.seconds or 0.0) if self._container.format.name in ("flv", "matroska,webm") else 0.0
 
     def _check_size(self, width, height):
         size, limit = width * height / 1e6, self._max_megapixels

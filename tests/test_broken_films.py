@@ -1,6 +1,7 @@
 """Broken films: what could be read is written, and only what loses pictures or sound counts as damage."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -63,6 +64,32 @@ def test_a_film_that_is_cut_anywhere_is_broken(gray, tmp_path, suffix, codec):
         assert 0 < frames < 40 and film.damage.startswith("broken after "), share
         with Reader(make_film(tmp_path / "whole.mkv", gray[:2])) as film:
             assert len(list(film)) == 2 and film.damage is None, "blamed for another film"
+
+
+def test_a_flv_film_that_is_cut_between_two_tags_is_broken(gray, tmp_path):
+    path = make_film(tmp_path / "film.flv", gray, codec="flv", sound=["aac"])
+    whole = content = path.read_bytes()
+    while len(content) > len(whole) / 2:  # Behind each tag is its size.
+        content = content[: -4 - int.from_bytes(content[-4:], "big")]
+    path.write_bytes(content)
+    with Reader(path) as film:
+        assert 0 < sum(isinstance(item, av.VideoFrame) for item in film) < 20
+        assert film.damage.endswith("its header promises 0.8 s)")
+
+
+def test_packets_without_bytes_are_no_damage(gray, tmp_path):
+    """Theora has them, for which there is no encoder here."""
+    with Reader(make_film(tmp_path / "film.mkv", gray[:4])) as film:
+        whole, packets = film._container, list(film._container.demux())
+        empty = av.Packet(b"")
+        empty.stream = packets[0].stream
+        film._container = SimpleNamespace(
+            demux=lambda: iter([packets[0], empty, *packets[1:]]),
+            close=whole.close,
+            format=whole.format,
+            duration=whole.duration,
+        )
+        assert len(list(film)) == 4 and film.damage is None
 
 
 @pytest.mark.parametrize(
