@@ -11,7 +11,7 @@ from av.sidedata.sidedata import Type
 from av.video.reformatter import Colorspace, Interpolation
 
 from common.errors import FileError
-from common.files import describe_error
+from common.files import REWRAPPED, describe_error
 from common.images import MAX_MEGAPIXELS
 
 # Demuxers that are tried on a file: those of film. FFmpeg knows others, which would follow links in a text file.
@@ -90,7 +90,10 @@ class Reader:
         # Some containers give the ticks of their clock for the rate.
         rates = (self.video.average_rate, self.video.guessed_rate, Fraction(25))
         self.rate = next(rate for rate in rates if rate and rate <= FASTEST)
-        self._start = Fraction(self._container.start_time or 0, av.time_base)
+        start = Fraction(self._container.start_time or 0, av.time_base)
+        # A DVD's second file starts minutes after 0. In MP4, players would show nothing until then.
+        self._shift = start if Path(path).suffix.lower() in REWRAPPED else 0
+        self._start = start - self._shift
         self._end, self._reached, self._last, self._size = 0.0, 0.0, None, None
         self._decoders = {self.video.codec_context.name}
 
@@ -126,6 +129,9 @@ class Reader:
         """Yields av.VideoFrame of `video` and av.Packet of sound, in the file's order, and sets `damage`."""
         packets = self._container.demux()
         while (packet := self._attempt(lambda: next(packets, None), decoding=False)) is not None:
+            for name in ("pts", "dts"):
+                if (ticks := getattr(packet, name)) is not None:
+                    setattr(packet, name, ticks - round(self._shift / packet.time_base))
             if packet.pts is not None:
                 self._reached = max(self._reached, float((packet.pts + (packet.duration or 0)) * packet.time_base))
             if packet.stream.index == self.video.index:

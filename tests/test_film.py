@@ -213,6 +213,15 @@ def test_h264_in_avi_keeps_all_frames_in_their_order(gray, tmp_path):
     assert np.abs(pixels.mean(axis=-1) - gray).mean(axis=(1, 2)).max() < 3
 
 
+@pytest.mark.parametrize(("suffix", "start"), [(".vob", 0), (".mkv", 3600)])
+def test_a_film_in_another_container_begins_at_0(gray, tmp_path, suffix, start):
+    times = [3_600_000 + 40 * number for number in range(5)]
+    path = make_film(tmp_path / f"film{suffix}", gray[:5], times, "mpeg2video")
+    ((_, result),) = plan_jobs([path], tmp_path / "out", films=True).jobs
+    colorize(path, result)
+    assert np.float64(read(result)[0]) == pytest.approx([start + number / RATE for number in range(5)], abs=0.002)
+
+
 def test_chapters_are_kept_and_not_named_as_lost(gray, tmp_path):
     plain, path = make_film(tmp_path / "plain.mp4", gray[:4]), tmp_path / "film.mp4"
     chapters = [{"id": 0, "start": 0, "end": 100, "time_base": Fraction(1, 1000), "metadata": {"title": "one"}}]
