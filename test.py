@@ -104,7 +104,8 @@ def colorize_photos(photos, pipeline, record, options):
         alpha = None if photo.alpha is None else np.tile(photo.alpha, 2)
         return replace(photo, pixels=side_by_side(to_gray(photo.pixels), result), alpha=alpha)
 
-    return process_photos(photos, colorize, record, Converter(options.max_megapixels, options.quality))
+    converter = Converter(options.max_megapixels, options.quality, widths=2 if options.compare else 1)
+    return process_photos(photos, colorize, record, converter)
 
 
 def colorize_films(films, pipeline, record, options):

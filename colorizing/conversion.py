@@ -23,10 +23,11 @@ class Converter:
     Args:
         max_megapixels: Larger photos are refused.
         quality: 1..100, for JPEG, WebP and AVIF.
+        widths: How many times as wide as its photo a result is.
     """
 
-    def __init__(self, max_megapixels=images.MAX_MEGAPIXELS, quality=images.QUALITY):
-        self._max_megapixels, self._quality = max_megapixels, quality
+    def __init__(self, max_megapixels=images.MAX_MEGAPIXELS, quality=images.QUALITY, widths=1):
+        self._max_megapixels, self._quality, self._widths = max_megapixels, quality, widths
         self._files, self._photos = Room(MEGABYTES_AT_A_TIME), Room(MEGAPIXELS_AT_A_TIME)
 
     def room_for(self, size):
@@ -50,7 +51,8 @@ class Converter:
         """
         with self._photos.hold(min(images.megapixels(name, content), self._max_megapixels)), computing:
             photo = images.decode(name, content, self._max_megapixels)
-            check_size(result, *photo.pixels.shape[1::-1])  # Before the work, which would be in vain.
+            height, width = photo.pixels.shape[:2]
+            check_size(result, self._widths * width, height)  # Before the work, which would be in vain.
             photo = work(photo)
             return photo, *images.encode(result, photo, PurePath(result).suffix.lower(), self._quality)
 

@@ -12,6 +12,7 @@ import pytest
 from processes import LOUD, ROOT, Script, call, full_disk, run
 from skimage import color
 
+import models
 from colorizing.pixels import to_gray
 from common.images import Photo, read, read_photo, write, write_photo
 from configs import SAMPLES
@@ -66,6 +67,18 @@ def test_compare_puts_gray_beside_colour(folder, model_file, photos):
     assert (status, errors) == (0, [])
     left, right = np.split(read_photo(folder / "out" / "color.png"), 2, axis=1)
     assert left.shape == photos[0].shape and (left == left[..., :1]).all() and (right != right[..., :1]).any()
+
+
+def test_a_photo_too_wide_to_compare_is_refused_before_the_network_sees_it(tmp_path, monkeypatch):
+    cv2.imwrite(str(tmp_path / "wide.jpg"), np.zeros((2, 40_000), np.uint8))
+
+    class Unused:
+        native_size = grid = 8
+
+    monkeypatch.setattr(models, "load", lambda name: Unused())
+    status, _, errors = call("test.py", tmp_path / "wide.jpg", "-o", tmp_path / "out", "--compare")
+    assert status == 1 and len(errors) == 1
+    assert errors[0].endswith("80000 x 2 pixels are too many for .jpg, at most 65500 a side; use .png or .tif")
 
 
 def test_compare_keeps_transparency(folder, model_file, photos):
