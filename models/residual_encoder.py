@@ -160,6 +160,10 @@ class ResidualEncoder(Colorizer):
             pretrained.load_encoder(self.encoder, self.encoder_name)
         if self.loss_name in WITH_BINS:
             self.class_weights = zhang.learn_class_weights(pairs, folder)
+
+    def compile(self, *arguments, **options):
+        """See `Colorizer.compile`. A perceptual loss belongs to every training step, also to those that are timed."""
+        super().compile(*arguments, **options)
         if self.perceptual_weight:
             critic = efficientnet.encoder()
             pretrained.load_encoder(critic, "efficientnet-lite0")
