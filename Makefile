@@ -1,5 +1,5 @@
 # make colorize    colorizes the photos that ship with the project, into outputs/
-# make test        passes the tests
+# make test        runs the tests
 # make app         serves a page to drop photos on
 # All set everything up in .venv first. Python 3.11 to 3.13; another than python3: make test PYTHON=python3.12
 
