@@ -6,6 +6,7 @@ photos longer than 8:1 or smaller than 16 pixels, and files that are damaged or 
 
 import functools
 import hashlib
+import itertools
 import math
 import os
 from collections import Counter
@@ -64,8 +65,15 @@ def find_all_photos(folders):
     """Finds the photos of several data sets, as one. A data set without class folders is a class of its own.
 
     Raises:
-        DatasetError: See `find_photos`.
+        DatasetError: See `find_photos`; or a folder is given twice, or lies in another one.
     """
+    places = [Path(folder).resolve() for folder in folders]
+    for inner, outer in itertools.permutations(range(len(places)), 2):
+        if places[inner].is_relative_to(places[outer]):
+            raise DatasetError(
+                f"{folders[inner]}: its photos belong to {folders[outer]}, too, and would be both learned from and "
+                "validated with; give only one of the two"
+            )
     found = [find_photos(folder) for folder in folders]
     if len(found) == 1:
         return replace(found[0], owners=np.zeros(len(found[0].classes), np.int32))

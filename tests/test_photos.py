@@ -1,5 +1,7 @@
 """Finding, splitting and decoding the photos of a data set."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -170,3 +172,15 @@ def test_toned_photos_are_left_out(tmp_path):
     store = PhotoStore(find_photos(tmp_path).paths, (64, 64), cache_bytes=0, min_chroma=8)
     assert store.load(0) is not None and store.load(1) is None
     assert store.count_skipped() == "1 toned, or with hardly any colour to learn"
+
+
+@pytest.mark.parametrize("others", [["photos"], ["photos/../photos"], ["photos/a"], ["link"], [".", "more"]])
+def test_photos_that_are_given_twice_are_refused(tmp_path, monkeypatch, others):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("photos/a", "more"):
+        Path(folder).mkdir(parents=True)
+        Path(folder, "x.png").touch()
+    Path("link").symlink_to("photos/a")
+    with pytest.raises(DatasetError, match="belong to .*, too, .* give only one of the two"):
+        find_all_photos(["photos", *others])
+    assert len(find_all_photos(["photos", "more"]).paths) == 2
