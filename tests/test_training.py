@@ -195,8 +195,9 @@ def test_unusable_data_is_one_sentence(tmp_path):
     with pytest.raises(DatasetError, match="does not exist"):
         train(small("paper", dataset=(tmp_path / "none",)), tmp_path / "run")
     (tmp_path / "photos").mkdir()
-    (tmp_path / "photos" / "text.jpg").write_text("no photo")
-    with pytest.raises(DatasetError, match="no photo to learn from: 1 not an image"):
+    for name in ("1.jpg", "2.jpg", "3.jpg"):
+        (tmp_path / "photos" / name).write_text("no photo")
+    with pytest.raises(DatasetError, match="no photo to learn from: 3 not an image"):
         train(small("paper", dataset=(tmp_path / "photos",)), tmp_path / "run")
 
 

@@ -85,11 +85,11 @@ def prepare_data(experiment, photos, share=ALONE):
         old_film=bool(experiment.old_film),
         min_chroma=experiment.min_chroma,
     )
+    if store.first_usable(validation_indices) is None:
+        validation_indices = validation_indices[:0]
     if store.first_usable(train_indices) is None:
         folders = name_folders(experiment)
         raise DatasetError(f"{folders} holds no photo to learn from: {store.count_skipped()}")
-    if store.first_usable(validation_indices) is None:
-        validation_indices = validation_indices[:0]
     classes = len(photos.classes) if experiment.classification_weight else 0
     pairs = Pairs(experiment.saturation_factor, photos.labels if classes else None, experiment.chroma_factor)
     batch_size = divide_batch(min(experiment.batch_size, len(train_indices)), share.replicas)
