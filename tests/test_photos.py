@@ -181,6 +181,6 @@ def test_photos_that_are_given_twice_are_refused(tmp_path, monkeypatch, others):
         Path(folder).mkdir(parents=True)
         Path(folder, "x.png").touch()
     Path("link").symlink_to("photos/a")
-    with pytest.raises(DatasetError, match="belong to .*, too, .* give only one of the two"):
+    with pytest.raises(DatasetError, match=r"belong to .*, too, .* give only one of the two"):
         find_all_photos(["photos", *others])
     assert len(find_all_photos(["photos", "more"]).paths) == 2
