@@ -28,7 +28,7 @@ from common.options import Share, describe_invalid
 
 # Radius of a hint, as a share of the photo's shorter side: 3 pixels of 256.
 RADIUS = 0.0125
-# Hints of one photo, at most: the time for the likeness grows with their number.
+# Hints of one photo, at most: time grows with their number.
 MAX_HINTS = 1000
 # a or b that a hint may ask for; sRGB stays within 108.
 Chroma = Annotated[float, Interval(ge=-128, le=128)]
@@ -36,13 +36,14 @@ Chroma = Annotated[float, Interval(ge=-128, le=128)]
 # Scales of the covariance: of distance in shorter sides of the photo, of L and of ab in Lab units, and of features of
 # length 1. Wider ones gain more from hints at random places, but then a single hint changes colours all over the photo.
 REACH, OF_LIGHTNESS, OF_AB, OF_FEATURES = 0.45, 16.0, 20.0, 1.5
-# Share of d's variance that is alike twice as far in all of these: hints that agree change what is less like them, too.
+# Share of d's variance with twice these scales, so that several hints that agree also change pixels that are less
+# similar to their places.
 BROAD = 0.2
 # Variance of what a hint says, relative to that of d: hints that contradict each other are averaged.
 NOISE = 0.01
 # Radius above which a hint also counts at four places around its centre, and how far these are, in radii.
 LARGE, AROUND = 0.05, 0.7
-# Covariances computed at a time.
+# Covariances computed at a time, which bounds memory.
 AT_A_TIME = 1 << 23
 
 

@@ -17,7 +17,7 @@ class MovingHints:
 
     def __init__(self, hints):
         self._waiting = sorted(hints, key=lambda hint: hint.time or 0)
-        self._present = []
+        self._active = []
 
     def at(self, end, origins):
         """The hints of the next frame, where their places are in it.
@@ -27,11 +27,11 @@ class MovingHints:
             origins: Where each pixel was in the previous frame, (x, y) in pixels, float32 [rows, columns, 2]; None for
                 the first frame of a shot.
         """
-        moved = [] if origins is None else [follow(hint, origins) for hint in self._present]
-        self._present = [hint for hint in moved if hint is not None]
+        moved = [] if origins is None else [follow(hint, origins) for hint in self._active]
+        self._active = [hint for hint in moved if hint is not None]
         while self._waiting and (self._waiting[0].time or 0) < end:
-            self._present.append(self._waiting.pop(0))
-        return self._present
+            self._active.append(self._waiting.pop(0))
+        return self._active
 
 
 def follow(hint, origins):

@@ -67,7 +67,7 @@ class Service:
     def __init__(self, limits):
         self.limits = limits
         self._pool = ThreadPoolExecutor(THREADS)
-        self._present = set()
+        self._pending = set()
         self._converter = Converter(limits.max_megapixels)
         self._loading = threading.Lock()
 
@@ -93,14 +93,14 @@ class Service:
         limits = self.limits
         if len(content) > limits.max_megabytes * 1e6:
             raise images.TooLarge(name, f"{len(content) / 1e6:.3g} MB; the limit is {limits.max_megabytes:g} MB")
-        if len(self._present) >= limits.max_waiting:
+        if len(self._pending) >= limits.max_waiting:
             raise Busy(f"{limits.max_waiting} photos are waiting already; try again in a minute")
         future = self._pool.submit(self._work, name, content, model, saturation, hints, asked)
-        self._present.add(future)
+        self._pending.add(future)
         # After a time-out, too, the photo counts until the work on it is done.
-        future.add_done_callback(self._present.discard)
+        future.add_done_callback(self._pending.discard)
         answer = asyncio.wrap_future(future)
-        future.add_done_callback(lambda _: self._present or self._rest())
+        future.add_done_callback(lambda _: self._pending or self._rest())
         try:
             return await asyncio.wait_for(answer, limits.max_seconds)
         except TimeoutError:
@@ -119,7 +119,7 @@ class Service:
 
     def _rest(self):
         """Gives memory back PAUSE seconds from now, unless visitors have come by then."""
-        timer = threading.Timer(PAUSE, lambda: self._present or give_back_memory())
+        timer = threading.Timer(PAUSE, lambda: self._pending or give_back_memory())
         timer.daemon = True
         timer.start()
 

@@ -21,7 +21,7 @@ class Steadier:
 
         steadiness * exp(-d^2 / (2 TOLERANCE^2))
 
-    where d is the difference in L that remains after warping, blurred slightly against noise. Colours so follow moving
+    where d is the difference in L that remains after warping, blurred slightly against noise. So colours follow moving
     objects, and what comes into view takes the colours of its own frame. A frame whose mean agreement is below CUT
     starts a new shot without a past.
 

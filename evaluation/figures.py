@@ -132,10 +132,10 @@ def draw_docs(options):
     after = [("colorized", cut(colored[name], size)) for name in BEFORE_AFTER]
     draw_photos([before, after], options.output / "before-after.jpg", width=12, title_size=10)
 
-    pairs = [[(name, to_gray(photos[name])), ("colorized", colored[name])] for name in photos]
-    middle = -(-len(pairs) // 2)
-    halves = zip(pairs[:middle], pairs[middle:], strict=True)
-    draw_photos([left + right for left, right in halves], options.output / "samples.jpg", title_size=10)
+    # By shape, so that the two photos of a row have about the same height.
+    names = sorted(photos, key=lambda name: photos[name].shape[0] / photos[name].shape[1])
+    pictures = [each for name in names for each in ((name, to_gray(photos[name])), ("colorized", colored[name]))]
+    draw_photos(pad(in_rows(pictures)), options.output / "samples.jpg", title_size=10)
 
 
 def draw_hints(options):
