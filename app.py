@@ -65,8 +65,8 @@ INTRODUCTION = """# Colour for gray photographs
 Drop a photo below, or paste it. It stays on this server for ten minutes and goes nowhere else."""
 
 HINTS = """## Put a colour right
-Click on the picture below and choose a colour for the dot: what belongs to that place takes it. A dot without a colour
-keeps the network's. Click on a dot to choose it again."""
+Click where a colour is wrong and choose a colour for the dot: what is near and looks alike takes it. A dot without a
+colour protects the colour there. Click on a dot to change it."""
 
 
 @dataclass(frozen=True)
@@ -117,13 +117,16 @@ def make_page(service, folder):
 
     async def colorize(path, model, saturation, edits):
         """Colorizes a photo. Returns a value for each of `outputs`, see below."""
-        off = gradio.DownloadButton(interactive=False)
+        off, hidden = gradio.DownloadButton(interactive=False), gradio.Column(visible=False)
         if path is None:
-            return None, None, off, "", None, off, None, []
+            return None, None, off, "", None, off, None, [], hidden, hidden
         started = time.perf_counter()
         name, stem, content = Path(path).name, Path(path).stem, Path(path).read_bytes()
-        with showing_errors():
+        try:
             result = await service.colorize(name, content, model, saturation, edits.hints, edits.hint)
+        except UserError as error:
+            gradio.Warning(str(error))  # For ten seconds; the sentence stays below the empty result.
+            return None, None, off, str(error), None, off, None, [], hidden, hidden
         before, after = (preview(pixels) for pixels in (to_gray(result.photo.pixels), result.photo.pixels))
         height, width = result.photo.pixels.shape[:2]
         message = f"{width} x {height} pixels, {time.perf_counter() - started:.1f} seconds"
@@ -135,6 +138,8 @@ def make_page(service, folder):
             (width, height),
             keep(f"{stem}.hints.json", format_hints(edits.hints).encode()) if edits.hints else off,
             *offer(after, edits, result.likely),
+            gradio.Column(visible=True),
+            gradio.Column(visible=edits.hint is not None),
         )
 
     def click(event: gradio.SelectData, edits, size, moving):
@@ -170,26 +175,29 @@ def make_page(service, folder):
         with gradio.Row():
             model = gradio.Dropdown(models.names(), value=MODEL, label="Model")
             saturation = gradio.Slider(0, 2, value=1, step=0.05, label="Saturation")
-        gradio.Markdown(HINTS)
-        with gradio.Row():
-            with gradio.Column(scale=2):
-                label = "Click where a colour is wrong"
-                result = gradio.Image(label=label, interactive=False, format="jpeg", elem_id="result")
-            with gradio.Column():
-                look = {"interactive": False, "format": "png", "buttons": [], "height": 110}
-                swatches = gradio.Image(label="Colours for the chosen dot", elem_id="swatches", **look)
-                picker = gradio.ColorPicker(label="Another colour")
-                moving = gradio.Checkbox(label="The next click moves the chosen dot")
-                network = gradio.Button("Keep the network's colour there")
-                remove = gradio.Button("Remove the dot")
-                undo = gradio.Button("Undo")
-                saved = gradio.DownloadButton("Save the hints", interactive=False)
-                loaded = gradio.UploadButton("Load hints", file_types=[".json"], type="filepath")
+        with gradio.Column(visible=False) as hinting:
+            gradio.Markdown(HINTS)
+            with gradio.Row():
+                with gradio.Column(scale=2):
+                    label = "Click where a colour is wrong"
+                    look = {"interactive": False, "format": "jpeg", "buttons": ["fullscreen"]}
+                    result = gradio.Image(label=label, elem_id="result", **look)
+                with gradio.Column():
+                    with gradio.Column(visible=False) as coloring:
+                        look = {"interactive": False, "format": "png", "buttons": [], "height": 110}
+                        swatches = gradio.Image(label="Colours for the chosen dot", elem_id="swatches", **look)
+                        picker = gradio.ColorPicker(label="Another colour")
+                        moving = gradio.Checkbox(label="The next click moves the chosen dot")
+                        network = gradio.Button("Keep the network's colour there")
+                        remove = gradio.Button("Remove the dot")
+                    undo = gradio.Button("Undo")
+                    saved = gradio.DownloadButton("Save the hints", interactive=False)
+                    loaded = gradio.UploadButton("Load hints", file_types=[".json"], type="filepath")
         examples = [[str(path)] for path in sorted(SAMPLES.iterdir()) if is_photo(path)]
-        gradio.Examples(examples, photo, examples_per_page=len(examples))
+        gradio.Examples(examples, photo, examples_per_page=len(examples), label="Or try one of these")
         edits, size, offered = gradio.State(Edits()), gradio.State(), gradio.State([])
         inputs = [photo, model, saturation, edits]
-        outputs = [slider, result, download, message, size, saved, swatches, offered]
+        outputs = [slider, result, download, message, size, saved, swatches, offered, hinting, coloring]
         private, last = {"api_visibility": "private"}, {"trigger_mode": "always_last"}
         photo.change(Edits, None, edits, **private, **last).then(colorize, inputs, outputs, **private)
         gradio.on([model.change, saturation.change], colorize, inputs, outputs, **private, **last)
