@@ -231,10 +231,10 @@ def test_command_line(tmp_path, model_file):
 
 @pytest.mark.slow
 def test_ten_lines_in_another_environment(tmp_path):
-    scenes = models.load("scenes")
+    natural = models.load("natural")
     example = (DOCS / "export.md").read_text().split("```python\n")[1].split("```")[0]
     assert len([line for line in example.splitlines() if line]) <= 10
-    export.write_onnx(export.make_graph(scenes, photo=True), tmp_path / "scenes-photo.onnx")
+    export.write_onnx(export.make_graph(natural, photo=True), tmp_path / "natural-photo.onnx")
     photo = SAMPLES / "mountain-lake.jpg"
     (tmp_path / "photo.jpg").write_bytes(photo.read_bytes())
     python = tmp_path / "venv" / "bin" / "python"
@@ -242,4 +242,4 @@ def test_ten_lines_in_another_environment(tmp_path):
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
     subprocess.run([python, "-m", "pip", "install", "--quiet", *packages], check=True)
     subprocess.run([python, "-c", example], cwd=tmp_path, check=True)
-    assert_within_one([read_photo(tmp_path / "colorized.png")], [Pipeline(scenes)(read_photo(photo))])
+    assert_within_one([read_photo(tmp_path / "colorized.png")], [Pipeline(natural)(read_photo(photo))])
