@@ -8,7 +8,6 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePath
 
@@ -89,8 +88,8 @@ def read_shards(folder):
     """Finds the photos in a folder of shards.
 
     Returns:
-        (photos, labels, classes, shard_numbers): `PackedPhotos`; class of each, int32 [photos], or None without
-        classes; names of the classes, a tuple; shard number of each photo, int32 [photos].
+        (photos, labels, classes, shard_numbers): a list of `PackedPhoto`, in the order of their names; class of each,
+        int32 [photos], or None without classes; names of the classes, a tuple; shard number of each, int32 [photos].
 
     Raises:
         DatasetError: The manifest is missing or damaged, packing was not finished, or a shard is missing.
@@ -108,7 +107,8 @@ def read_shards(folder):
     shard_numbers = np.repeat(np.arange(len(paths), dtype=np.int32), counts)[order]
     positions = np.concatenate([np.arange(count) for count in counts])[order]
     names = [manifest.names[index] for index in members[order]]
-    photos = PackedPhotos(paths, names, shard_numbers, positions)
+    places = zip(shard_numbers.tolist(), positions.tolist(), names, strict=True)
+    photos = [PackedPhoto(paths[shard], position, name) for shard, position, name in places]
     classes = tuple(manifest.classes)
     if not classes:
         return photos, None, (), shard_numbers
@@ -142,9 +142,6 @@ class PackedPhoto:
     def __str__(self):
         return f"{self.shard}/{self.name}"
 
-    def __lt__(self, other):
-        return str(self) < str(other)
-
     @property
     def stem(self):
         return PurePath(self.name).stem
@@ -159,20 +156,3 @@ class PackedPhoto:
             return open_shard(self.shard).read([self.position])[0]
         except RuntimeError as error:
             raise OSError("the shard is missing or damaged here; copy or pack it again") from error
-
-
-class PackedPhotos(Sequence):
-    """The photos of all shards in the order of their names. Each is made when asked for: there may be millions."""
-
-    def __init__(self, paths, names, shard_numbers, positions):
-        self._paths, self._names = paths, names
-        self._shard_numbers, self._positions = shard_numbers, positions
-
-    def __len__(self):
-        return len(self._names)
-
-    def __getitem__(self, index):
-        if isinstance(index, slice):
-            return tuple(self[number] for number in range(*index.indices(len(self))))
-        shard = self._paths[self._shard_numbers[index]]
-        return PackedPhoto(shard, int(self._positions[index]), self._names[index])

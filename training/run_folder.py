@@ -127,7 +127,7 @@ def finish_run(folder, checkpoints, data):
     skipped = data.store.skipped
     if skipped:
         listing = folder / "skipped.txt"
-        lines = [printable(f"{path}: {cause}") for path, cause in sorted(skipped.items())]
+        lines = sorted(printable(f"{path}: {cause}") for path, cause in skipped.items())
         write_whole(listing, "".join(f"{line}\n" for line in lines).encode())
         print(f"skipped {len(skipped)} photos: {data.store.count_skipped()}; see {listing}", file=sys.stderr)
 
