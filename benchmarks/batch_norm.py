@@ -15,11 +15,10 @@ if __name__ == "__main__":
     quiet_native_libraries()
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 import models
-from benchmarks.timing import Rounds, show, time_rounds
+from benchmarks.timing import Rounds, noise, show, time_rounds
 from configs import EXPERIMENTS
 from models.layers import BatchNorm
 from models.precision import choose_policy
@@ -41,9 +40,7 @@ def make_training(experiment, kind):
     with mock.patch(f"models.{experiment.model}.BatchNorm", KINDS[kind]):
         model = models.build(experiment)
     model.compile(optimizer="adam")
-    random = np.random.default_rng(0)
-    lightness = tf.constant(random.uniform(0, 100, (BATCH_SIZE, SIZE, SIZE, 1)), tf.float32)
-    ab = tf.constant(random.uniform(-60, 60, (BATCH_SIZE, SIZE, SIZE, 2)), tf.float32)
+    lightness, ab = map(tf.constant, noise(BATCH_SIZE, SIZE, SIZE))
     return lambda: [model.train_on_batch(lightness, ab) for _ in range(STEPS)]
 
 

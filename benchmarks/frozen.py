@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 import models
-from benchmarks.timing import Rounds, show, time_rounds
+from benchmarks.timing import Rounds, noise, show, time_rounds
 from configs import EXPERIMENTS
 from models.precision import choose_policy
 from training.callbacks import freeze_encoder
@@ -46,9 +46,7 @@ def make_training(experiment, kind):
     """A function that takes STEPS training steps: "frozen", "from kept features" or "all weights"."""
     model = models.build(experiment)
     freeze_encoder(model, kind != "all weights")
-    random = np.random.default_rng(0)
-    inputs = tf.constant(random.uniform(0, 100, (experiment.batch_size, *experiment.crop, 1)), tf.float32)
-    target = tf.constant(random.uniform(-60, 60, (experiment.batch_size, *experiment.crop, 2)), tf.float32)
+    inputs, target = map(tf.constant, noise(experiment.batch_size, *experiment.crop))
     if kind == "from kept features":
         target = model.encode(target)
         encoder, model = cut(model)

@@ -35,7 +35,7 @@ from skimage import feature
 import models
 from benchmarks import original
 from benchmarks.colorizing import gray_photo
-from benchmarks.timing import Rounds, call_apart, print_table, run_apart, show, time_rounds
+from benchmarks.timing import Rounds, call_apart, noise, print_table, run_apart, show, time_rounds
 from colorizing.photo import Pipeline
 from common import images
 from configs import EXPERIMENTS
@@ -184,9 +184,7 @@ def make_product(dtype):
 def make_step(published):
     """A function that takes a training step on noise: of the published network, with SGD, or of the package's."""
     keras.config.set_dtype_policy("float32" if published else choose_policy())
-    random = np.random.default_rng(0)
-    lightness = random.uniform(0, 100, (BATCH_SIZE, *CROP, 1)).astype(np.float32)
-    target = random.uniform(-60, 60, (BATCH_SIZE, *CROP, 2)).astype(np.float32)
+    lightness, target = noise(BATCH_SIZE, *CROP)
     if published:
         model = original.trainable(CROP[0])
         lightness, target = [lightness, np.float32(lightness > 75)], target / original.AB_SCALE
@@ -207,7 +205,7 @@ def network(folder, rounds):
     published = original.network()
     keras.config.set_dtype_policy(policy)
     model = models.build(EXPERIMENTS["paper"])
-    lightness = np.random.default_rng(0).uniform(0, 100, (BATCH_SIZE, *CROP, 1)).astype(np.float32)
+    lightness, _ = noise(BATCH_SIZE, *CROP)
     photo, result = make_gray(folder, LARGE), folder / "result.jpg"
     pipeline = Pipeline(model)
     colored = images.Photo(pipeline(images.read(photo).pixels))

@@ -33,6 +33,14 @@ def megapixel():
     return bytes(encode("photo", Photo(photo), ".jpg")[0])
 
 
+def noise(photos, height, width):
+    """A batch of noise: L in 0..100, float32 [photos, height, width, 1], and ab, float32 [photos, height, width, 2]."""
+    random = np.random.default_rng(0)
+    lightness = random.uniform(0, 100, (photos, height, width, 1))
+    ab = random.uniform(-60, 60, (photos, height, width, 2))
+    return lightness.astype(np.float32), ab.astype(np.float32)
+
+
 def seconds(go):
     """How long a function takes."""
     started = time.perf_counter()
