@@ -80,6 +80,8 @@ def test_training_counts_and_lists_damaged_files(few_channels, tmp_path, photos,
         policy="float32",
         epochs=1,
         batch_size=4,
+        optimizer="sgd",
+        schedule="constant",
     )
     train(experiment, tmp_path / "run")
     listed = dict(line.split(": ", 1) for line in (tmp_path / "run" / "skipped.txt").read_text().splitlines())
