@@ -189,7 +189,7 @@ def test_plain_ways_to_spread_a_correction_ignore_what_they_should():
     assert even["hints"][38] < 0.5 * even["distance"][38]
 
 
-def test_the_two_halves_of_natural_are_the_whole():
+def test_the_two_halves_of_natural_are_the_whole(few_channels):
     keras.utils.set_random_seed(0)
     model = models.build(EXPERIMENTS["natural"])
     # The output layer starts with zeros.
