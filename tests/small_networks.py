@@ -1,39 +1,55 @@
 """Small networks, for tests that are not about their numbers: few layers or few channels.
 
-python -m tests.small_networks train.py [EXPERIMENT] [OPTIONS] trains one.
+python -m tests.small_networks SCRIPT [ARGUMENTS] runs a script with them.
 """
 
+import importlib
 import sys
 
 import keras
 import numpy as np
 import pytest
 
-import train
-from common.command_line import run
+from common.command_line import quiet_native_libraries, run
 from models import classification, colornet, efficientnet, iizuka, local_features, published, residual_encoder, zhang
+
+
+def few(layout):
+    """A layout with an eighth of the filters."""
+    return tuple((filters // 8, *rest) for filters, *rest in layout)
+
+
+LAYERS = ((16, 2), (32, 2), (32, 2))
+BLOCKS = tuple(few(layout[-2:]) for layout in zhang.BLOCKS)
+STAGES = [(*kind, filters // 4, 1, by) for *kind, filters, _, by in efficientnet.STAGES]
+STAGES[1] = (*STAGES[1][:3], 2, 2)  # One stage with a block that adds its input.
+SMALL = (
+    (classification, "LAYERS", LAYERS),
+    (classification, "DENSE", tuple(units // 8 for units in classification.DENSE)),
+    (local_features, "LAYERS", LAYERS),
+    (iizuka, "LOW_LEVEL", LAYERS),
+    (iizuka, "MID_LEVEL", ((32, 1),)),
+    (iizuka, "GLOBAL", ((32, 2), (32, 2))),
+    (iizuka, "GLOBAL_DENSE", tuple(units // 8 for units in iizuka.GLOBAL_DENSE)),
+    (zhang, "BLOCKS", BLOCKS),
+    (published, "BLOCKS", BLOCKS),
+    (colornet, "FILTERS", (8, 16, 32)),
+    (efficientnet, "STAGES", tuple(STAGES)),
+    (
+        residual_encoder,
+        "ENCODERS",
+        {
+            name: (encoder, stride, tuple(width // 8 for width in widths))
+            for name, (encoder, stride, widths) in residual_encoder.ENCODERS.items()
+        },
+    ),
+)
 
 
 def shrink(patch):
     """Makes networks small that are built until a `pytest.MonkeyPatch` is undone."""
-
-    def few(layout):
-        return tuple((filters // 8, *rest) for filters, *rest in layout)
-
-    for module in (classification, local_features):
-        patch.setattr(module, "LAYERS", ((16, 2), (32, 2), (32, 2)))
-    for name in ("LOW_LEVEL", "MID_LEVEL", "GLOBAL"):
-        patch.setattr(iizuka, name, few(getattr(iizuka, name)))
-    blocks = tuple(map(few, zhang.BLOCKS))
-    for module in (zhang, published):
-        patch.setattr(module, "BLOCKS", blocks)
-    for module, name in ((classification, "DENSE"), (iizuka, "GLOBAL_DENSE"), (colornet, "FILTERS")):
-        patch.setattr(module, name, tuple(units // 8 for units in getattr(module, name)))
-    stages = [(*kind, filters // 4, 1, by) for *kind, filters, _, by in efficientnet.STAGES]
-    stages[1] = (*stages[1][:3], 2, 2)  # One stage with a block that adds its input.
-    patch.setattr(efficientnet, "STAGES", tuple(stages))
-    for name, (encoder, stride, widths) in residual_encoder.ENCODERS.items():
-        patch.setitem(residual_encoder.ENCODERS, name, (encoder, stride, tuple(width // 8 for width in widths)))
+    for module, name, value in SMALL:
+        patch.setattr(module, name, value)
 
 
 class Gray:
@@ -66,6 +82,7 @@ def with_colors(model):
 
 
 if __name__ == "__main__":
+    quiet_native_libraries()
     shrink(pytest.MonkeyPatch())
     del sys.argv[0]
-    run(train.main)
+    run(importlib.import_module(sys.argv[0].removesuffix(".py")).main)

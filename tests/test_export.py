@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 from processes import call, run
 from skimage import feature
-from small_networks import build_small, shrink
+from small_networks import build_small
 
 for package in ("onnx", "tf2onnx", "onnxruntime", "ai_edge_litert"):
     pytest.importorskip(package, reason="needs requirements-export.txt")
@@ -23,7 +23,6 @@ from colorizing.photo import Pipeline, reduced_size
 from common.errors import UserError
 from common.images import read_photo
 from configs import DOCS, EXPERIMENTS, SAMPLES
-from models import colornet
 from models.edge_detection import canny
 from utils import lightness_from_rgb
 
@@ -103,12 +102,7 @@ def test_ten_photos(format, colorized_photos, ten_photos, tmp_path):
 @pytest.fixture(scope="module")
 def small_network(request, ten_photos):
     """An untrained network of few channels, whose colours differ: its graph, and pairs of L and ab."""
-    keras.config.set_dtype_policy("float32")
-    keras.utils.set_random_seed(0)
-    with pytest.MonkeyPatch.context() as patch:
-        shrink(patch)
-        patch.setattr(colornet, "FILTERS", (8, 16, 32))
-        model = models.build(EXPERIMENTS[request.param], classes=3)
+    model = build_small(lambda: models.build(EXPERIMENTS[request.param], classes=3))
     for variable in model.variables:
         if variable.path.endswith(("moving_mean", "output/kernel")):
             variable.assign(keras.random.uniform(variable.shape, -0.1, 0.1, seed=0))
@@ -220,9 +214,11 @@ def test_missing_package_names_the_way_out(tmp_path, monkeypatch):
         export.write_onnx(tiny_graph(1.0), tmp_path / "model.onnx")
 
 
-def test_command_line(tmp_path, model_file):
+def test_command_line(few_channels, tmp_path, vivid):
+    models.save(vivid, tmp_path / "vivid.keras")
     output = tmp_path / "new" / "model.tflite"
-    status, line, errors = run("export.py", model_file, "--format", "litert", "--output", output)
+    arguments = [tmp_path / "vivid.keras", "--format", "litert", "--output", output]
+    status, line, errors = run("-m", "tests.small_networks", "export.py", *arguments)
     assert (status, errors) == (0, [])
     size = output.stat().st_size / 1e6
     assert line == f"{output}, {size:.1f} MB: {export.INTERFACES[False]}\n"

@@ -1,22 +1,25 @@
 """ColorNet, Iizuka et al. and Zhang et al.: sizes, promises, and what is particular to the first two."""
 
 import dataclasses
+import functools
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from skimage import color
+from small_networks import build_small
 
 import models
 from colorizing.photo import Pipeline
 from configs import EXPERIMENTS
 from evaluation.metrics import nyquist_energy
-from models import colornet
+from models import colornet, iizuka
 from models.colorization import PaperColorizer
 from models.colornet import ColorNet, GrayFromLightness
 from models.iizuka import IizukaColorizer
 from models.layers import BatchNorm, Conv2D
+from models.residual_encoder import ResidualEncoder
 from models.zhang import ZhangColorizer
 from utils import ab_from_rgb, lightness_from_rgb
 
@@ -27,6 +30,13 @@ SMALL = {
     "zhang": lambda: ZhangColorizer(),
     "paper": lambda: PaperColorizer(classification_size=32, classes=3, classification_weight=0.01),
 }
+BUILD = {**SMALL, "residual-encoder": lambda: ResidualEncoder()}
+
+
+@pytest.fixture(scope="module")
+def small():
+    """Function from a name to a network of few channels, which is built once."""
+    return functools.cache(lambda name: build_small(BUILD[name]))
 
 
 def trainable(model):
@@ -46,8 +56,8 @@ def test_parameter_counts(build, parameters):
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_odd_sizes_saving_and_loading(few_channels, name, tmp_path):
-    model = SMALL[name]()
+def test_odd_sizes_saving_and_loading(few_channels, small, name, tmp_path):
+    model = small(name)
     lightness = np.random.default_rng(0).uniform(0, 100, (1, 97, 131, 1)).astype(np.float32)
     ab = model.colorize(lightness).numpy()
     assert ab.shape == (1, 97, 131, 2) and ab.dtype == np.float32 and np.abs(ab).max() > 0
@@ -61,8 +71,8 @@ def test_odd_sizes_saving_and_loading(few_channels, name, tmp_path):
 
 
 @pytest.mark.parametrize("name", [name for name in SMALL if name != "zhang"])
-def test_encoding_of_ab_decodes_to_itself(few_channels, name, photos):
-    model, ab = SMALL[name](), ab_from_rgb(tf.constant(photos))
+def test_encoding_of_ab_decodes_to_itself(small, name, photos):
+    model, ab = small(name), ab_from_rgb(tf.constant(photos))
     np.testing.assert_allclose(model.decode(model.encode(ab)), ab, atol=1e-4)
 
 
@@ -106,20 +116,21 @@ def test_symmetric_convolution_pads_all_sides(size):
     np.testing.assert_allclose(output, np.einsum("byxcij,ijcf->byxf", windows, layer.kernel), atol=1e-5)
 
 
-@pytest.mark.parametrize("network", models.NETWORKS.values())
-def test_files_of_another_revision_are_refused(few_channels, network, tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", models.NETWORKS)
+def test_files_of_another_revision_are_refused(few_channels, small, name, tmp_path, monkeypatch):
+    network = models.NETWORKS[name]
     revision = network.revision
     with monkeypatch.context() as patch:
         patch.setattr(network, "revision", 7)
-        models.save(network(), tmp_path / "old.keras")
+        models.save(small(name), tmp_path / "old.keras")
     told = rf"old\.keras: .* was revision 7 when this was trained and is {revision} now"
     with pytest.raises(models.ModelError, match=told):
         models.load(tmp_path / "old.keras")
 
 
-@pytest.mark.parametrize("network", models.NETWORKS.values())
-def test_sizes_on_the_grid_are_not_padded(few_channels, network):
-    model = network()
+@pytest.mark.parametrize("name", models.NETWORKS)
+def test_sizes_on_the_grid_are_not_padded(small, name):
+    model = small(name)
     lightness = np.random.default_rng(0).uniform(0, 100, (1, 2 * model.grid, 3 * model.grid, 1)).astype(np.float32)
     pad = keras.Model(model.input, model.get_layer("pad").output)
     np.testing.assert_array_equal(pad(lightness), lightness)
@@ -129,7 +140,11 @@ def test_sizes_on_the_grid_are_not_padded(few_channels, network):
 @pytest.mark.parametrize("experiment", EXPERIMENTS.values(), ids=EXPERIMENTS)
 def test_networks_are_shown_what_the_experiment_says(few_channels, experiment):
     assert models.build(experiment).native_size == experiment.native_size
-    assert models.build(dataclasses.replace(experiment, render_size=96)).native_size == 96
+
+
+@pytest.mark.parametrize("experiment", ["scenes", "colornet-plus", "iizuka", "zhang", "natural"])
+def test_networks_are_shown_another_size_where_asked(few_channels, experiment):
+    assert models.build(dataclasses.replace(EXPERIMENTS[experiment], render_size=96)).native_size == 96
 
 
 def test_doubled_convolution_is_one_after_up_sampling():
@@ -174,7 +189,8 @@ def test_colornet_starts_as_published():
     [(lambda: models.build(EXPERIMENTS["colornet-l"]), 10, 100), (ColorNet, 0, 3)],
     ids=["he_fan_out", "glorot_uniform"],
 )
-def test_published_start_has_a_large_first_loss(photos, build, low, high):
+def test_published_start_has_a_large_first_loss(photos, monkeypatch, build, low, high):
+    monkeypatch.setattr(colornet, "FILTERS", (64, 128))
     lightness, ab = (function(tf.constant(photos[:, ::2, ::2])) for function in (lightness_from_rgb, ab_from_rgb))
     keras.utils.set_random_seed(0)
     model = build()
@@ -202,23 +218,22 @@ def test_gray_flow_sees_gray_values():
     np.testing.assert_allclose(GrayFromLightness()(lightness), gray, atol=1e-4)
 
 
-def test_gray_flow_does_not_depend_on_colour(few_channels, photos):
+def test_gray_flow_does_not_depend_on_colour(small, photos):
     neutral = np.round(color.lab2rgb(color.rgb2lab(photos[0]) * [1, 0, 0]) * 255).astype(np.uint8)
-    model = ColorNet(flow="gray", native_size=32)
-    ab, ab_of_neutral = (Pipeline(model).full_size_ab(photo) for photo in (photos[0], neutral))
+    ab, ab_of_neutral = (Pipeline(small("colornet"), 32).full_size_ab(photo) for photo in (photos[0], neutral))
     # All that is left of the colours is the rounding of the neutral to 8 bits, at most 0.3 in L.
     assert np.abs(ab - ab_of_neutral).max() < 0.3 < np.ptp(ab)
 
 
 def test_mended_colornet_leaves_less_of_a_checkerboard(photos, monkeypatch):
-    monkeypatch.setattr(colornet, "FILTERS", (8, 16, 32))
+    monkeypatch.setattr(colornet, "FILTERS", (8, 16))
     lightness, ab = (function(tf.constant(photos[:, :64, :64])) for function in (lightness_from_rgb, ab_from_rgb))
 
     def checkerboard_after_training(name):
         keras.utils.set_random_seed(0)
         model = models.build(EXPERIMENTS[name])
         model.compile(optimizer=keras.optimizers.Adam(1e-3))
-        model.fit(tf.data.Dataset.from_tensors((lightness, ab)).repeat(30), verbose=0, shuffle=False)
+        model.fit(tf.data.Dataset.from_tensors((lightness, ab)).repeat(20), verbose=0, shuffle=False)
         return nyquist_energy(model.colorize(lightness)).mean() / nyquist_energy(ab).mean()
 
     published, mended = (checkerboard_after_training(name) for name in ("colornet-l", "colornet-plus"))
@@ -228,13 +243,13 @@ def test_mended_colornet_leaves_less_of_a_checkerboard(photos, monkeypatch):
 def test_iizuka_shares_its_low_level_weights(few_channels):
     model = IizukaColorizer(batch_norm=False)
     low = [layer for layer in model.layers if layer.name.startswith("low_")]
-    assert len(low) == 6 and all(len(layer._inbound_nodes) == 2 for layer in low)
-    assert sum(variable.path.startswith("low_") for variable in model.variables) == 12
+    assert len(low) == len(iizuka.LOW_LEVEL) and all(len(layer._inbound_nodes) == 2 for layer in low)
+    assert sum(variable.path.startswith("low_") for variable in model.variables) == 2 * len(low)
 
 
 @pytest.mark.parametrize("name", ["iizuka", "paper"])
-def test_classification_adds_its_weighted_cross_entropy(few_channels, name):
-    model = SMALL[name]()
+def test_classification_adds_its_weighted_cross_entropy(small, name):
+    model = small(name)
     random = np.random.default_rng(0)
     ab = random.uniform(-50, 50, (4, 8, 8, 2)).astype(np.float32)
     output, logits = random.normal(size=(4, 8, 8, 2)), random.normal(size=(4, 3))
