@@ -22,6 +22,8 @@ from colorizing.service import give_back_memory
 from configs import SAMPLES
 from models.colorization import PaperColorizer
 
+processes.start_server()
+
 ROOT = processes.ROOT
 COLOR_SAMPLES = ("mountain-lake.jpg", "castle-forest.jpg", "great-wall-hills.jpg", "autumn-meadow.jpg")
 # Megabytes that a test may leave behind until its file of tests has ended.

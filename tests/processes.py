@@ -2,13 +2,14 @@
 
 Importing TensorFlow takes a processor several seconds, more than most tests of a script. `call` runs a script's main
 function in this process, where also compiled functions stay compiled. `Script` and `run` are for what needs a process:
-signals, and what native libraries write. One process imports TensorFlow and forks into each of these scripts before any
-operation has started TensorFlow's threads. From then on it is what `python SCRIPT` makes it, with an environment, a
-standard output and error, and a status of its own.
+signals, and what native libraries write. A server, forked from this process before any operation has started
+TensorFlow's threads, forks into each of these scripts. From then on it is what `python SCRIPT` makes it, with an
+environment, a standard output and error, and a status of its own.
 """
 
 import atexit
 import contextlib
+import faulthandler
 import importlib
 import io
 import multiprocessing
@@ -18,17 +19,21 @@ import runpy
 import signal
 import sys
 import tempfile
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker, util
 from pathlib import Path
 
 import keras
 import pytest
 
+import evaluate  # noqa: F401  The scripts that `Script` runs most import together what they need.
+import export  # noqa: F401
+import test  # noqa: F401
+import train  # noqa: F401
 from common import command_line
 
 ROOT = Path(__file__).parent.parent
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["pytest", "evaluate", "export", "test", "train"])
+FORKS.set_forkserver_preload([])
 # A variable that switches the scripts' silence off: tf2onnx, which other tests import, sets it.
 LOUD = "TF_CPP_MIN_LOG_LEVEL"
 
@@ -47,7 +52,6 @@ class Script:
             command: What follows `python` on the command line.
             env: Environment variables; those of this process by default.
         """
-        start_server()
         self._folder = tempfile.TemporaryDirectory()
         self._output, self._errors = (Path(self._folder.name) / name for name in ("output", "errors"))
         environment = {name: value for name, value in (os.environ if env is None else env).items() if name != LOUD}
@@ -131,11 +135,34 @@ def ordinary_user(folder):
 
 
 def start_server():
-    """Starts the process that forks, if it does not run yet."""
+    """Starts the server that forks."""
+    resource_tracker.ensure_running()  # A process of multiprocessing's own, started in the same way.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(ROOT))
-        patch.delenv(LOUD, raising=False)
+        patch.setattr(util, "spawnv_passfds", fork_server)
         forkserver.ensure_running()
+
+
+def fork_server(path, arguments, descriptors):
+    """Forks this process into the server, where multiprocessing would start Python and import all of it once more.
+
+    Arguments and result are those of `multiprocessing.util.spawnv_passfds`.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if pid := os.fork():
+        return pid
+    # pytest's streams and files are for the tests alone. The server ends when the last writer of a pipe has closed it,
+    # so it must not hold that end itself.
+    faulthandler.disable()
+    sys.stdin, sys.stdout, sys.stderr = sys.__stdin__, sys.__stdout__, sys.__stderr__
+    for number in [int(path.name) for path in Path("/dev/fd").iterdir()]:
+        if number > 2 and number not in descriptors:
+            with contextlib.suppress(OSError):  # That of the listing.
+                os.close(number)
+    try:
+        exec(arguments[-1])
+    finally:
+        os._exit(0)
 
 
 def stop_server():
