@@ -28,7 +28,7 @@ def open_tiff(content):
     """TIFF, and camera RAW that has no other suffix than TIFF's."""
     _quiet_tifffile()
     file = tifffile.TiffFile(io.BytesIO(content))
-    first, *more = [page for page in file.pages if isinstance(page, tifffile.TiffPage)] or [file.pages.first]
+    first, *more = [page for page in _pages(file) if isinstance(page, tifffile.TiffPage)] or [file.pages.first]
     # The photo is the first page that is neither a reduced copy, which may have the photo below it, nor a mask.
     pages = [page for page in (first, *more, *(first.pages or ())) if not page.is_reduced] or [first, *more]
     page = next((page for page in pages if not page.is_mask), pages[0])
@@ -62,6 +62,16 @@ def open_tiff(content):
         bits=max(depths),
         further=len(pages) > 1,
     )
+
+
+def _pages(file):
+    """The pages of a file, each once: damage may lead back to one of them, and tifffile would go round for ever."""
+    seen = set()
+    for page in file.pages:
+        if page.offset in seen:
+            return
+        seen.add(page.offset)
+        yield page
 
 
 @functools.cache

@@ -99,6 +99,8 @@ def tiff_cases():
     case("untold-photometric.tif", tiff((untold, rgb().tobytes())))
     untold = {tag: value for tag, value in page(8).items() if tag != 262}
     case("untold-photometric-gray.tif", tiff((untold, gray().tobytes())))
+    content = tiff((page(8), gray().tobytes()))
+    case("leads-back-to-itself.tif", content[:-4] + content[4:8])
     ramp = np.linspace(0, 1, 1024)
     icc = ("B", profile(b"RGB ", ramp**1.8))
     levels = np.tile(np.arange(256) * 257, 3).tolist()
