@@ -81,19 +81,19 @@ def assert_equal_weights(folder, workers):
 
 def test_workers_learn_what_one_process_does_and_go_on_after_one_was_killed(dataset, tmp_path, alone):
     epochs = 2 * EPOCHS  # More than pass until the kill.
-    processes = start(dataset, tmp_path / "run", 2, epochs=epochs)
+    processes = start(dataset, tmp_path / "run", 3, epochs=epochs)
     checkpoint = tmp_path / "run" / "last.weights.h5"
     while not checkpoint.exists():
         assert all(process.status is None for process in processes)
         time.sleep(0.01)
-    processes[1].send(signal.SIGKILL)
+    processes[2].send(signal.SIGKILL)
     (status, _, errors), *_ = [process.wait() for process in processes]
     told = "\n".join(errors)
     assert status == 1 and "another machine has stopped" in told and "--resume" in told
-    for history in finish(start(dataset, tmp_path / "run", 2, epochs=epochs)):
+    for history in finish(start(dataset, tmp_path / "run", 3, epochs=epochs)):
         assert len(history) == epochs
         np.testing.assert_allclose(history[:EPOCHS], alone, rtol=1e-4)
-    assert_equal_weights(tmp_path / "run", workers=2)
+    assert_equal_weights(tmp_path / "run", workers=3)
     # Only the chief writes: one set of logs a run, and no temporary files left behind.
     assert len(list((tmp_path / "run" / "logs" / "train").iterdir())) == 2
     assert not list((tmp_path / "run").glob(".*"))
