@@ -152,6 +152,11 @@ def jpeg_cases():
     case("bytes-after-its-start.jpg", content[:2] + bytes(7) + content[2:], shown)
     at = content.index(b"\xff\xda") + 12  # Of the last spectral coefficient in the scan.
     case("odd-scan-header.jpg", content[:at] + b"\0" + content[at + 1 :], shown)
+    tables = content.index(b"\xff\xdb")
+    case("bytes-between-segments.jpg", content[:tables] + b"camera" + content[tables:], shown)
+    turned_photo = jpeg(exif=b"Exif\0\0" + EXIF)
+    tables = turned_photo.index(b"\xff\xdb")
+    case("turned-and-with-slack.jpg", turned_photo[:tables] + b"A" + turned_photo[tables:], np.rot90(shown, -1))
     icc = profile(b"RGB ", np.linspace(0, 1, 1024) ** 1.8)
     parts = [b"ICC_PROFILE\0" + bytes([number + 1, 2]) + icc[900 * number :][:900] for number in (1, 0)]
     parts[0] += icc[1800:]
@@ -298,6 +303,11 @@ def damaged_files():
         "zeros-inside-cmyk.jpg": (zeroed(inks.getvalue()), r"a damaged file \(Corrupt JPEG data"),
         "zeros-inside-noise.jpg": (zeroed(by_pillow(noise, "JPEG")), "extraneous bytes before marker 0xd9"),
         "progressive-without-its-end.jpg": (jpeg(progressive=True)[:-2], r"a damaged file \(Premature end"),
+        **{f"scans-missing-{number}.jpg": (content, "scans are missing") for number, content in without_scans()},
+        **{
+            f"zeros-inside-behind-slack-{slack[0]}.jpg": (zeroed(photo[:2] + slack + photo[2:]), "a damaged file")
+            for slack in (b"A", bytes(5))
+        },
         "zeros-to-its-end.jpg": (photo[:-700] + bytes(700), r"a damaged file \(Corrupt JPEG data"),
         "zeros-inside.gif": (zeroed(by_pillow(noise, "GIF")), "a damaged file"),
         "zeros-in-jpeg.tif": (zeroed(by_tifffile(noise, photometric="rgb", compression="jpeg")), "a damaged file"),
@@ -316,6 +326,15 @@ def damaged_files():
         "no-page.tif": (b"II*\0\0\0\0\0", "a damaged file"),
         "no-camera-raw.nef": (by_tifffile(gray()), r"cannot be read \(Unsupported file format or not RAW file\)"),
     }
+
+
+def without_scans():
+    """Progressive JPEG that ends properly after each of its scans but the last: (number of scans left out, content)."""
+    content = jpeg(progressive=True)
+    starts = [start for start in range(len(content)) if content.startswith(b"\xff\xda", start)]
+    for number, start in enumerate(starts[1:], 1):
+        tables = content.rfind(b"\xff\xc4", starts[number - 1], start)  # They stand ahead of a scan.
+        yield len(starts) - number, content[: tables if tables > 0 else start] + b"\xff\xd9"
 
 
 def zeroed(content):
