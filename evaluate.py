@@ -116,10 +116,10 @@ def main():
 
 
 def describe_scores(scores, first):
-    """Tables for the terminal: the means and, of several models, their differences from the first."""
+    """Tables for the terminal: the means and, of several photos, the differences from the first model."""
     tables = [format_means(scores.means())]
-    if differences := scores.differences(first):
-        tables.append(f"differences from {first}, 95 % intervals\n{format_differences(differences)}")
+    if differences := format_differences(scores.differences(first)):
+        tables.append(f"differences from {first}, 95 % intervals\n{differences}")
     return tables
 
 

@@ -18,9 +18,10 @@ from common.images import read_photo, write_photo
 from common.trained import short_names
 from configs import SAMPLES, WEIGHTS
 from data.photos import DatasetError, cut, scale_to_cover
-from evaluate import describe_gray, find_mean_colors, results_folders
+from evaluate import describe_gray, describe_scores, find_mean_colors, results_folders
 from evaluation import semantics
 from evaluation.photo_sets import PhotoSet, find_set
+from evaluation.scores import Scores
 from evaluation.scoring import evaluate
 from utils import lightness_from_rgb
 
@@ -208,3 +209,9 @@ def test_names_and_mean_colors(tmp_path):
     assert short_names((a, b)) == {a: a, b: b}
     assert find_mean_colors((a, b)) == {"mean colour": [1, 2]}
     assert find_mean_colors((a, c)) == {"mean colour": [1, 2], "mean colour, c": [3, 4]}
+
+
+@pytest.mark.parametrize(("count", "tables"), [(1, 1), (2, 2)])
+def test_one_photo_has_no_table_of_differences(count, tables):
+    scores = Scores(["a", "b"][:count], {model: {"psnr": np.arange(count) + 20.0} for model in ("natural", "gray")})
+    assert len(describe_scores(scores, "natural")) == tables
