@@ -36,6 +36,9 @@ LOST = re.compile(
 )
 # A film is whole if it lasts at least PROMISED times as long as its header says, less SLACK seconds.
 PROMISED, SLACK = 0.98, 0.1
+# Formats whose files are joined as they are; by how many seconds their clock then is set back at least, and by how many
+# it may go ahead between two pictures.
+JOINED, SET_BACK, SET_AHEAD = ("mpeg", "mpegts"), 1, 60
 # Largest plausible number of frames a second.
 FASTEST = 1000
 # Two sizes have the same shape if their aspect ratios differ by less than this factor.
@@ -92,9 +95,11 @@ class Reader:
         self.rate = next(rate for rate in rates if rate and rate <= FASTEST)
         start = Fraction(self._container.start_time or 0, av.time_base)
         # A DVD's second file starts minutes after 0. In MP4, players would show nothing until then.
-        self._shift = start if Path(path).suffix.lower() in REWRAPPED else 0
-        self._start = start - self._shift
-        self._end, self._reached, self._last, self._size = 0.0, 0.0, None, None
+        shift = start if Path(path).suffix.lower() in REWRAPPED else Fraction(0)
+        self._start = start - shift
+        # Seconds that are taken off the times in each of the joined files; the one that a stream has reached, and when.
+        self._shifts, self._places = [shift], {}
+        self._end, self._reached, self._last, self._size = 0.0, Fraction(0), None, None
         self._decoders = {self.video.codec_context.name}
 
     def __enter__(self):
@@ -129,11 +134,9 @@ class Reader:
         """Yields av.VideoFrame of `video` and av.Packet of sound, in the file's order, and sets `damage`."""
         packets = self._container.demux()
         while (packet := self._attempt(lambda: next(packets, None), decoding=False)) is not None:
-            for name in ("pts", "dts"):
-                if (ticks := getattr(packet, name)) is not None:
-                    setattr(packet, name, ticks - round(self._shift / packet.time_base))
+            self._move(packet)
             if packet.pts is not None:
-                self._reached = max(self._reached, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+                self._reached = max(self._reached, (packet.pts + (packet.duration or 0)) * packet.time_base)
             if packet.stream.index == self.video.index:
                 if packet.is_corrupt:
                     self._note("cut short")
@@ -148,6 +151,25 @@ class Reader:
         promised = self._promised_seconds()
         if self._reached < PROMISED * promised - SLACK:
             self._note(f"its header promises {promised:.1f} s")
+
+    def _is_joined(self, stream):
+        """Whether a stream may be one of several recordings joined. Times of subtitles and data are less orderly."""
+        return self._container.format.name in JOINED and stream.type in ("audio", "video")
+
+    def _move(self, packet):
+        """Moves a packet in time, so that the film's clock begins where it should, and goes on in joined files."""
+        times = [ticks * packet.time_base for ticks in (packet.dts, packet.pts) if ticks is not None]
+        if not times:
+            return
+        part, before = self._places.get(packet.stream.index, (0, times[0]))
+        if self._is_joined(packet.stream) and times[0] < before - SET_BACK:
+            part += 1
+            if part == len(self._shifts):  # The streams change over one after the other.
+                self._shifts.append(times[0] - self._reached)
+        self._places[packet.stream.index] = part, times[0]
+        shift = round(self._shifts[part] / packet.time_base)
+        packet.dts = None if packet.dts is None else packet.dts - shift
+        packet.pts = None if packet.pts is None else packet.pts - shift
 
     def decode(self, packet):
         """The frames of a packet of any stream. A broken packet has none and sets `damage`."""
@@ -194,9 +216,12 @@ class Reader:
                 frame.pts = frame.dts  # AVI has times of decoding only. What FFmpeg makes of them fails for H.264.
             if frame.pts is None:
                 frame.pts = 0 if self._last is None else self._last + round(1 / (self.rate * self.video.time_base))
-            if self._last is not None and frame.pts <= self._last:
+            step = 1 if self._last is None else frame.pts - self._last
+            if step <= 0:
                 self._note("time runs backwards")
                 continue
+            if self._is_joined(self.video) and step * self.video.time_base > SET_AHEAD:
+                self._note("time jumps ahead")
             self._last = frame.pts
             self._end = self.end_of(frame)
             yield frame

@@ -77,6 +77,12 @@ def test_a_flv_film_that_is_cut_between_two_tags_is_broken(gray, tmp_path):
         assert film.damage.endswith("its header promises 0.8 s)")
 
 
+def test_a_clock_that_jumps_ahead_is_damage(gray, tmp_path):
+    times = [40 * number + (90_000 if number >= 10 else 0) for number in range(20)]
+    with Reader(make_film(tmp_path / "film.ts", gray, times)) as film:
+        assert len(list(film)) == 20 and film.damage == "broken after 0.4 s (time jumps ahead)"
+
+
 def test_packets_without_bytes_are_no_damage(gray, tmp_path):
     """Theora has them, for which there is no encoder here."""
     with Reader(make_film(tmp_path / "film.mkv", gray[:4])) as film:

@@ -222,6 +222,23 @@ def test_a_film_in_another_container_begins_at_0(gray, tmp_path, suffix, start):
     assert np.float64(read(result)[0]) == pytest.approx([start + number / RATE for number in range(5)], abs=0.002)
 
 
+@pytest.mark.parametrize(("suffix", "codec", "sound"), [(".vob", "mpeg2video", "mp2"), (".ts", "libx264", "aac")])
+def test_files_that_were_joined_are_one_film(gray, tmp_path, suffix, codec, sound):
+    path = make_film(tmp_path / f"film{suffix}", np.concatenate([gray, gray]), codec=codec, sound=[sound])
+    whole = read_sound(path)[0][0]
+    path.write_bytes(path.read_bytes() * 2)
+    ((_, result),) = plan_jobs([path], tmp_path / "out", films=True).jobs
+    outcome = process([(path, result)], saturation=0)
+    # FFmpeg cannot tell the seam of a transport stream from one that lacks packets.
+    assert [line.split("(")[1][:9] for line in outcome.failures] == (["cut short"] if suffix == ".ts" else [])
+    times, pixels = read(result)
+    steps = np.diff(np.float64(times))
+    assert len(times) == 80 and 0 < np.delete(steps, 39).min() and np.delete(steps, 39).max() < 0.041
+    assert 0 < steps[39] < 0.2
+    assert np.abs(pixels.mean(axis=-1) - np.concatenate([gray] * 4)).mean() < 6
+    assert b"".join(read_sound(result)[0][0]) == b"".join(whole) * 2
+
+
 def test_chapters_are_kept_and_not_named_as_lost(gray, tmp_path):
     plain, path = make_film(tmp_path / "plain.mp4", gray[:4]), tmp_path / "film.mp4"
     chapters = [{"id": 0, "start": 0, "end": 100, "time_base": Fraction(1, 1000), "metadata": {"title": "one"}}]
