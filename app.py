@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from common.command_line import parse, printable, quiet_native_libraries, run
+from common.command_line import parse, prepare_imports, printable, run
 
 if __name__ == "__main__":
-    quiet_native_libraries()
+    prepare_imports()
 
 import cv2
 import keras

@@ -17,10 +17,10 @@ import time
 from dataclasses import dataclass
 from typing import Literal
 
-from common.command_line import finish, parse, quiet_native_libraries, run
+from common.command_line import finish, parse, prepare_imports, run
 
 if __name__ == "__main__":
-    quiet_native_libraries()
+    prepare_imports()
 
 import tyro
 from tqdm import tqdm

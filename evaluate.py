@@ -13,10 +13,10 @@ command; photos.csv holds the scores of each photo. docs/evaluation.md defines t
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from common.command_line import finish, parse, quiet_native_libraries, run
+from common.command_line import finish, parse, prepare_imports, run
 
 if __name__ == "__main__":
-    quiet_native_libraries()
+    prepare_imports()
 
 import keras
 import tyro

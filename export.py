@@ -7,10 +7,10 @@ python export.py scenes --format onnx --photo
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from common.command_line import parse, quiet_native_libraries, run
+from common.command_line import parse, prepare_imports, run
 
 if __name__ == "__main__":
-    quiet_native_libraries()
+    prepare_imports()
 
 import keras
 import tyro

@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-from common.command_line import finish, parse, quiet_native_libraries, run
+from common.command_line import finish, parse, prepare_imports, run
 
 if __name__ == "__main__":
-    quiet_native_libraries()
+    prepare_imports()
 
 import keras
 import numpy as np

@@ -15,10 +15,10 @@ import itertools
 import sys
 from dataclasses import dataclass
 
-from common.command_line import parse, quiet_native_libraries, run
+from common.command_line import parse, prepare_imports, run
 
 if __name__ == "__main__":
-    quiet_native_libraries()
+    prepare_imports()
 
 import tyro
 

@@ -9,10 +9,10 @@ ranges over the rounds, and ratios within a round.
 from dataclasses import dataclass
 from unittest import mock
 
-from common.command_line import parse, quiet_native_libraries, run
+from common.command_line import parse, prepare_imports, run
 
 if __name__ == "__main__":
-    quiet_native_libraries()
+    prepare_imports()
 
 import keras
 import tensorflow as tf

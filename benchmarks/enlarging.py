@@ -11,10 +11,10 @@ opencv-contrib-python-headless in place of opencv-python-headless, a row for its
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.command_line import parse, quiet_native_libraries, run
+from common.command_line import parse, prepare_imports, run
 
 if __name__ == "__main__":
-    quiet_native_libraries()
+    prepare_imports()
 
 import cv2
 import numpy as np

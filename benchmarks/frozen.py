@@ -9,10 +9,10 @@ each crop, flip and gray that it is seen in.
 
 from dataclasses import dataclass
 
-from common.command_line import parse, quiet_native_libraries, run
+from common.command_line import parse, prepare_imports, run
 
 if __name__ == "__main__":
-    quiet_native_libraries()
+    prepare_imports()
 
 import keras
 import numpy as np

@@ -16,11 +16,11 @@ import functools
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.command_line import parse, quiet_native_libraries, run
+from common.command_line import parse, prepare_imports, run
 from common.options import Count, Folder, Model, Picture
 
 if __name__ == "__main__":
-    quiet_native_libraries()
+    prepare_imports()
 
 import cv2
 import keras

@@ -17,10 +17,10 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from common.command_line import parse, quiet_native_libraries, run
+from common.command_line import parse, prepare_imports, run
 
 if __name__ == "__main__":
-    quiet_native_libraries()
+    prepare_imports()
 
 import keras
 import numpy as np

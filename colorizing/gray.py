@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
-from common.command_line import finish, parse, quiet_native_libraries, run
+from common.command_line import finish, parse, prepare_imports, run
 from common.options import OutputFolder
 
 if __name__ == "__main__":
-    quiet_native_libraries()
+    prepare_imports()
 
 import tyro
 

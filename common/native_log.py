@@ -1,6 +1,6 @@
 """Keeps what libraries written in C and C++ write to stderr, and shows it when they end the process.
 
-A process of its own, which `command_line.quiet_native_libraries` starts: it reads the output from a pipe, and after an
+A process of its own, which `command_line.prepare_imports` starts: it reads the output from a pipe, and after an
 abort it is still there to say why. It imports next to nothing, so that it starts in milliseconds.
 """
 

@@ -22,10 +22,10 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from common.command_line import end_native_log, parse, quiet_native_libraries, run
+from common.command_line import end_native_log, parse, prepare_imports, run
 
 if __name__ == "__main__":
-    quiet_native_libraries()
+    prepare_imports()
 
 import tensorflow as tf
 import tyro

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from common.command_line import parse, quiet_native_libraries, run
+from common.command_line import parse, prepare_imports, run
 
 if __name__ == "__main__":
-    quiet_native_libraries()
+    prepare_imports()
 
 import keras
 import numpy as np

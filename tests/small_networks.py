@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 
-from common.command_line import quiet_native_libraries, run
+from common.command_line import prepare_imports, run
 from models import classification, colornet, efficientnet, iizuka, local_features, published, residual_encoder, zhang
 
 
@@ -82,7 +82,7 @@ def with_colors(model):
 
 
 if __name__ == "__main__":
-    quiet_native_libraries()
+    prepare_imports()
     shrink(pytest.MonkeyPatch())
     del sys.argv[0]
     run(importlib.import_module(sys.argv[0].removesuffix(".py")).main)

@@ -14,8 +14,8 @@ from models import precision
 START = """
 import ctypes, logging, os, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from common.command_line import quiet_native_libraries
-quiet_native_libraries()
+from common.command_line import prepare_imports
+prepare_imports()
 os.write(2, b"I0000 00:00:17 report.cc:1] a report\\nF0000 00:00:17 check.cc:1] Check failed: size\\n")
 logging.getLogger("tensorflow").warning("a warning")
 print("Stra\\u00dfe \\udcf6", flush=True)
@@ -48,6 +48,19 @@ def test_everything_is_shown_where_it_is_asked_for():
     environment = {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "0"}
     done = subprocess.run([sys.executable, "-c", START], env=environment, capture_output=True, timeout=60)
     assert all(words in done.stderr for words in (b"a report", b"Check failed", b"a warning"))
+
+
+def test_garbage_is_collected_from_the_end_of_the_imports_on():
+    script = """
+import gc
+from common.command_line import prepare_imports, run
+prepare_imports()
+print(gc.isenabled())
+run(lambda: print(gc.isenabled(), gc.get_freeze_count() > 1000))
+"""
+    environment = {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == ["False", "True", "True"], done.stderr
 
 
 @pytest.mark.parametrize(

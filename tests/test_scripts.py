@@ -207,7 +207,8 @@ def test_help(script):
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_libraries_are_silenced_before_they_are_imported(script):
     path = ROOT / script.removeprefix("-m ").removesuffix(".py").replace(".", "/")
-    before, silence, _ = path.with_suffix(".py").read_text().partition('if __name__ == "__main__":\n    quiet_native_')
+    text = path.with_suffix(".py").read_text()
+    before, silence, _ = text.partition('if __name__ == "__main__":\n    prepare_imports()')
     imports = [node for node in ast.parse(before).body if isinstance(node, ast.Import | ast.ImportFrom)]
     names = {getattr(node, "module", node.names[0].name).split(".")[0] for node in imports}
     assert silence and names <= sys.stdlib_module_names | {"common"}
