@@ -44,6 +44,7 @@ try:
     import uvicorn
     from fastapi.exceptions import RequestValidationError
     from starlette.formparsers import MultiPartException, MultiPartParser
+    from starlette.requests import ClientDisconnect
     from starlette.responses import JSONResponse
 except ImportError as error:
     raise SystemExit(
@@ -244,15 +245,17 @@ def make_server(limits):
         if unknown := request.query_params.keys() - {"model", "saturation"}:
             raise fastapi.HTTPException(400, f"unknown: {', '.join(sorted(unknown))}; there are model and saturation")
         content = bytearray()
-        async for chunk in request.stream():
-            content += chunk
-            if len(content) > limits.max_megabytes * 1e6:
-                raise fastapi.HTTPException(413, f"the limit is {limits.max_megabytes:g} MB")
         try:
+            async for chunk in request.stream():
+                content += chunk
+                if len(content) > limits.max_megabytes * 1e6:
+                    raise fastapi.HTTPException(413, f"the limit is {limits.max_megabytes:g} MB")
             photo, hints = await split_request(request.headers, bytes(content))
             result = await service.colorize("photo", photo, model, saturation, hints)
         except UserError as error:
             raise fastapi.HTTPException(status_of(error), str(error)) from error
+        except ClientDisconnect:  # Nobody reads the answer.
+            raise fastapi.HTTPException(400, "the upload broke off") from None
         # Headers hold ASCII, in one line.
         losses = printable("; ".join(result.losses)).encode("ascii", "replace").decode()
         return fastapi.Response(

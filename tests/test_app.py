@@ -149,6 +149,23 @@ def test_errors_are_4xx_with_a_message(client, photos):
         assert isinstance(response.json()["detail"], str)
 
 
+def test_an_upload_that_breaks_off_is_no_fault_of_the_server(client):
+    """What uvicorn tells the server and is told; errors that reach uvicorn end up on the terminal."""
+    received = iter([{"type": "http.request", "body": b"\xff\xd8", "more_body": True}, {"type": "http.disconnect"}])
+    sent = []
+
+    async def receive():
+        return next(received)
+
+    async def send(message):
+        sent.append(message)
+
+    headers = [(b"content-length", b"9000")]
+    scope = {"type": "http", "method": "POST", "path": "/api/colorize", "query_string": b"", "headers": headers}
+    asyncio.run(client.app(scope, receive, send))
+    assert all(message.get("status", 400) == 400 for message in sent)
+
+
 def test_the_page_may_load_nothing_from_elsewhere(client):
     page = client.get("/")
     assert page.status_code == 200 and "default-src 'self'" in page.headers["content-security-policy"]
