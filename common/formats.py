@@ -4,6 +4,7 @@ import re
 
 from common import decoders
 from common.files import RAW_SUFFIXES
+from common.jpeg import open_jpeg
 from common.tiff import open_tiff
 
 # Bytes of a disk's sector. Where the disk could not read one, copies of a file have zeros.
@@ -15,7 +16,7 @@ COMPRESSED = {".avif": b"mdat", ".heic": b"mdat", ".j2k": b"\xff\x93", ".jp2": b
 # {suffix: (what reads the header, how a file begins)}; ".raw" is camera RAW. In ISO media files (AVIF, HEIC, films) one
 # of the brands decides; as files may have several, the order matters.
 FORMATS = {
-    ".jpg": (decoders.open_jpeg, rb"\xff\xd8"),
+    ".jpg": (open_jpeg, rb"\xff\xd8"),
     ".png": (decoders.open_png, rb"\x89PNG\r\n\x1a\n"),
     ".gif": (decoders.open_gif, rb"GIF8[79]a"),
     ".webp": (decoders.open_webp, rb"RIFF....WEBP"),

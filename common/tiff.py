@@ -10,7 +10,8 @@ import numpy as np
 import tifffile
 from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, SAMPLEFORMAT
 
-from common.decoders import CannotDecode, Image, open_raw, read_whole_jpeg
+from common.decoders import CannotDecode, Image, open_raw
+from common.jpeg import read_whole_jpeg
 from common.metadata import whole_number
 from common.samples import rescale, unpremultiply
 

@@ -137,7 +137,7 @@ def test_what_is_not_promised_is_refused_for_what_it_is(name):
 
 def test_usual_jpeg_is_read_the_fast_way(monkeypatch):
     monkeypatch.setattr("imagecodecs.jpeg8_decode", None)
-    monkeypatch.setattr("common.decoders.find_orientation_and_profile", None)
+    monkeypatch.setattr("common.jpeg.find_orientation_and_profile", None)
     for name in ("gray.jpg", "progressive.jpg", "cmyk.jpg", "orientation6-type3.jpg", "gamma18.jpg"):
         images.decode(name, CASES[name][0])
 

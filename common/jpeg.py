@@ -1,0 +1,92 @@
+"""JPEG: its header, and its pixels where all are there; see decoders.py.
+
+simplejpeg is the fastest where photos are small, and says what is damaged. imagecodecs passes over what costs no
+pixels, and knows all kinds of sampling.
+"""
+
+import contextlib
+import io
+import re
+
+import imagecodecs
+import numpy as np
+import simplejpeg
+from PIL.JpegImagePlugin import JpegImageFile
+
+from common.decoders import CannotDecode, Image
+from common.metadata import find_orientation_and_profile, read_orientation
+from common.profiles import profile_by_exif
+
+# What libjpeg says of JPEG whose pixels are not all there; its other complaints cost no pixels.
+PIXELS_LOST = re.compile(
+    "premature end|bad (Huffman|arithmetic)|instead of RST|extraneous bytes|unsupported marker", re.IGNORECASE
+)
+# Bytes that are left over before a marker: pixels or tables that it missed, or slack, which are zeros
+# or fewer bytes than a table has, before a segment that stands ahead of all pixels: cameras write such.
+LEFT_OVER = re.compile(r"(\d+) extraneous bytes before marker 0x(..)")
+SLACK = re.compile(r"\b(\d|1[0-5]) extraneous bytes before marker 0x(c[0-2]|d[bd]|e.|fe)")
+END_OF_JPEG = b"\xff\xd9"
+# The header of JPEG that is progressive or arithmetic: whether its pixels are all there cannot be told without its end.
+END_NEEDED = re.compile(rb"\xff[\xc2\xc9\xca]\0[\x0b\x11\x14]\x08")
+# The header of a scan, which ends with its first and its last coefficient, and the bit that it ends at.
+SCAN = re.compile(rb"\xff\xda\0(?:\x08\x01..|\x0a\x02.{4}|\x0c\x03.{6}|\x0e\x04.{8})...", re.DOTALL)
+
+
+def open_jpeg(content):
+    try:
+        header = JpegImageFile(io.BytesIO(content))
+    except Exception as error:  # libjpeg finds the way through some damage.
+        try:
+            height, width, space, _ = simplejpeg.decode_jpeg_header(content, strict=False)
+        except KeyError:  # It says nothing of its own.
+            raise error from None
+        mode = {"Gray": "L", "CMYK": "CMYK", "YCCK": "CMYK"}.get(space, "RGB")
+        orientation, icc = find_orientation_and_profile(content)
+        space = "cmyk" if mode == "CMYK" else None
+        return Image(width, height, lambda: (_decode_jpeg(content, mode), icc), space, orientation)
+    info, exif, space = header.info, header.info.get("exif", b""), "cmyk" if header.mode == "CMYK" else None
+    dpi = info["dpi"] if info.get("jfif_unit") in (1, 2) else None  # Otherwise it is that of EXIF, or made up.
+
+    def decode():
+        if "progressive" in info and _lacks_scans(content, header.layers):
+            raise CannotDecode("a damaged file (scans are missing)")
+        icc = info["icc_profile"] or b"" if "icc_profile" in info else profile_by_exif(exif)
+        return _decode_jpeg(content, header.mode), icc
+
+    return Image(*header.size, decode, space, read_orientation(exif), dpi, further="mp" in info)
+
+
+def _lacks_scans(content, channels):
+    """Whether coefficients of progressive JPEG are never sent to their last bit; libjpeg would blur them in silence."""
+    scans = [scan[0] for scan in SCAN.finditer(content, content.find(b"\xff\xc2"))]  # Behind those of a thumbnail.
+    return sum(scan[4] * (scan[-2] - scan[-3] + 1) for scan in scans if scan[-1] % 16 == 0) < 64 * channels
+
+
+def _decode_jpeg(content, mode):
+    values = read_whole_jpeg(content, {"L": "GRAY"}.get(mode, mode))
+    if values.dtype != np.uint8:
+        raise CannotDecode("JPEG of more than 8 bits, which is not read; convert it to 8 bits")
+    return ~values if mode == "CMYK" else values  # CMYK is stored inverted.
+
+
+def read_whole_jpeg(content, colorspace):
+    """The pixels of JPEG, whose content may lack the marker at its end, as "GRAY", "RGB" or "CMYK", as stored.
+
+    Raises:
+        CannotDecode: Pixels are lost.
+    """
+    try:
+        return simplejpeg.decode_jpeg(content, colorspace)
+    except ValueError as error:
+        said = str(error)  # Its first complaint, which others may follow.
+    if not PIXELS_LOST.search(said):
+        return imagecodecs.jpeg8_decode(content)
+    if left := LEFT_OVER.search(said):
+        byte = "." if SLACK.search(said) else r"\0"
+        slack = rf"{byte}{{{left[1]}}}(?=\xff\x{left[2]})"
+        for found in re.finditer(slack.encode(), content, re.DOTALL):
+            with contextlib.suppress(ValueError):
+                return simplejpeg.decode_jpeg(content[: found.start()] + content[found.end() :], colorspace)
+    if content.endswith(END_OF_JPEG) or END_NEEDED.search(content):
+        raise CannotDecode(f"a damaged file ({said})")
+    return read_whole_jpeg(content.rstrip(b"\0") + END_OF_JPEG, colorspace)
