@@ -62,6 +62,11 @@ POLICY = (
     "default-src 'self' data: blob:; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
     "style-src 'self' 'unsafe-inline'; font-src 'self' data:; connect-src 'self'; frame-ancestors 'self'"
 )
+# Browsers show a broken picture in place of a TIFF, HEIC or JPEG XL photo. Errors do not bubble, but can be captured.
+HEAD = """<script>
+document.addEventListener("error", ({target}) => {if (target.tagName === "IMG") target.hidden = true}, true)
+document.addEventListener("load", ({target}) => {if (target.tagName === "IMG") target.hidden = false}, true)
+</script>"""
 INTRODUCTION = """# Colour for gray photographs
 Drop a photo below, or paste it. It stays on this server for ten minutes and goes nowhere else."""
 
@@ -275,6 +280,7 @@ def make_server(limits):
         show_error=True,
         max_file_size=int(limits.max_megabytes * 1e6),
         ssr_mode=False,
+        head=HEAD,
         theme=gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
     )
 

@@ -188,6 +188,20 @@ def test_what_is_no_photo_gets_a_sentence(server, browser, gray_file, tmp_path):
     page.close()
 
 
+def test_a_scan_that_browsers_cannot_draw_is_colorized_without_a_broken_picture(server, browser, gray_file, tmp_path):
+    cv2.imwrite(str(tmp_path / "scan.tif"), cv2.imread(str(gray_file)))
+    page = open_page(browser, server, 1440, [])
+    upload(page, tmp_path / "scan.tif")
+    wait_for_colour(page)
+    page.locator("#result img").wait_for(timeout=SECONDS)
+    seen = "[...document.images].filter(image => image.complete && !image.naturalWidth && image.checkVisibility())"
+    page.wait_for_function(f"{seen}.length == 0")
+    # A photo after it is shown again.
+    upload(page, gray_file)
+    page.wait_for_function("[...document.images].some(image => image.naturalWidth == 601 && image.checkVisibility())")
+    page.close()
+
+
 @pytest.mark.parametrize(("scheme", "widths"), [("light", (390, 1440)), ("dark", (1440, 390))])
 def test_the_page_fits_its_window(server, browser, gray_file, scheme, widths):
     page = open_page(browser, server, widths[0], [], color_scheme=scheme)
