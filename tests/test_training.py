@@ -59,7 +59,7 @@ def finished(tmp_path_factory):
         scale = 80 / min(photo.shape[:2])
         reduced = cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         cv2.imwrite(str(folder / "photos" / f"{path.stem}.png"), reduced)
-    options = dict(epochs=2, batch_size=3, optimizer="adam", learning_rate=1e-3, warmup_steps=0)
+    options = dict(edges=True, epochs=2, batch_size=3, optimizer="adam", learning_rate=1e-3, warmup_steps=0)
     experiment = small("scenes", dataset=(folder / "photos",), **options)
     folder = folder / "run"
     with contextlib.redirect_stderr(io.StringIO()) as errors:
@@ -76,7 +76,7 @@ def test_training_starts_from_a_trained_model(tmp_path, finished):
     for first, second in pairs:
         np.testing.assert_allclose(first, second, atol=1e-3)
     with pytest.raises(TrainingError, match="another network"):
-        train(dataclasses.replace(again, edges=True), tmp_path / "third")
+        train(dataclasses.replace(again, edges=False), tmp_path / "third")
     start.unlink()
     assert train(again, tmp_path / "second", resume=True) == history
 
@@ -113,7 +113,7 @@ def test_two_epochs_on_bundled_photos_lower_the_loss(finished):
 def start(experiment, folder):
     """Starts a run of the experiment of `finished` in a process of its own, with checkpoints within the epochs."""
     options = ["--crop", 64, 64, "--classification-size", 64, "--policy", "float32", "--epochs", 2, "--batch-size", 3]
-    options += ["--optimizer", "adam", "--learning-rate", "1e-3", "--warmup-steps", 0, "--no-edges"]
+    options += ["--optimizer", "adam", "--learning-rate", "1e-3", "--warmup-steps", 0]
     command = ["train.py", "scenes", "--dataset", *experiment.dataset, "--run-dir", folder, "--save-every-steps", 3]
     return Script("-m", "tests.small_networks", *command, *options)
 
