@@ -6,6 +6,7 @@ pixels, and knows all kinds of sampling.
 
 import contextlib
 import io
+import itertools
 import re
 
 import imagecodecs
@@ -28,7 +29,7 @@ SLACK = re.compile(r"\b(\d|1[0-5]) extraneous bytes before marker 0x(c[0-2]|d[bd
 END_OF_JPEG = b"\xff\xd9"
 # The header of JPEG that is progressive or arithmetic: whether its pixels are all there cannot be told without its end.
 END_NEEDED = re.compile(rb"\xff[\xc2\xc9\xca]\0[\x0b\x11\x14]\x08")
-# The header of a scan, which ends with its first and its last coefficient, and the bit that it ends at.
+# The header of a scan: its channels, its first and last coefficient, and, in one byte, the bits it begins and ends at.
 SCAN = re.compile(rb"\xff\xda\0(?:\x08\x01..|\x0a\x02.{4}|\x0c\x03.{6}|\x0e\x04.{8})...", re.DOTALL)
 
 
@@ -48,7 +49,9 @@ def open_jpeg(content):
     dpi = info["dpi"] if info.get("jfif_unit") in (1, 2) else None  # Otherwise it is that of EXIF, or made up.
 
     def decode():
-        if "progressive" in info and _lacks_scans(content, header.layers):
+        scans = content[content.rfind(b"\xff\xda", 0, header.fp.tell()) :]
+        several = "progressive" in info or scans[4] < header.layers
+        if several and _lacks_scans(scans, header.layers):
             raise CannotDecode("a damaged file (scans are missing)")
         icc = info["icc_profile"] or b"" if "icc_profile" in info else profile_by_exif(exif)
         return _decode_jpeg(content, header.mode), icc
@@ -56,10 +59,16 @@ def open_jpeg(content):
     return Image(*header.size, decode, space, read_orientation(exif), dpi, further="mp" in info)
 
 
-def _lacks_scans(content, channels):
-    """Whether coefficients of progressive JPEG are never sent to their last bit; libjpeg would blur them in silence."""
-    scans = [scan[0] for scan in SCAN.finditer(content, content.find(b"\xff\xc2"))]  # Behind those of a thumbnail.
-    return sum(scan[4] * (scan[-2] - scan[-3] + 1) for scan in scans if scan[-1] % 16 == 0) < 64 * channels
+def _lacks_scans(scans, channels):
+    """Whether the scans, bytes that begin with the first one, leave out bits of a coefficient; libjpeg would blur the
+    photo in silence."""
+    lowest = {}  # The bit that a coefficient is known down to. Its first scan begins at 0, each further one there.
+    for scan in SCAN.findall(scans.partition(END_OF_JPEG)[0]):
+        high, low = divmod(scan[-1], 16)
+        for key in itertools.product(scan[5:-3:2], range(scan[-3], scan[-2] + 1)):
+            if lowest.get(key, 0) == high:
+                lowest[key] = low
+    return list(lowest.values()).count(0) < 64 * channels
 
 
 def _decode_jpeg(content, mode):

@@ -1,6 +1,7 @@
 """More files for test_matrix.py: what formats allow and few programs write, byte by byte where no library writes it."""
 
 import io
+import re
 import struct
 import zlib
 from fractions import Fraction
@@ -149,6 +150,12 @@ def jpeg_cases():
     # Complaints of libjpeg that cost no pixels.
     case("bytes-before-its-end.jpg", content[:-2] + bytes(40) + content[-2:], shown)
     case("without-its-end.jpg", content[:-2], shown)
+    neutral = np.full_like(gray(), 128)
+    case(
+        "a-scan-for-each-channel.jpg",
+        jpeg_by_channels(gray(), neutral, neutral),
+        as_pillow_reads(by_pillow(gray(), "JPEG", quality=95)),
+    )
     case("bytes-after-its-start.jpg", content[:2] + bytes(7) + content[2:], shown)
     at = content.index(b"\xff\xda") + 12  # Of the last spectral coefficient in the scan.
     case("odd-scan-header.jpg", content[:at] + b"\0" + content[at + 1 :], shown)
@@ -303,7 +310,7 @@ def damaged_files():
         "zeros-inside-cmyk.jpg": (zeroed(inks.getvalue()), r"a damaged file \(Corrupt JPEG data"),
         "zeros-inside-noise.jpg": (zeroed(by_pillow(noise, "JPEG")), "extraneous bytes before marker 0xd9"),
         "progressive-without-its-end.jpg": (jpeg(progressive=True)[:-2], r"a damaged file \(Premature end"),
-        **{f"scans-missing-{number}.jpg": (content, "scans are missing") for number, content in without_scans()},
+        **{f"{name}.jpg": (content, "scans are missing") for name, content in without_scans()},
         **{
             f"zeros-inside-behind-slack-{slack[0]}.jpg": (zeroed(photo[:2] + slack + photo[2:]), "a damaged file")
             for slack in (b"A", bytes(5))
@@ -329,12 +336,25 @@ def damaged_files():
 
 
 def without_scans():
-    """Progressive JPEG that ends properly after each of its scans but the last: (number of scans left out, content)."""
-    content = jpeg(progressive=True)
-    starts = [start for start in range(len(content)) if content.startswith(b"\xff\xda", start)]
-    for number, start in enumerate(starts[1:], 1):
-        tables = content.rfind(b"\xff\xc4", starts[number - 1], start)  # They stand ahead of a scan.
-        yield len(starts) - number, content[: tables if tables > 0 else start] + b"\xff\xd9"
+    """JPEG that lacks one of its scans, or all from one on, and ends properly: (name, content)."""
+    for kind, content in (("progressive", jpeg(progressive=True)), ("by-channels", jpeg_by_channels(*[gray()] * 3))):
+        scans = re.findall(rb"\xff\xda.*?(?=\xff[\xc4\xda\xd9])", content, re.DOTALL)
+        for number, scan in enumerate(scans):
+            yield f"{kind}-without-scan-{number}", content.replace(scan, b"")
+            yield f"{kind}-up-to-scan-{number}", content[: content.index(scan)] + scan * (number == 0) + b"\xff\xd9"
+
+
+def jpeg_by_channels(*channels):
+    """JPEG of a scan for each channel, uint8 [height, width]; not progressive."""
+    files = [by_pillow(channel, "JPEG", quality=95) for channel in channels]
+    head = files[0][: files[0].index(b"\xff\xda")]
+    sizes = head.index(b"\xff\xc0")
+    places = b"".join(bytes([number + 1, 0x11, 0]) for number in range(len(files)))
+    length = bytes([0, 8 + len(places)])
+    head = head[: sizes + 2] + length + head[sizes + 4 : sizes + 9] + bytes([len(files)]) + places + head[sizes + 13 :]
+    scans = (file[file.index(b"\xff\xda") : -2] for file in files)
+    scans = (scan[:5] + bytes([number + 1]) + scan[6:] for number, scan in enumerate(scans))
+    return head + b"".join(scans) + b"\xff\xd9"
 
 
 def zeroed(content):
