@@ -33,6 +33,7 @@ from common.png import read_chunks
 from common.profiles import EXPONENTS, PLACES, make_profile, profile_by_exif
 from common.samples import from_video_range, rescale, unpremultiply
 
+FURTHER = ("further pictures left out: only the first or the main one is used",)
 HIGH_DYNAMIC_RANGE = "an image of high dynamic range (PQ or HLG), which is not read; convert it to sRGB"
 # The sizes that a codestream of JPEG 2000 begins with. Three bytes a channel follow: its depth, and its steps.
 SIZES = struct.Struct(">8x4I16xH")
@@ -65,7 +66,7 @@ class Image:
         orientation: How to turn the pixels upright, 1..8 as in EXIF.
         resolution: Pixels per inch, (horizontal, vertical), as stored; None where it is in EXIF data or nowhere.
         bits: Of a channel, where they are more than 8.
-        further: Whether the file holds further pictures or pages.
+        notes: What of the file is left out, as words.
     """
 
     width: int
@@ -75,7 +76,7 @@ class Image:
     orientation: int = 1
     resolution: tuple[float, float] | None = None
     bits: int = 16
-    further: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def space_of(values):
@@ -102,7 +103,7 @@ def open_png(content):
         decode,
         orientation=read_orientation(exif) if exif else find_orientation_and_profile(content)[0],
         resolution=(across * 0.0254, down * 0.0254) if unit == 1 else None,  # In pixels per metre.
-        further=b"acTL" in chunks,
+        notes=FURTHER * (b"acTL" in chunks),
     )
 
 
@@ -129,7 +130,7 @@ def open_webp(content):
     def decode():
         return np.asarray(image), icc or profile_by_exif(exif)
 
-    return Image(*image.size, decode, orientation=read_orientation(exif), further=image.is_animated)
+    return Image(*image.size, decode, orientation=read_orientation(exif), notes=FURTHER * image.is_animated)
 
 
 def open_gif(content):
@@ -144,23 +145,27 @@ def open_gif(content):
         values[around, 3] = 0
         return values if values[..., 3].min() < 255 else values[..., :3], None
 
-    return Image(*image.size, decode, further=image.is_animated)
+    return Image(*image.size, decode, notes=FURTHER * image.is_animated)
 
 
 def open_avif(content):
     """AVIF: its header by Pillow, its pixels by libavif, with all their bits."""
-    image = AvifImageFile(io.BytesIO(content))
+    try:
+        image = AvifImageFile(io.BytesIO(content))
+    except (SyntaxError, ValueError):  # libavif wants the clean aperture, which is applied here, marked as essential.
+        content = content.replace(b"clap", b"hide", 1)
+        image = AvifImageFile(io.BytesIO(content))
     start = content.find(b"meta")
     header = content[start : content.find(b"mdat", start)]  # "meta" describes the pictures, "mdat" holds their pixels.
-    depth = re.search(rb"av1C..(.)", header, re.DOTALL)
-    bits = 12 if depth and depth[1][0] & 32 else 10  # Or 8.
+    depth = re.search(rb"av1C..(.)", content, re.DOTALL)
+    bits = (8, 8, 10, 12)[depth[1][0] >> 5 & 3]
 
     def decode():
         # libavif gives all of several pictures, Pillow one, of 8 bits.
         values = np.asarray(image) if image.is_animated else imagecodecs.avif_decode(content)
         values = rescale(values, (1 << bits) - 1) if values.dtype == np.uint16 else values
-        if b"clap" in header:  # A clean aperture: its size, and the place of its centre from that of the picture.
-            numbers = struct.unpack_from(">8i", header, header.find(b"clap") + 4)
+        if aperture := re.search(b"clap|hide", header):  # Its size, and the place of its centre from the picture's.
+            numbers = struct.unpack_from(">8i", header, aperture.end())
             wide, high, right, down = (top / bottom for top, bottom in zip(numbers[::2], numbers[1::2], strict=True))
             left, upper = round((image.width - wide) / 2 + right), round((image.height - high) / 2 + down)
             values = values[upper : upper + round(high), left : left + round(wide)]
@@ -169,8 +174,9 @@ def open_avif(content):
         return values, image.info.get("icc_profile") or profile
 
     orientation = read_orientation(image.info.get("exif", b""))  # Its own rotation and mirror, as Pillow tells them.
-    further = image.is_animated or b"avis" in content[:64]
-    return Image(*image.size, decode, orientation=orientation, bits=bits, further=further)
+    notes = FURTHER * (image.is_animated or b"avis" in content[:64])
+    notes += (f"{bits} bits reduced to 8, since it is animated",) * (image.is_animated and bits > 8)
+    return Image(*image.size, decode, orientation=orientation, bits=bits, notes=notes)
 
 
 def _profile_of_code_points(space, primaries, transfer):
@@ -198,7 +204,7 @@ def open_heic(content):
         return values, image.info.get("icc_profile") or profile
 
     sequence = re.search(rb"hevc|hevx|msf1", content[:64])
-    return Image(width, height, decode, bits=bits, further=len(image) > 1 or bool(sequence))
+    return Image(width, height, decode, bits=bits, notes=FURTHER * (len(image) > 1 or bool(sequence)))
 
 
 def open_jpeg_2000(content):
@@ -238,7 +244,7 @@ def open_netpbm(content):
         values = file.asarray().reshape(-1, file.height, file.width, file.depth)[0]
         return ~values * np.uint8(255) if bitmap else rescale(np.minimum(values, file.maxval), file.maxval), None
 
-    return Image(file.width, file.height, decode, further=file.frames > 1)
+    return Image(file.width, file.height, decode, notes=FURTHER * (file.frames > 1))
 
 
 def open_jpeg_xl(content):
@@ -248,10 +254,10 @@ def open_jpeg_xl(content):
         if file is None and claimed is None:
             raise CannotDecode(describe(error))
         width, height = (file.spec().width, file.spec().height) if file else map(int, claimed.groups())
-    further = False
+    animated = False
     with contextlib.suppress(av.FFmpegError), av.open(io.BytesIO(content)) as file:
-        further = file.format.name == "jpegxl_anim"
-    return Image(width, height, functools.partial(_decode_jpeg_xl, content, further), further=further)
+        animated = file.format.name == "jpegxl_anim"
+    return Image(width, height, functools.partial(_decode_jpeg_xl, content, animated), notes=FURTHER * animated)
 
 
 def _decode_jpeg_xl(content, animated):

@@ -147,7 +147,7 @@ def _decode(name, content, max_megapixels):
     alpha = values[..., count] if values.shape[2] > count else None
     extra = values.shape[2] - count - 1
     notes = (f"{extra} further channels left out",) if extra > 0 else ()
-    notes += ("further pictures left out: only the first or the main one is used",) if image.further else ()
+    notes += image.notes
     values = values[..., :count]
     try:
         pixels = profiles.to_srgb(values, space, icc)

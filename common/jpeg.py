@@ -14,7 +14,7 @@ import numpy as np
 import simplejpeg
 from PIL.JpegImagePlugin import JpegImageFile
 
-from common.decoders import CannotDecode, Image
+from common.decoders import FURTHER, CannotDecode, Image
 from common.metadata import find_orientation_and_profile, read_orientation
 from common.profiles import profile_by_exif
 
@@ -31,12 +31,20 @@ END_OF_JPEG = b"\xff\xd9"
 END_NEEDED = re.compile(rb"\xff[\xc2\xc9\xca]\0[\x0b\x11\x14]\x08")
 # The header of a scan: its channels, its first and last coefficient, and, in one byte, the bits it begins and ends at.
 SCAN = re.compile(rb"\xff\xda\0(?:\x08\x01..|\x0a\x02.{4}|\x0c\x03.{6}|\x0e\x04.{8})...", re.DOTALL)
+# The headers of kinds of JPEG that are not read.
+UNREAD = {
+    "JPEG-LS": rb"\xff\xf7\0[\x0b\x11\x14][\2-\x10]",
+    "JPEG of neither 1, 3 nor 4 channels": rb"\xff[\xc0-\xc2\xc9\xca]\0[\x0e\x17-\xff]\x08",
+}
 
 
 def open_jpeg(content):
     try:
         header = JpegImageFile(io.BytesIO(content))
-    except Exception as error:  # libjpeg finds the way through some damage.
+    except Exception as error:
+        for kind in (kind for kind, header in UNREAD.items() if re.search(header, content)):
+            raise CannotDecode(f"{kind}, which is not read; convert it to PNG") from None
+        # libjpeg finds the way through some damage.
         try:
             height, width, space, _ = simplejpeg.decode_jpeg_header(content, strict=False)
         except KeyError:  # It says nothing of its own.
@@ -56,7 +64,7 @@ def open_jpeg(content):
         icc = info["icc_profile"] or b"" if "icc_profile" in info else profile_by_exif(exif)
         return _decode_jpeg(content, header.mode), icc
 
-    return Image(*header.size, decode, space, read_orientation(exif), dpi, further="mp" in info)
+    return Image(*header.size, decode, space, read_orientation(exif), dpi, notes=FURTHER * ("mp" in info))
 
 
 def _lacks_scans(scans, channels):

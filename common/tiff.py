@@ -10,7 +10,7 @@ import numpy as np
 import tifffile
 from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, SAMPLEFORMAT
 
-from common.decoders import CannotDecode, Image, open_raw
+from common.decoders import FURTHER, CannotDecode, Image, open_raw
 from common.jpeg import read_whole_jpeg
 from common.metadata import whole_number
 from common.samples import rescale, unpremultiply
@@ -61,7 +61,7 @@ def open_tiff(content):
         orientation=whole_number(page.tags.valueof("Orientation", 1)),
         resolution=page.get_resolution("inch"),
         bits=max(depths),
-        further=len(pages) > 1,
+        notes=FURTHER * (len(pages) > 1 or page.imagedepth > 1),
     )
 
 

@@ -274,7 +274,11 @@ def other_cases():
     Image.fromarray(whole(SOFT, 8)).save(file, "AVIF", quality=100, subsampling="4:4:4")
     colors = np.asarray(Image.open(io.BytesIO(file.getvalue()))) / 255
     middle = np.s_[HEIGHT // 4 : -HEIGHT // 4, WIDTH // 4 : -WIDTH // 4]
-    case("cropped.avif", cropped(file.getvalue(), HEIGHT // 2, WIDTH // 2), colors[middle], tolerance=2)
+    content = cropped(file.getvalue(), HEIGHT // 2, WIDTH // 2)
+    case("cropped.avif", content, colors[middle], tolerance=2)
+    essential = content.index(b"ipma") + 16  # The bit that says that a reader has to follow the property.
+    content = content[:essential] + bytes([content[essential] & 0x7F]) + content[essential + 1 :]
+    case("cropped-if-you-like.avif", content, colors[middle], tolerance=2)
     for name, numbers, shown in (
         ("display-p3", b"\0\x0c\0\x0d", shown_by(decoded(colors), P3)),
         ("linear", b"\0\1\0\x08", encoded(colors)),

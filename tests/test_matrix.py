@@ -25,7 +25,7 @@ from matrix_cases import (
     rgb,
     whole,
 )
-from matrix_rare import damaged_files
+from matrix_rare import damaged_files, jpeg_by_channels
 from PIL import Image
 from processes import call
 from skimage.color import lab2rgb, rgb2lab
@@ -108,6 +108,8 @@ REFUSED = {
     "lab.tif": (by_tifffile(rgb(), photometric="cielab"), "CIELAB"),
     "signed.jp2": (imagecodecs.jpeg2k_encode(gray().astype(np.int8), level=0, codecformat="jp2"), "signed"),
     "12-bits.jpg": (imagecodecs.jpeg8_encode(gray(12), bitspersample=12), "JPEG of more than 8 bits"),
+    "jpeg-ls.jpg": (imagecodecs.jpegls_encode(rgb()), "JPEG-LS, which is not read"),
+    "2-channels.jpg": (jpeg_by_channels(gray(), gray()), "JPEG of neither 1, 3 nor 4 channels"),
     "floats.pfm": (b"Pf\n96 72\n-1.0\n" + PICTURE.astype("<f4").tobytes(), "not an image in a format that can be read"),
     "drawing.svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not an image in a format that can be read"),
 }
@@ -160,6 +162,26 @@ def test_further_pictures_are_said_to_be_left_out():
         file = io.BytesIO()
         pictures[0].save(file, format_, save_all=True, append_images=pictures[1:])
         assert images.decode("photo", file.getvalue()).notes == FURTHER
+
+
+@pytest.mark.parametrize("bits", [8, 10])
+def test_bits_of_animated_avif_are_said_to_be_reduced(bits):
+    file = io.BytesIO()
+    with av.open(file, "w", format="avif") as film:
+        stream = film.add_stream("libsvtav1", rate=5)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p10le" if bits == 10 else "yuv420p"
+        frames = [av.VideoFrame.from_ndarray(rgb(), "rgb24").reformat(format=stream.pix_fmt) for _ in range(2)]
+        film.mux([packet for frame in (*frames, None) for packet in stream.encode(frame)])
+    notes = images.decode("photo.avif", file.getvalue()).notes
+    assert notes == FURTHER + ("10 bits reduced to 8, since it is animated",) * (bits == 10)
+
+
+def test_further_slices_of_a_volume_are_said_to_be_left_out():
+    volume = np.stack([gray(), 255 - gray()])
+    for options in ({}, {"tile": (2, 32, 32)}):
+        found = images.decode("photo.tif", by_tifffile(volume, volumetric=True, photometric="minisblack", **options))
+        np.testing.assert_array_equal(found.pixels, gray())
+        assert found.notes == FURTHER
 
 
 def test_further_pictures_of_jpeg_xl_are_said_to_be_left_out():
