@@ -158,17 +158,10 @@ def seed_differences(groups, reference):
     }
 
 
-def format_seeds(groups):
-    """Means and standard deviations over seeds as aligned text, a line a group."""
-    header = ["", *next(iter(groups.values()))]
-    return _align([header, *([name, *map(_spread, metrics.values())] for name, metrics in groups.items())])
-
-
 def format_means(means):
-    """Means as aligned text, a line a model."""
-    return _align(
-        [["", *next(iter(means.values()))], *([model, *map(_short, row.values())] for model, row in means.items())]
-    )
+    """Means as aligned text, a line a model; those of `over_seeds` as the mean ± the standard deviation."""
+    header = ["", *next(iter(means.values()))]
+    return _align([header, *([model, *map(_spread, row.values())] for model, row in means.items())])
 
 
 def format_differences(differences):
@@ -202,13 +195,10 @@ def _seed_interval(differences):
 
 
 def _spread(values):
-    spread = f" ± {values.std(ddof=1):.2g}" if len(values) > 1 and np.isfinite(values).all() else ""
-    return _short(values.mean()) + spread
-
-
-def _short(value):
+    """A value, or the mean ± the standard deviation of several; "-" where one is not finite."""
+    mean, deviation = np.mean(values), f" ± {np.std(values, ddof=1):.2g}" if np.size(values) > 1 else ""
     # What is left of an exact zero in floating point is shown as one.
-    return f"{value if abs(value) > 1e-12 else 0:.4g}" if np.isfinite(value) else "-"
+    return f"{mean if abs(mean) > 1e-12 else 0:.4g}{deviation}" if np.isfinite(mean) else "-"
 
 
 def _align(lines):
@@ -235,12 +225,8 @@ def main():
     if options.reference not in means:
         raise UserError(f"--reference {options.reference}: the tables have {', '.join(means)}")
     print(f"{len(scores.photos)} photos")
-    if options.seeds:
-        print(format_seeds(means))
-        differences = seed_differences(means, options.reference)
-    else:
-        print(format_means(means))
-        differences = scores.differences(options.reference)
+    print(format_means(means))
+    differences = seed_differences(means, options.reference) if options.seeds else scores.differences(options.reference)
     print(f"differences from {options.reference}, 95 % intervals\n{format_differences(differences)}")
 
 
