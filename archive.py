@@ -15,7 +15,6 @@ import os
 import sys
 import time
 from dataclasses import dataclass
-from typing import Literal
 
 from common.command_line import finish, parse, prepare_imports, run
 
@@ -27,8 +26,8 @@ from tqdm import tqdm
 
 from common import images, trained
 from common.errors import OptionError, UserError
-from common.files import PHOTO_SUFFIXES, REPLACED, SYSTEM_FOLDERS
-from common.options import Model, Positive, Quality, RenderSize, Saturation
+from common.files import SYSTEM_FOLDERS
+from common.options import Model, PhotoFormat, Positive, Quality, RenderSize, Saturation
 from configs import MODEL, RUNS, WEIGHTS
 
 try:
@@ -40,7 +39,6 @@ try:
 except ImportError as error:
     sys.exit(f"{error.name} is missing; archive.py needs it: pip install -r requirements-archive.txt")
 
-FORMATS = sorted(suffix[1:] for suffix in PHOTO_SUFFIXES - REPLACED.keys())
 # Rows of the listing that are added to the ledger together.
 ROWS_A_PART = 20_000
 
@@ -61,7 +59,7 @@ class Options:
     saturation: Saturation = 1.0
     render_size: RenderSize | None = None
     """Shorter side in pixels of the copy that the network sees. Default: the size it was trained at."""
-    format: Literal[*FORMATS] | None = None
+    format: PhotoFormat | None = None
     """Format of the results. Default: that of each photo."""
     quality: Quality = images.QUALITY
     max_megapixels: Positive = images.MAX_MEGAPIXELS

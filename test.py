@@ -11,7 +11,7 @@ import os
 import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from common.command_line import finish, parse, prepare_imports, run
 
@@ -33,12 +33,10 @@ from colorizing.pixels import side_by_side, to_gray
 from colorizing.steadiness import STEADINESS
 from common import images
 from common.errors import UserError
-from common.files import PHOTO_SUFFIXES, REPLACED, is_film
-from common.options import Model, OutputFolder, Positive, Quality, RenderSize, Saturation, Share
+from common.files import is_film
+from common.options import Model, OutputFolder, PhotoFormat, Positive, Quality, RenderSize, Saturation, Share
 from configs import MODEL, OUTPUTS, SAMPLES
 from models.precision import choose_policy, describe_devices
-
-FORMATS = sorted(suffix[1:] for suffix in PHOTO_SUFFIXES - REPLACED.keys())
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ class Options:
     those of `album/a.jpg` are read from `album/a.hints.json` if that exists."""
     compare: bool = False
     """Put the gray photo or film beside the result."""
-    format: Literal[*FORMATS] | None = None
+    format: PhotoFormat | None = None
     """Format of photos' results. Default: that of each photo."""
     quality: Quality = images.QUALITY
     steadiness: Share = STEADINESS
