@@ -16,7 +16,7 @@ import keras
 import tyro
 
 import models
-from colorizing.export import INTERFACES, SUFFIXES, WRITERS, check_output, make_graph
+from colorizing.export import INTERFACES, SUFFIXES, WRITERS, check_output, make_graph, megabytes
 from common.options import Model, OutputFile
 from common.trained import short_names
 from configs import MODEL, OUTPUTS
@@ -45,8 +45,7 @@ def main():
     model = models.load(options.model)
     path.parent.mkdir(parents=True, exist_ok=True)
     WRITERS[options.format](make_graph(model, options.photo), path)
-    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-    print(f"{path}, {sum(file.stat().st_size for file in files) / 1e6:.1f} MB: {INTERFACES[options.photo]}")
+    print(f"{path}, {megabytes(path):.1f} MB: {INTERFACES[options.photo]}")
 
 
 if __name__ == "__main__":

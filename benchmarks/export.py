@@ -26,7 +26,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 import models
 from benchmarks.timing import Rounds, show, time_rounds
-from colorizing.export import SUFFIXES, WRITERS, make_graph
+from colorizing.export import SUFFIXES, WRITERS, make_graph, megabytes
 from colorizing.photo import Pipeline
 from common.images import read_photo
 from common.options import Model
@@ -94,13 +94,12 @@ def main():
     photos = [read_photo(path) for path in find_photos(SAMPLES).paths[:PHOTOS]]
     inputs = [(photo if options.photo else Pipeline(model).reduce(photo))[None] for photo in photos]
     graph = make_graph(model, options.photo)
-    runtimes, megabytes = {"keras": open_graph(graph)}, {}
+    runtimes, sizes = {"keras": open_graph(graph)}, {}
     with tempfile.TemporaryDirectory() as folder:
         for format, write in WRITERS.items():
             path = Path(folder) / f"model{SUFFIXES[format]}"
             write(graph, path)
-            files = [path, *path.rglob("*")]
-            megabytes[format] = sum(file.stat().st_size for file in files if file.is_file()) / 1e6
+            sizes[format] = megabytes(path)
             runtimes[format] = RUNTIMES[format](path)
         runs = {name: lambda go=go: [go(array) for array in inputs] for name, go in runtimes.items()}
         outputs = {name: go() for name, go in runs.items()}
@@ -108,7 +107,7 @@ def main():
     print(f"{options.model}, {'photos' if options.photo else 'L to ab'}, medians (ranges) of {options.rounds} rounds")
     print(f"{'':10} {'MB':>6}  {'photos/s':24} {'speed / Keras':22} largest, 99.9 % within")
     print(f"{'keras':10} {'':6}  {show(PHOTOS / times['keras'], 2)}")
-    for name, size in megabytes.items():
+    for name, size in sizes.items():
         pairs = zip(outputs[name], outputs["keras"], strict=True)
         difference = np.concatenate([np.abs(one.astype(np.float32) - other).ravel() for one, other in pairs])
         speed, ratio = show(PHOTOS / times[name], 2), show(times["keras"] / times[name], 2)

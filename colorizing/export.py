@@ -160,6 +160,11 @@ def write_litert(graph, path):
 WRITERS = {"onnx": write_onnx, "savedmodel": write_savedmodel, "litert": write_litert}
 
 
+def megabytes(path):
+    """Size of an exported file or folder."""
+    return sum(file.stat().st_size for file in [path, *path.rglob("*")] if file.is_file()) / 1e6
+
+
 def check_output(path, kind):
     """Raises UserError if a result of a kind, a key of `WRITERS`, cannot replace what is at `path`, or if the suffix
     of `path` is that of another kind."""
