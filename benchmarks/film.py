@@ -45,6 +45,8 @@ HELD, PANNED, AFTER = 12, 12, 12
 # Pixels a frame that the pan moves to the right.
 STEP = 4
 HEIGHT, WIDTH = 128, 192
+# Frames a second.
+RATE = 25
 # Standard deviation of the noise in gray levels, of another draw for each frame.
 GRAIN = 3.0
 
@@ -70,14 +72,14 @@ def make_frames():
     return frames.clip(0, 255).round().astype(np.uint8)
 
 
-def write_film(path, frames, rate=25):
+def write_film(path, frames):
     """Writes gray frames, uint8 [count, height, width], without loss (FFV1), in the container that the name says."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("ffv1", rate=rate, width=frames.shape[2], height=frames.shape[1])
+        stream = container.add_stream("ffv1", rate=RATE, width=frames.shape[2], height=frames.shape[1])
         stream.pix_fmt = "gray"
         for number, pixels in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(pixels, format="gray")
-            frame.pts, frame.time_base = number, Fraction(1, rate)
+            frame.pts, frame.time_base = number, Fraction(1, RATE)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
 

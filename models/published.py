@@ -91,9 +91,6 @@ def zhang(weights):
     return model
 
 
-NETWORKS = {"zhang": zhang}
-
-
 @dataclass(frozen=True)
 class Options:
     """Turns weights that others published into a model of this package."""
@@ -110,7 +107,7 @@ def main():
     options = parse(Options, "-m models.published")
     output = options.output or RUNS / f"{options.network}-published" / "model.keras"
     try:
-        model = NETWORKS[options.network](read_pth(options.file))
+        model = zhang(read_pth(options.file))
     except models.ModelError as error:
         raise models.ModelError(f"{options.file}: {error}") from error
     output.parent.mkdir(parents=True, exist_ok=True)
