@@ -224,9 +224,11 @@ def network(folder, rounds):
         "original large": lambda: original.colorize(published, photo, result),
         "files": lambda: (images.read(photo), images.write(result, colored)),
     }
+    counted = {"original": operations(published, original.SIZE), "package": operations(model, original.SIZE)}
+    for name, (forward, training) in counted.items():
+        print(f"{name}: {forward / 1e9:.1f} GFLOP a photo forward, {training / 1e9:.1f} in a training step", flush=True)
     times = time_rounds(runs, rounds)
-    forward, training = operations(model, original.SIZE)
-    print(f"a photo takes {forward / 1e9:.1f} GFLOP forward and {training / 1e9:.1f} GFLOP in a training step")
+    forward, training = counted["package"]
     rate = PRODUCT_OPERATIONS / times["product"]
     # The ceiling, as the seconds that a batch would take at the product's rate.
     times |= {"step ceiling": BATCH_SIZE * training / rate, "network ceiling": BATCH_SIZE * forward / rate}
