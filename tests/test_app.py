@@ -1,15 +1,14 @@
 """The HTTP API: photos in, photos out, limits, and hostile uploads."""
 
 import asyncio
-import os
 import threading
 import time
-from pathlib import Path
 
 import cv2
 import imagecodecs
 import numpy as np
 import pytest
+from conftest import resident_megabytes
 from PIL import Image
 from skimage import color
 from small_networks import Gray
@@ -300,13 +299,10 @@ def test_memory_is_given_back_when_nobody_is_left(photos, monkeypatch):
 
 
 def test_free_memory_goes_back_to_the_system():
-    def resident():
-        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
-
     # Blocks small enough to lie in the heap, and one in twenty that stays there.
     blocks = [np.ones(100_000, np.uint8) for _ in range(1000)]
     kept = blocks[::20]
     del blocks
-    before = resident()
+    before = resident_megabytes()
     service.give_back_memory()
-    assert resident() < before - 50 and kept[-1].all()
+    assert resident_megabytes() < before - 50 and kept[-1].all()

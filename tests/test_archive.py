@@ -20,7 +20,6 @@ for package in ("ray", "pyarrow", "s3fs", "moto"):
 
 import pyarrow.dataset as ds
 
-import archive as archive_script
 import models
 from colorizing.archive import cluster
 from colorizing.archive.ledger import DONE, FAILED, FOLDER, LEFT_OUT, SCHEMA, WAITING, Ledger
@@ -30,7 +29,7 @@ from colorizing.archive.storage import open_storage
 from colorizing.archive.worker import Work, Worker
 from colorizing.photo import Pipeline
 from colorizing.pixels import to_gray
-from common.errors import OptionError, UserError
+from common.errors import UserError
 from common.images import read_photo, write_photo
 
 # Python processes that find this on their path are killed, as if memory had run out, by photos with a word in them.
@@ -121,7 +120,7 @@ def test_other_storage_is_refused():
         open_storage("ftp://host/photos")
 
 
-def test_bad_command_lines_are_told_in_a_sentence(tmp_path, monkeypatch):
+def test_bad_command_lines_are_told_in_a_sentence(tmp_path):
     touch(tmp_path, "a.jpg")
     cases = {
         (): "name a SOURCE and an OUTPUT",
@@ -132,20 +131,16 @@ def test_bad_command_lines_are_told_in_a_sentence(tmp_path, monkeypatch):
         (tmp_path, tmp_path / "out", "--model", "nix"): "nix: no such model; there are ",
     }
     for arguments, cause in cases.items():
-        monkeypatch.setattr(sys, "argv", ["archive.py", *map(str, arguments)])
-        with pytest.raises(UserError, match=cause) as error:
-            archive_script.main()
-        assert isinstance(error.value, OptionError) == (not arguments or "--quality" in arguments)
+        status, _, (error,) = call("archive.py", *arguments)
+        assert cause in error and status == (2 if not arguments or "--quality" in arguments else 1)
 
 
-def test_files_that_are_no_results_are_not_replaced(tmp_path, monkeypatch):
+def test_files_that_are_no_results_are_not_replaced(tmp_path):
     touch(tmp_path, "in/a.jpg", "out/a.jpg")
-    monkeypatch.setattr(sys, "argv", ["archive.py", str(tmp_path / "in"), str(tmp_path / "out"), "--model", "nix"])
-    with pytest.raises(UserError, match="out: holds files, but no ledger of an archive"):
-        archive_script.main()
+    command = ("archive.py", tmp_path / "in", tmp_path / "out", "--model", "nix")
+    assert "out: holds files, but no ledger of an archive" in call(*command)[2][0]
     (tmp_path / "out" / "a.jpg").rename(tmp_path / "out" / ".a.jpg")
-    with pytest.raises(UserError, match="nix: no such model"):
-        archive_script.main()
+    assert "nix: no such model" in call(*command)[2][0]
 
 
 def test_the_driver_stays_small():

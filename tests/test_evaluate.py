@@ -36,7 +36,7 @@ def one_classifier():
 
 @pytest.fixture(scope="module")
 def evaluated(tmp_path_factory):
-    """A folder of photos between a bad file, with boundary maps, and what evaluate.py made of it."""
+    """A folder of photos between a bad file, with boundary maps, what evaluate.py told of it, and its two tables."""
     folder = tmp_path_factory.mktemp("evaluate")
     for number, name in enumerate(COLOR_SAMPLES):
         crop = cut(scale_to_cover(read_photo(SAMPLES / name), (64, 96)), (64, 96))
@@ -46,7 +46,9 @@ def evaluated(tmp_path_factory):
         write_photo(folder / "maps" / f"{number}.png", drawn)
     (folder / "photos" / "text.jpg").write_text("no photo")
     options = ["--crop", "64", "96", "--output", folder / "out", "--boundaries", folder / "maps"]
-    return folder, call("evaluate.py", folder / "photos", "--models", WEIGHTS / "scenes.keras", *options)
+    told = call("evaluate.py", folder / "photos", "--models", WEIGHTS / "scenes.keras", *options)
+    results = json.loads((folder / "out" / "results.json").read_text())
+    return folder, told, results, list(csv.DictReader((folder / "out" / "photos.csv").open()))
 
 
 def scikit_image_metrics(photo, ab):
@@ -62,9 +64,8 @@ def scikit_image_metrics(photo, ab):
 
 
 def test_means_are_those_of_scikit_image(evaluated):
-    folder, (status, output, errors) = evaluated
+    folder, (status, output, errors), results, _ = evaluated
     assert status == 1 and len(errors) == 1 and "text.jpg" in errors[0]
-    results = json.loads((folder / "out" / "results.json").read_text())
     assert results["photos"] == 4 and results["command"].startswith("python evaluate.py")
     name = "scenes"
     assert list(results["means"]) == ["photo", "gray", "mean colour", name]
@@ -94,15 +95,13 @@ def test_means_are_those_of_scikit_image(evaluated):
 
 
 def test_the_photos_themselves_are_right(evaluated):
-    folder, _ = evaluated
-    photo = json.loads((folder / "out" / "results.json").read_text())["means"]["photo"]
+    photo = evaluated[2]["means"]["photo"]
     assert photo["psnr"] is None and photo["ssim"] == 1 and photo["auc"] == 1 and photo["colorfulness_gap"] == 0
     assert abs(photo["auc_balanced"] - 1) < 1e-5 and photo["ab_error_boundaries"] == 0 and photo["edge_f"] > 0
 
 
 def test_each_photo_is_in_the_table(evaluated):
-    folder, _ = evaluated
-    rows = list(csv.DictReader((folder / "out" / "photos.csv").open()))
+    rows = evaluated[3]
     assert [row["photo"] for row in rows[:4]] == ["0.png", "1.png", "2.png", "3.png"] and len(rows) == 16
     assert {row["edge_recall"] for row in rows if row["model"] == "gray"} == {"0"}
 
@@ -112,11 +111,11 @@ def test_the_judge_is_not_the_encoder_that_paints():
 
 
 def test_the_classifier_sees_in_the_photos_what_it_sees(evaluated):
-    folder, _ = evaluated
-    means = json.loads((folder / "out" / "results.json").read_text())["means"]
+    *_, results, rows = evaluated
+    means = results["means"]
     assert means["photo"]["agreement_lite2"] == 1 and abs(means["photo"]["frechet_lite2"]) < 1e-6
     assert means["gray"]["frechet_lite2"] > 1
-    squares = [row["ab_rmse"] ** 2 for row in scores_of(folder, "gray")]
+    squares = [float(row["ab_rmse"]) ** 2 for row in rows if row["model"] == "gray"]
     assert abs(means["gray"]["ab_rmse_all"] - np.mean(squares) ** 0.5) < 1e-3
 
 
@@ -160,16 +159,6 @@ def test_models_are_scored_as_the_pipeline_colorizes(photos, tmp_path):
     ab = Pipeline(model).full_size_ab(photos[0][:96, :128])
     expected = scikit_image_metrics(photos[0][:96, :128], 2 * ab)
     np.testing.assert_allclose(scores.values["strong"]["ab_rmse"], expected["ab_rmse"], rtol=1e-3)
-
-
-def scores_of(folder, model):
-    """The rows of photos.csv about a model, as numbers."""
-    rows = csv.DictReader((folder / "out" / "photos.csv").open())
-    return [
-        {name: float(value) for name, value in row.items() if name not in ("model", "photo")}
-        for row in rows
-        if row["model"] == model
-    ]
 
 
 def test_photos_too_small_to_score_are_named(tmp_path, photos):

@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import cv2
 import pytest
-from processes import Script
+from processes import Script, call
 
 for package in ("tensorflow_datasets", "importlib_resources"):
     pytest.importorskip(package, reason="needs requirements-data.txt")
@@ -198,14 +198,13 @@ def test_a_missing_package_is_a_sentence(tmp_path, monkeypatch):
         fetch("faces", tmp_path)
 
 
-def test_command_line(data_dir, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.argv", ["fetch.py", "faces", "--limit", "2"])
+def test_command_line(data_dir, tmp_path, monkeypatch):
+    monkeypatch.setattr(fetching, "FETCHED", tmp_path)
     builder = tfds.builder("lfw", data_dir=data_dir)
     monkeypatch.setattr(tfds, "builder", lambda name, data_dir: builder)
-    fetching.main()
-    assert "2 photos in datasets/faces; to train on them: --dataset datasets/faces" in capsys.readouterr().out
-    assert len(find_photos("datasets/faces").paths) == 2
+    status, output, _ = call("-m", "data.fetch", "faces", "--limit", "2")
+    assert status == 0 and f"2 photos in {tmp_path}/faces; to train on them: --dataset {tmp_path}/faces" in output
+    assert len(find_photos(tmp_path / "faces").paths) == 2
 
 
 def test_interruption_ends_a_download_at_once(tmp_path):

@@ -5,35 +5,28 @@ import json
 import cv2
 import numpy as np
 import pytest
+from processes import call
 from scipy import ndimage
 from scipy.spatial import distance
 from skimage import color
-from small_networks import with_colors
+from small_networks import Gray, with_colors
 
 from colorizing import hints
 from colorizing.hints import Hint, HintError, correct, format_hints, parse_hints, read_hints
 from colorizing.photo import Pipeline
-from common.errors import UserError
 from common.images import read_photo, write_photo
 from models.colorizer import Colorizer
 from models.residual_encoder import ResidualEncoder
 from models.zhang import ZhangColorizer, ab_bins
-from test import Options, main
 
 
-class Plain:
+class Plain(Gray):
     """A colorizer of one colour."""
 
-    native_size, grid = 64, 8
-
-    def __init__(self, ab=(10.0, -5.0)):
-        self.ab = np.float32(ab)
+    native_size = 64
 
     def colorize(self, lightness):
-        return np.broadcast_to(self.ab, (*lightness.shape[:3], 2))
-
-    def features(self, lightness):
-        return None
+        return super().colorize(lightness) + np.float32([10, -5])
 
 
 def two_halves(rows=16, columns=24, edge=12, dark=30.0, light=70.0):
@@ -139,7 +132,7 @@ def test_photos_show_the_hint_where_it_was_set_and_their_own_lightness(photos):
 
 def test_colours_that_lightness_cannot_carry_keep_their_hue():
     gray = np.full((80, 80), 240, np.uint8)
-    result = Pipeline(Plain((0, 0)))(gray, [Hint(0.5, 0.5, (80.0, 60.0), 0.1)])
+    result = Pipeline(Gray(), 64)(gray, [Hint(0.5, 0.5, (80.0, 60.0), 0.1)])
     lab = color.rgb2lab(result)[40, 40]
     assert abs(np.arctan2(lab[2], lab[1]) - np.arctan2(60, 80)) < 0.1 and 5 < np.hypot(lab[1], lab[2]) < 50
 
@@ -217,35 +210,26 @@ def test_times_are_seconds_from_the_start(time):
         parse_hints(json.dumps({"hints": [GOOD | {"time": time}]}), "film.hints.json", film=True)
 
 
-def run_test(monkeypatch, capsys, *arguments):
-    monkeypatch.setattr("sys.argv", ["test.py", *map(str, arguments)])
-    try:
-        main()
-    except SystemExit as end:
-        return end.code, capsys.readouterr()
-    raise AssertionError("test.py ends with a status")
-
-
-def test_hints_beside_photos_and_on_the_command_line(loaded_once, tmp_path, photos, monkeypatch, capsys):
+def test_hints_beside_photos_and_on_the_command_line(loaded_once, tmp_path, photos):
     for name in ("a", "b", "bad"):
         write_photo(tmp_path / "in" / f"{name}.png", photos[0])
     file = tmp_path / "in" / "a.hints.json"
     file.write_text(format_hints([Hint(0.5, 0.5, (60.0, -50.0), 0.1)]))
     (tmp_path / "in" / "bad.hints.json").write_text('{"hints": [{"x": 2, "y": 0, "ab": null}]}')
-    code, output = run_test(monkeypatch, capsys, tmp_path / "in", "-o", tmp_path / "out")
-    assert code == 1 and "2 of 3 photos" in output.out
-    assert "bad.hints.json: hint 1: x 2" in output.err and "Error" not in output.err
+    status, output, errors = call("test.py", tmp_path / "in", "-o", tmp_path / "out")
+    assert status == 1 and "2 of 3 photos" in output
+    assert len(errors) == 1 and "bad.hints.json: hint 1: x 2" in errors[0]
     hinted, plain = (read_photo(tmp_path / "out" / f"{name}.png") for name in ("a", "b"))
     assert np.abs(color.rgb2lab(hinted) - color.rgb2lab(plain))[48, 64].max() > 20
-    arguments = [tmp_path / "in" / "b.png", "-o", tmp_path / "one", "--hints", file]
-    assert run_test(monkeypatch, capsys, *arguments)[0] == 0
+    assert call("test.py", tmp_path / "in" / "b.png", "-o", tmp_path / "one", "--hints", file)[0] == 0
     np.testing.assert_array_equal(read_photo(tmp_path / "one" / "b.png"), hinted)
 
 
-def test_changed_hints_make_a_photo_anew(loaded_once, tmp_path, photos, monkeypatch, capsys):
+def test_changed_hints_make_a_photo_anew(loaded_once, tmp_path, photos):
     for name in ("a", "b"):
         write_photo(tmp_path / "in" / f"{name}.png", photos[0])
-    file, arguments = tmp_path / "in" / "a.hints.json", [tmp_path / "in", "-o", tmp_path / "out", "--skip-existing"]
+    file = tmp_path / "in" / "a.hints.json"
+    command = ["test.py", tmp_path / "in", "-o", tmp_path / "out", "--skip-existing"]
     for text, done in [
         (None, 2),
         (None, 0),
@@ -255,19 +239,17 @@ def test_changed_hints_make_a_photo_anew(loaded_once, tmp_path, photos, monkeypa
     ]:
         if text:
             file.write_text(text)
-        code, output = run_test(monkeypatch, capsys, *arguments)
-        assert code == 0 and f"{done} of 2 photos" in output.out
+        status, output, _ = call(*command)
+        assert status == 0 and f"{done} of 2 photos" in output
     file.unlink()
-    assert "1 of 2 photos" in run_test(monkeypatch, capsys, *arguments)[1].out
+    assert "1 of 2 photos" in call(*command)[1]
 
 
-def test_hints_are_for_one_photo(tmp_path, photos, monkeypatch, capsys):
+def test_hints_are_for_one_photo(tmp_path, photos):
     for name in "ab":
         write_photo(tmp_path / f"{name}.png", photos[0])
-    monkeypatch.setattr("sys.argv", ["test.py", str(tmp_path), "--hints", "a.json", "-o", str(tmp_path / "out")])
-    with pytest.raises(UserError, match="give one photo or film with it"):
-        main()
-    assert Options().hints is None
+    status, _, errors = call("test.py", tmp_path, "--hints", "a.json", "-o", tmp_path / "out")
+    assert status == 1 and "give one photo or film with it" in errors[0]
 
 
 @pytest.mark.parametrize("encoder", ["efficientnet-lite0", "efficientnet-lite2", "vgg16"])

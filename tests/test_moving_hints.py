@@ -6,8 +6,9 @@ import cv2
 import numpy as np
 import pytest
 from films import make_film, read
+from processes import run
 from skimage import color
-from test_scripts import run
+from small_networks import Gray
 
 from colorizing.film import colorize_film
 from colorizing.hints import Hint, HintError
@@ -15,18 +16,6 @@ from colorizing.moving_hints import MovingHints, follow
 from colorizing.photo import Pipeline
 
 HEIGHT, WIDTH, SIDE, STEP = 64, 128, 24, 2
-
-
-class Gray:
-    """Stands for a network that knows no colours."""
-
-    native_size, grid = 64, 8
-
-    def colorize(self, lightness):
-        return np.zeros((*lightness.shape[:3], 2), np.float32)
-
-    def features(self, lightness):
-        return None
 
 
 def left_of_square(number):
@@ -55,7 +44,7 @@ def test_a_hint_holds_from_its_time_and_follows_the_square_to_the_cut(tmp_path):
     film = make_film(tmp_path / "film.mp4", shots)
     # 0.2 s are frame 5 of 25 a second.
     hint = Hint((left_of_square(5) + SIDE / 2) / WIDTH, 32 / HEIGHT, (30.0, 10.0), time=0.2)
-    assert colorize_film(Pipeline(Gray()), film, tmp_path / "red.mp4", hints=[hint]) == ([], None)
+    assert colorize_film(Pipeline(Gray(), 64), film, tmp_path / "red.mp4", hints=[hint]) == ([], None)
     _, pixels = read(tmp_path / "red.mp4")
     assert abs(a_at(pixels, 4)) < 3
     for number in (5, 14, 24):

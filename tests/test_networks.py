@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from skimage import color
-from small_networks import build_small
+from small_networks import build_small, with_colors
 
 import models
 from colorizing.photo import Pipeline
@@ -30,7 +30,7 @@ SMALL = {
     "zhang": lambda: ZhangColorizer(),
     "paper": lambda: PaperColorizer(classification_size=32, classes=3, classification_weight=0.01),
 }
-BUILD = {**SMALL, "residual-encoder": lambda: ResidualEncoder()}
+BUILD = {**SMALL, "residual-encoder": lambda: with_colors(ResidualEncoder())}
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_parameter_counts(build, parameters):
     assert trainable(build()) == parameters
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", BUILD)
 def test_odd_sizes_saving_and_loading(few_channels, small, name, tmp_path):
     model = small(name)
     lightness = np.random.default_rng(0).uniform(0, 100, (1, 97, 131, 1)).astype(np.float32)

@@ -11,6 +11,7 @@ import pytest
 import tyro
 from annotated_types import Interval
 from conftest import ROOT
+from processes import call
 
 import models
 import train
@@ -193,12 +194,9 @@ def test_every_experiment_is_within_its_bounds():
         ("benchmarks.training", ["--dataset", "photos", "--rounds", "0"], "--rounds 0"),
     ],
 )
-def test_scripts_refuse_values_at_the_start(module, arguments, option, monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", [f"{module}.py", *arguments])
-    with pytest.raises(SystemExit) as end:
-        run(importlib.import_module(module).main)
-    lines = capsys.readouterr().err.splitlines()
-    assert end.value.code == 2 and len(lines) == 1 and lines[0].startswith(option), lines
+def test_scripts_refuse_values_at_the_start(module, arguments, option):
+    status, _, errors = call("-m", module, *arguments)
+    assert status == 2 and len(errors) == 1 and errors[0].startswith(option), errors
 
 
 @pytest.mark.parametrize(

@@ -60,9 +60,8 @@ def test_without_pytorch_the_way_to_it_is_named(tmp_path, monkeypatch):
 
 def test_other_weights_are_one_sentence(few_channels, tmp_path, monkeypatch):
     monkeypatch.setattr(published, "read_pth", lambda path: {"a.weight": np.zeros((2, 3))})
-    monkeypatch.setattr("sys.argv", ["published", "zhang", "a.pth", "--output", str(tmp_path / "model.keras")])
-    with pytest.raises(models.ModelError, match=r"a\.pth: not the weights of the network of Zhang et al\."):
-        published.main()
+    status, _, errors = call("-m", "models.published", "zhang", "a.pth", "--output", tmp_path / "model.keras")
+    assert status == 1 and errors[0].startswith("a.pth: not the weights of the network of Zhang et al.")
     assert not list(tmp_path.iterdir())
 
 

@@ -108,17 +108,6 @@ def test_it_starts_from_gray(few_channels):
     assert np.abs(ResidualEncoder().colorize(lightness)).max() == 0
 
 
-def test_odd_sizes_saving_and_loading(untrained, few_channels, tmp_path):
-    lightness = np.random.default_rng(0).uniform(0, 100, (1, 97, 131, 1)).astype(np.float32)
-    ab = untrained.colorize(lightness).numpy()
-    assert ab.shape == (1, 97, 131, 2) and ab.dtype == np.float32 and np.abs(ab).max() > 0
-    assert untrained.colorize(lightness[:, :40, :50]).shape == (1, 40, 50, 2)
-    models.save(untrained, tmp_path / "model.keras")
-    loaded = models.load(tmp_path / "model.keras")
-    assert loaded.get_config() == untrained.get_config()
-    np.testing.assert_allclose(loaded.colorize(lightness), ab, atol=1e-4)
-
-
 def test_colours_do_not_depend_on_the_batch():
     keras.config.set_dtype_policy("mixed_bfloat16")
     model = models.load("natural")

@@ -9,7 +9,7 @@ import pytest
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 from processes import call, full_disk
 
-from common.errors import DatasetError, UserError
+from common.errors import DatasetError
 from common.images import PhotoError, read_photo, write_photo
 from configs import EXPERIMENTS
 from data import shards
@@ -262,31 +262,21 @@ def test_unreadable_photos_are_skipped_named_and_tried_again(folder, tmp_path, m
     assert len(find_photos(tmp_path / "packed").paths) == 11
 
 
-def main(monkeypatch, *arguments):
-    """Runs the script in this process. Returns its status; errors for the person come through."""
-    monkeypatch.setattr("sys.argv", ["shards.py", *map(str, arguments)])
-    with pytest.raises(SystemExit) as end:
-        shards.main()
-    return end.value.code
-
-
-def test_command_line(folder, packed, monkeypatch, capsys):
-    output = folder.parent / "out"
-    status, text, errors = call("-m", "data.shards", folder, "-o", output, "--photos-per-shard", "4")
-    assert (status, errors) == (0, []) and text == f"11 of 11 photos packed into 3 shards, in {output}\n"
+def test_command_line(folder, packed):
+    output, command = folder.parent / "out", ("-m", "data.shards")
+    told = f"11 of 11 photos packed into 3 shards, in {output}\n"
+    assert call(*command, folder, "-o", output, "--photos-per-shard", "4") == (0, told, [])
     assert contents(output) == contents(packed)
-    assert main(monkeypatch, "--verify", output) == 0
-    assert capsys.readouterr() == ("3 of 3 shards are whole\n", "")
+    assert call(*command, "--verify", output) == (0, "3 of 3 shards are whole\n", [])
     damage(shard_paths(output)[1])
     shard_paths(output)[2].unlink()
-    assert main(monkeypatch, "--verify", output) == 1
-    text, errors = capsys.readouterr()
-    assert text == "1 of 3 shards are whole\n"
-    assert f"{shard_paths(output)[1]}: damaged" in errors and "00002-of-00003.array_record: does not exist" in errors
-    for arguments, words in [((folder,), "-o DIR"), (("--verify", folder), r"shards\.json does not exist")]:
-        monkeypatch.setattr("sys.argv", ["shards.py", *map(str, arguments)])
-        with pytest.raises(UserError, match=words):
-            shards.main()
+    status, told, (damaged, missing) = call(*command, "--verify", output)
+    assert (status, told) == (1, "1 of 3 shards are whole\n")
+    assert damaged.startswith(f"{shard_paths(output)[1]}: damaged")
+    assert "00002-of-00003.array_record: does not exist" in missing
+    for arguments, status, words in [((folder,), 2, "-o DIR"), (("--verify", folder), 1, "shards.json does not exist")]:
+        found, _, (error,) = call(*command, *arguments)
+        assert found == status and words in error
 
 
 def test_full_disk_leaves_no_half_shard(folder):
