@@ -57,38 +57,41 @@ def prepare_run(folder, experiment, photos, resume, save_every_steps=None, write
             photos, or cannot be written.
     """
     checkpoints = Checkpoints(folder, save_every_steps=save_every_steps, writes=writes)
-    config = as_json(experiment)
     try:
         if checkpoints.last.exists():
             if not resume:
                 raise TrainingError(f"{folder} holds a run already; pass --resume to go on, or --run-dir for a new one")
-            made = read_config(folder)
-            before, found = made["experiment"], made.get("photos", photos.fingerprint)
-            # Moved photos and another cache train the same weights; any other change would make another run.
-            free = {"dataset", "cache_gigabytes"}
-            # Fields that were added after the run began had their defaults.
-            before = {**as_json(Experiment()), **before}
-            changed = [key for key in config if key not in free and before[key] != config[key]]
-            if "model" in changed:
-                raise TrainingError(f"{folder} holds a run of the network {before['model']}; give another --run-dir")
-            if changed:
-                options = " ".join(as_option(key, before[key]) for key in changed)
-                raise TrainingError(f"{folder} holds a run with other settings; to go on, pass {options}")
-            if found != photos.fingerprint:
-                # The split depends on which photos there are: some that were learned from would be validated with.
-                raise TrainingError(
-                    f"{name_folders(experiment)}: photos were added or are gone since {folder} began, with "
-                    f"{found['count']} photos where now are {len(photos.paths)}; give the same photos, or --run-dir "
-                    "for a new run"
-                )
+            check_unchanged(folder, experiment, photos)
         elif (folder / "model.keras").exists():
             raise TrainingError(f"{folder} holds a trained model already; give another --run-dir")
         elif writes:
-            made = {"experiment": config, "photos": photos.fingerprint, **describe_run()}
+            made = {"experiment": as_json(experiment), "photos": photos.fingerprint, **describe_run()}
             write_whole(folder / "config.json", to_bytes(made))
     except OSError as error:
         raise TrainingError(f"{folder}: the run's folder cannot be used ({describe_error(error)})") from error
     return checkpoints
+
+
+def check_unchanged(folder, experiment, photos):
+    """Raises TrainingError where a folder's run is of another experiment or on other photos."""
+    made, wanted = read_config(folder), as_json(experiment)
+    # Fields that were added after the run began had their defaults.
+    before = {**as_json(Experiment()), **made["experiment"]}
+    # Moved photos and another cache train the same weights; any other change would make another run.
+    may_differ = {"dataset", "cache_gigabytes"}
+    changed = [name for name in wanted if name not in may_differ and before[name] != wanted[name]]
+    if "model" in changed:
+        raise TrainingError(f"{folder} holds a run of the network {before['model']}; give another --run-dir")
+    if changed:
+        options = " ".join(as_option(name, before[name]) for name in changed)
+        raise TrainingError(f"{folder} holds a run with other settings; to go on, pass {options}")
+    found = made.get("photos", photos.fingerprint)
+    if found != photos.fingerprint:
+        # The split depends on which photos there are: some that were learned from would be validated with.
+        raise TrainingError(
+            f"{name_folders(experiment)}: photos were added or are gone since {folder} began, with {found['count']} "
+            f"photos where now are {len(photos.paths)}; give the same photos, or --run-dir for a new run"
+        )
 
 
 def read_config(folder):
