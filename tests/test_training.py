@@ -29,7 +29,7 @@ from data.photos import DatasetError, find_all_photos
 from models import precision
 from train import read_command_line
 from training import trainer
-from training.callbacks import Checkpoints, Speed, TrainingError, in_order, steps_done
+from training.callbacks import Checkpoints, Speed, TrainingError, steps_done
 from training.run_folder import finish_run, prepare_run
 from training.trainer import train
 
@@ -164,7 +164,7 @@ def test_plateau_goes_on_where_it_was(tmp_path):
         checkpoints = Checkpoints(folder, keras.callbacks.ReduceLROnPlateau(factor=0.1, patience=3))
         done, _ = checkpoints.restore(model) if restore else (0, 0)
         data = np.ones((4, 1), np.float32)
-        callbacks = in_order([checkpoints, checkpoints.plateau, Speed(batch_size=4)])
+        callbacks = [Speed(batch_size=4), checkpoints.plateau, checkpoints]
         model.fit(
             data, data, validation_data=(data, data), initial_epoch=done, epochs=epochs, callbacks=callbacks, verbose=0
         )

@@ -260,16 +260,3 @@ class Checkpoints(keras.callbacks.Callback):
         writer.writeheader()
         writer.writerows(self.history)
         write_whole(self.folder / "history.csv", table.getvalue().encode())
-
-
-# Callbacks that add to the logs, or that end a run whose state must not be saved.
-FIRST = (Speed, FiniteLoss, keras.callbacks.ReduceLROnPlateau)
-
-
-def in_order(callbacks):
-    """Sorts callbacks into the order in which Keras has to call them.
-
-    Those of FIRST come first, since others read the logs, and `Checkpoints` last, since it saves the logs and the state
-    of the others.
-    """
-    return sorted(callbacks, key=lambda callback: (isinstance(callback, Checkpoints), not isinstance(callback, FIRST)))

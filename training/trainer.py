@@ -19,7 +19,6 @@ from training.callbacks import (
     TrainingError,
     ValidationPictures,
     freeze_encoder,
-    in_order,
 )
 from training.data import colors_in_step, name_folders, prepare_data
 from training.distribution import (
@@ -73,7 +72,7 @@ def train(experiment, folder, resume=False, minutes=None, save_every_steps=None)
             print(photos.passed_over, file=sys.stderr)
         with explain_lost_worker(share):
             steps = plan_steps(folder, experiment, data, minutes, strategy, writes=writes)
-            model, epoch, step = begin(folder, experiment, data, steps, strategy, checkpoints)
+            model, epoch, step = build_or_restore(folder, experiment, data, steps, strategy, checkpoints)
             if epoch or step:
                 print(f"{folder}: going on after epoch {epoch}" + (f", step {step}" if step else ""))
             epochs = -(-steps // data.steps)
@@ -88,7 +87,7 @@ def train(experiment, folder, resume=False, minutes=None, save_every_steps=None)
         return checkpoints.history
 
 
-def begin(folder, experiment, data, steps, strategy, checkpoints):
+def build_or_restore(folder, experiment, data, steps, strategy, checkpoints):
     """Builds the network, with its initial weights or those of the last checkpoint.
 
     Returns:
@@ -151,7 +150,7 @@ def fit(model, data, strategy, callbacks, epoch, epochs, step=0):
             validation_steps=validation and validation.steps,
             initial_epoch=epoch,
             epochs=epochs,
-            callbacks=in_order(callbacks),
+            callbacks=callbacks,
             verbose=0,
             shuffle=False,  # The order is the pipeline's.
         )
@@ -223,14 +222,19 @@ def time_steps(model, feed, strategy, limit):
 
 
 def make_callbacks(experiment, folder, data, checkpoints, steps, epochs):
-    """The callbacks of a run, in any order; see `in_order`."""
+    """The callbacks of a run, in the order in which Keras has to call them.
+
+    Those that add to the logs, or end a run whose state must not be saved, come first. The checkpoints come last, since
+    they save the logs and the state of the others.
+    """
     batch_size = data.batch_size * data.share.replicas
-    callbacks = [checkpoints, Speed(batch_size), FiniteLoss(), StopAfter(steps)]
+    callbacks = [Speed(batch_size), FiniteLoss()]
     validation = data.validation()
     if experiment.schedule == "plateau":
         monitor = "val_loss" if validation else "loss"
         checkpoints.plateau = keras.callbacks.ReduceLROnPlateau(monitor, factor=0.1, patience=10, min_delta=1e-4)
         callbacks.append(checkpoints.plateau)
+    callbacks.append(StopAfter(steps))
     if experiment.frozen_share:
         callbacks.append(FrozenEncoder(frozen_steps(experiment, steps)))
     if is_chief(data.share):
@@ -238,4 +242,4 @@ def make_callbacks(experiment, folder, data, checkpoints, steps, epochs):
         if validation:
             callbacks.append(ValidationPictures(folder / "logs" / "pictures", data.pairs.of(validation)))
         callbacks.append(Progress(epochs, data.steps * batch_size, batch_size))
-    return callbacks
+    return [*callbacks, checkpoints]
