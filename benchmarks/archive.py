@@ -14,7 +14,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from benchmarks.timing import print_table, run_apart
+from benchmarks.timing import measure_command, print_table
 from common.command_line import parse, run
 from common.images import read_photo, write_photo
 from common.options import Count
@@ -58,7 +58,7 @@ def measure_throughput(folder, count):
     make_photos(folder / "in", count)
     rows, rates = [], {}
     for script, options in (("test.py", ["--output"]), ("archive.py", [])):
-        seconds, _ = run_apart([sys.executable, script, folder / "in", *options, folder / script])
+        seconds, _ = measure_command([sys.executable, script, folder / "in", *options, folder / script])
         rates[script] = rate(folder / script)
         share = rates[script] / rates["test.py"]
         rows.append([script, f"{rates[script]:.1f}", f"{seconds:.0f} s", f"{share:.2f}"])
@@ -72,7 +72,7 @@ def measure_memory(folder):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     listing = [sys.executable, "archive.py", folder / "empty", folder / "listed"]
-    seconds, peak = run_apart(listing, status=1, stderr=subprocess.DEVNULL)
+    seconds, peak = measure_command(listing, status=1, stderr=subprocess.DEVNULL)
     print(f"{EMPTY_FILES} empty files: {seconds:.0f} s, {1000 * peak:.0f} MB in the driver at most")
 
 

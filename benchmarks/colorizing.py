@@ -25,7 +25,7 @@ import keras
 import numpy as np
 
 import models
-from benchmarks.timing import Rounds, run_apart, show, time_rounds
+from benchmarks.timing import Rounds, measure_command, show, time_rounds
 from colorizing.batching import LARGEST, Batcher
 from colorizing.conversion import Converter
 from colorizing.jobs import plan_jobs, process_photos
@@ -64,10 +64,10 @@ def measure_large(folder, model):
     images.write_photo(folder / "pixel.png", np.zeros((1, 1), np.uint8))
 
     def colorize(path):
-        return run_apart([sys.executable, "test.py", path, "-o", folder / "out", "--model", model])
+        return measure_command([sys.executable, "test.py", path, "-o", folder / "out", "--model", model])
 
     imports = [sys.executable, "-c", "import gc; gc.disable(); import tensorflow, keras"]
-    importing, _ = min(run_apart(imports) for _ in range(STARTS))
+    importing, _ = min(measure_command(imports) for _ in range(STARTS))
     startup, memory = min(colorize(folder / "pixel.png") for _ in range(STARTS))
     print(f"importing TensorFlow and Keras: {importing:.1f} s; start-up: {startup:.1f} s, {memory:.2f} GB")
     print("megapixels  file         seconds beyond start-up  peak GB")

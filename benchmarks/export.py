@@ -55,8 +55,7 @@ def open_onnx(path):
 
 def open_savedmodel(path):
     """A function from input to output array that runs a folder in TensorFlow, without Keras."""
-    loaded = tf.saved_model.load(path)
-    return open_graph(lambda array: loaded.signatures["serving_default"](array))
+    return open_graph(tf.saved_model.load(path).signatures["serving_default"])
 
 
 def open_litert(path):
@@ -64,14 +63,14 @@ def open_litert(path):
     interpreter = Interpreter(str(path), num_threads=os.cpu_count())
     (signature,), (output,) = interpreter.get_input_details(), interpreter.get_output_details()
 
-    def go(array):
+    def infer(array):
         interpreter.resize_tensor_input(signature["index"], array.shape)
         interpreter.allocate_tensors()
         interpreter.set_tensor(signature["index"], array)
         interpreter.invoke()
         return interpreter.get_tensor(output["index"])
 
-    return go
+    return infer
 
 
 RUNTIMES = {"onnx": open_onnx, "savedmodel": open_savedmodel, "litert": open_litert}
@@ -80,11 +79,11 @@ RUNTIMES = {"onnx": open_onnx, "savedmodel": open_savedmodel, "litert": open_lit
 def open_graph(graph):
     """A function from input to output array that runs a function of tensors, see `colorizing.export.make_graph`."""
 
-    def go(array):
+    def infer(array):
         (output,) = graph(tf.constant(array)).values()
         return output.numpy()
 
-    return go
+    return infer
 
 
 def main():
@@ -101,8 +100,8 @@ def main():
             write(graph, path)
             sizes[format] = megabytes(path)
             runtimes[format] = RUNTIMES[format](path)
-        runs = {name: lambda go=go: [go(array) for array in inputs] for name, go in runtimes.items()}
-        outputs = {name: go() for name, go in runs.items()}
+        runs = {name: lambda infer=infer: [infer(array) for array in inputs] for name, infer in runtimes.items()}
+        outputs = {name: infer_all() for name, infer_all in runs.items()}
     times = time_rounds(runs, options.rounds)
     print(f"{options.model}, {'photos' if options.photo else 'L to ab'}, medians (ranges) of {options.rounds} rounds")
     print(f"{'':10} {'MB':>6}  {'photos/s':24} {'speed / Keras':22} largest, 99.9 % within")

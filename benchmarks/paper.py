@@ -35,7 +35,7 @@ from skimage import feature
 import models
 from benchmarks import original
 from benchmarks.colorizing import gray_photo
-from benchmarks.timing import Rounds, call_apart, noise, print_table, run_apart, show, time_rounds
+from benchmarks.timing import Rounds, call_in_process, measure_command, noise, print_table, show, time_rounds
 from colorizing.photo import Pipeline
 from common import images
 from configs import EXPERIMENTS
@@ -258,7 +258,7 @@ def processes(folder, rounds):
     figures = {name: [] for name in commands}
     for _ in range(rounds + 1):
         for name, command in commands.items():
-            figures[name].append(run_apart([sys.executable, *command]))
+            figures[name].append(measure_command([sys.executable, *command]))
     # The first round fills the disk's cache. [seconds or GB, round]
     figures = {name: np.transpose(values[1:]) for name, values in figures.items()}
     rows = []
@@ -279,7 +279,7 @@ def take_steps(published):
 
 def memory(folder, rounds):
     """Compares the peak memory of training."""
-    peaks = [[call_apart(take_steps, published)[1] for published in (False, True)] for _ in range(rounds)]
+    peaks = [[call_in_process(take_steps, published)[1] for published in (False, True)] for _ in range(rounds)]
     return [compare("training, peak memory", "GB", *np.transpose(peaks))]
 
 
@@ -291,9 +291,9 @@ def main():
         (folder / "photos").mkdir()
         make_photos(options.dataset, folder / "photos")
         if "pipeline" in options.parts:
-            rows += call_apart(pipeline, folder / "photos", options.rounds, cores=1)[0]
+            rows += call_in_process(pipeline, folder / "photos", options.rounds, cores=1)[0]
         if "network" in options.parts:
-            rows += call_apart(network, folder, options.rounds)[0]
+            rows += call_in_process(network, folder, options.rounds)[0]
         if "processes" in options.parts:
             rows += processes(folder, options.rounds)
         if "memory" in options.parts:

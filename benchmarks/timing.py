@@ -41,10 +41,10 @@ def noise(photos, height, width):
     return lightness.astype(np.float32), ab.astype(np.float32)
 
 
-def seconds(go):
-    """How long a function takes."""
+def seconds(function):
+    """How long a function without arguments takes."""
     started = time.perf_counter()
-    go()
+    function()
     return time.perf_counter() - started
 
 
@@ -58,9 +58,9 @@ def time_rounds(runs, rounds):
     Returns:
         {name: seconds, float [rounds]}.
     """
-    for go in runs.values():
-        go()
-    times = [[seconds(go) for go in runs.values()] for _ in range(rounds)]
+    for function in runs.values():
+        function()
+    times = [[seconds(function) for function in runs.values()] for _ in range(rounds)]
     return dict(zip(runs, np.transpose(times), strict=True))
 
 
@@ -81,7 +81,7 @@ def start(command, **options):
     return subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, **options)
 
 
-def run_apart(command, status=0, **options):
+def measure_command(command, status=0, **options):
     """Runs a command, see `start`, to its end. Returns (seconds, peak memory in GB); exits where its status is another.
 
     The peak comes from /proc, since that of `os.wait4` includes the memory of this process.
@@ -106,7 +106,7 @@ def memory(process="self", field="VmHWM"):
     return next((int(line.split()[1]) / 1e6 for line in lines if line.startswith(field)), None)
 
 
-def call_apart(function, *arguments, cores=None):
+def call_in_process(function, *arguments, cores=None):
     """Calls a function in a fresh process. Returns (result, peak memory of the process in GB).
 
     Args:

@@ -76,12 +76,12 @@ def by_plane(function, values, *arguments, **options):
 
 def sharpen(ab):
     """Returns ab that enlarging and then reducing turns into about the given ab: float32 [2, height, width]."""
-    kernel = there_and_back()
+    kernel = round_trip()
     return 2 * ab - by_plane(cv2.sepFilter2D, ab, -1, kernel, kernel, borderType=cv2.BORDER_REPLICATE)
 
 
 @functools.cache
-def there_and_back():
+def round_trip():
     """Returns the impulse response along an axis of enlarging and then reducing: float32 [REACH]."""
     one = np.zeros((REACH, 1), np.float32)
     one[REACH // 2] = 1

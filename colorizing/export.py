@@ -70,8 +70,8 @@ def colorize_photo(model, photo):
         return resize_with(mean_matrix(rows), mean_matrix(columns), values)
 
     slope = GAIN * slopes(ab, small_lightness, mean_of_nine)
-    there_and_back = resize_with(there_and_back_matrix(rows), there_and_back_matrix(columns), ab)
-    channels = tf.concat([2 * ab - there_and_back, slope, small_lightness], axis=-1)
+    round_trip = resize_with(round_trip_matrix(rows), round_trip_matrix(columns), ab)
+    channels = tf.concat([2 * ab - round_trip, slope, small_lightness], axis=-1)
     enlarged = resize_with(cubic_matrix(rows, height), cubic_matrix(columns, width), channels)
     a, b = guided_ab(tf.unstack(enlarged, axis=-1), lightness[..., 0])
     return encode_rgb(tf.stack([lightness[..., 0], a, b], axis=-1), tf.uint8)
@@ -107,7 +107,7 @@ def mean_matrix(size):
     return tf.add_n(neighbours) / 3
 
 
-def there_and_back_matrix(size):
+def round_trip_matrix(size):
     """The matrix [size, size] that enlarges a vector, as `colorizing.enlarge.sharpen` does, and reduces it again."""
     return tf.matmul(area_matrix(SCALE * size, size), cubic_matrix(size, SCALE * size))
 

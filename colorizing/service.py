@@ -100,7 +100,7 @@ class Service:
         # After a time-out, too, the photo counts until the work on it is done.
         future.add_done_callback(self._pending.discard)
         answer = asyncio.wrap_future(future)
-        future.add_done_callback(lambda _: self._pending or self._rest())
+        future.add_done_callback(lambda _: self._pending or self._give_memory_back_later())
         try:
             return await asyncio.wait_for(answer, limits.max_seconds)
         except TimeoutError:
@@ -117,7 +117,7 @@ class Service:
         likely = pipeline.likely_colors(photo.pixels, asked) if asked else ()
         return Result(photo, content, suffix, losses, likely)
 
-    def _rest(self):
+    def _give_memory_back_later(self):
         """Gives memory back PAUSE seconds from now, unless visitors have come by then."""
         timer = threading.Timer(PAUSE, lambda: self._pending or give_back_memory())
         timer.daemon = True

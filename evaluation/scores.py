@@ -71,15 +71,15 @@ class Scores:
         return cls(photos, {model: {metric: own[metric] for metric in shared} for model, own in values.items()})
 
     def means(self):
-        """{model: {metric: mean}}, over the photos that `_counts` names; nan where a model has no value."""
+        """{model: {metric: mean}}, over the photos that `_comparable` names; nan where a model has no value."""
         return {
-            model: {metric: _mean(values[self._counts(metric)]) for metric, values in metrics.items()}
+            model: {metric: _mean(values[self._comparable(metric)]) for metric, values in metrics.items()}
             | self.sets.get(model, {})
             for model, metrics in self.values.items()
         }
 
     def differences(self, reference):
-        """Differences of the other models from a reference model, over the photos that `_counts` names.
+        """Differences of the other models from a reference model, over the photos that `_comparable` names.
 
         Returns:
             {model: {metric: (mean, low, high)}} of model minus reference, with the 95 % confidence interval of a paired
@@ -89,13 +89,13 @@ class Scores:
         with np.errstate(invalid="ignore"):  # inf - inf
             return {
                 model: {
-                    metric: mean_interval((values - self.values[reference][metric])[self._counts(metric)])
+                    metric: mean_interval((values - self.values[reference][metric])[self._comparable(metric)])
                     for metric, values in metrics.items()
                 }
                 for model, metrics in others.items()
             }
 
-    def _counts(self, metric):
+    def _comparable(self, metric):
         """The photos that all models have a value for, bool [photos]; models without any value are left out of account.
 
         Gray output of a gray photo has an infinite psnr. That photo counts for no model, so that means compare.

@@ -14,7 +14,7 @@ from tensorflow.python.profiler import option_builder
 import models
 from benchmarks import frozen, hints, original, paper
 from benchmarks.paper import compare, make_photos, make_step, operations
-from benchmarks.timing import call_apart, run_apart, show, time_rounds
+from benchmarks.timing import call_in_process, measure_command, show, time_rounds
 from colorizing.hints import Hint
 from common.images import read_photo, write_photo
 from configs import EXPERIMENTS
@@ -99,15 +99,15 @@ def test_rounds_call_once_more_than_they_time():
 
 def test_processes_show_a_memory_of_their_own():
     held = np.ones(15_000_000)
-    seconds, small = run_apart([sys.executable, "-c", "import time; time.sleep(0.3)"])
-    _, large = run_apart([sys.executable, "-c", "import time; held = b'1' * 200_000_000; time.sleep(0.3)"])
+    seconds, small = measure_command([sys.executable, "-c", "import time; time.sleep(0.3)"])
+    _, large = measure_command([sys.executable, "-c", "import time; held = b'1' * 200_000_000; time.sleep(0.3)"])
     assert 0.3 < seconds and small < 0.1 < held.nbytes / 1e9 and 0.2 < large < 0.3
     with pytest.raises(SystemExit, match="failed"):
-        run_apart([sys.executable, "-c", "import sys; sys.exit(1)"])
+        measure_command([sys.executable, "-c", "import sys; sys.exit(1)"])
 
 
 def test_functions_are_called_on_the_cores_given():
-    cores, peak = call_apart(os.sched_getaffinity, 0, cores=1)
+    cores, peak = call_in_process(os.sched_getaffinity, 0, cores=1)
     assert len(cores) == 1 and peak > 0
 
 

@@ -118,12 +118,12 @@ def test_interpolation_is_that_of_opencv(photos):
 def test_sharpened_colours_reduce_to_themselves(photos):
     ab = color.rgb2lab(photos[0])[..., 1:].astype(np.float32)
 
-    def there_and_back(values):
+    def round_trip(values):
         enlarged = cv2.resize(values, None, fx=6, fy=6, interpolation=cv2.INTER_CUBIC)
         return np.abs(cv2.resize(enlarged, (128, 96), interpolation=cv2.INTER_AREA) - ab).mean()
 
     sharpened = np.moveaxis(sharpen(np.moveaxis(ab, -1, 0)), 0, -1)
-    assert there_and_back(sharpened) < there_and_back(ab) / 2
+    assert round_trip(sharpened) < round_trip(ab) / 2
     # Twice what is given less what enlarging it and reducing it again gives.
     enlarged = cv2.resize(ab, None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC)
     expected = 2 * ab - cv2.resize(enlarged, (128, 96), interpolation=cv2.INTER_AREA)
