@@ -69,7 +69,7 @@ class Options:
 
 
 def open_places(options):
-    """(source, output, path of the output in the source, or None if it lies elsewhere); the first two are storages."""
+    """Opens source and output as storages. Returns them, and the path of the output in the source, or None."""
     source, output = open_storage(options.source), open_storage(options.output)
     if not source.exists():
         raise UserError(f"{options.source}: no such folder")
@@ -91,7 +91,7 @@ def check_nothing_is_replaced(output):
 
 
 def read_model(name):
-    """(content of the model's file, what identifies it)."""
+    """The content of a model's file, and what tells it from others: its name and the start of its SHA-256."""
     content = trained.find(name, RUNS, WEIGHTS).read_bytes()
     return content, f"{name} {hashlib.sha256(content).hexdigest()[:16]}"
 

@@ -19,7 +19,7 @@ from utils import encode_rgb, lightness_from_gray, lightness_from_rgb, neutral_f
 
 SUFFIXES = {"onnx": ".onnx", "savedmodel": "-savedmodel", "litert": ".tflite"}
 DIMENSIONS = ("batch", "height", "width", "channels")
-# By whether photos go in and come out.
+# What a graph takes and returns, by `photo` of `make_graph`.
 INTERFACES = {
     False: "lightness float32 [batch, height, width, 1] -> ab float32 [batch, height, width, 2]",
     True: "photo uint8 [1, height, width, 1 or 3] -> colorized uint8 [1, height, width, 3]",

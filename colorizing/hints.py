@@ -78,11 +78,7 @@ class HintFile:
 
 
 def read_hints(path, film=False):
-    """Reads a JSON file of hints of a photo or film, see `parse_hints`: a list of `Hint`.
-
-    Raises:
-        HintError: The file cannot be read or holds something else.
-    """
+    """Reads a file of hints, see `parse_hints`. Raises HintError, also where the file cannot be read."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -91,17 +87,12 @@ def read_hints(path, film=False):
 
 
 def parse_hints(content, name, film=False):
-    """Hints of JSON like `{"hints": [{"x": 0.5, "y": 0.25, "ab": [40, 20], "radius": 0.0125}]}`.
-
-    `radius` may be missing. `"ab": null` keeps the network's colour at the place. `"time": 2.5` is for films.
+    """A list of `Hint` from JSON like `{"hints": [{"x": 0.5, "y": 0.25, "ab": [40, 20], "radius": 0.0125}]}`.
 
     Args:
         content: JSON, str or UTF-8 bytes.
         name: Of the file, for messages.
         film: Whether the hints are of a film, so that they may have times.
-
-    Returns:
-        A list of `Hint`.
 
     Raises:
         HintError: The content is something else; the message counts hints from 1.

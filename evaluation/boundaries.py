@@ -32,16 +32,13 @@ def distance_to(mask):
 
 
 def errors_at_boundaries(ab, target, boundaries):
-    """Returns the mean distance in the ab plane near boundaries and elsewhere.
+    """Returns the mean distance in the ab plane (near boundaries, elsewhere); nan without such pixels.
+
+    Near are the pixels at most REACH pixels from a boundary that most annotators drew.
 
     Args:
-        ab: Predicted ab in Lab units, float [height, width, 2].
-        target: True ab in Lab units, float [height, width, 2].
+        ab, target: Predicted and true ab in Lab units, float [height, width, 2].
         boundaries: Boundary maps averaged over annotators, uint8 [height, width], 0..255.
-
-    Returns:
-        (near, elsewhere): means over the pixels up to REACH pixels from a boundary that most annotators drew, and over
-        all others; nan without such pixels.
     """
     distance = np.linalg.norm(np.asarray(ab, np.float64) - target, axis=-1)
     near = distance_to(boundaries > AGREEMENT) <= REACH
@@ -62,19 +59,17 @@ def ab_gradient(ab):
 
 
 def match_edges(ab, boundaries, threshold):
-    """Counts how many colour edges of a picture, where `ab_gradient` reaches a threshold, lie at human boundaries.
+    """Counts pixels of colour edges at human boundaries, and the reverse. Counts of several pictures add up.
 
-    An edge pixel is matched by a boundary that most annotators drew at most TOLERANCE pixels away, and a boundary pixel
-    by such an edge.
+    ab has an edge where `ab_gradient` reaches the threshold. An edge pixel is matched by a boundary that most
+    annotators drew at most TOLERANCE pixels away, and a boundary pixel by such an edge.
 
     Args:
-        ab: float [height, width, 2], in Lab units.
-        boundaries: uint8 [height, width], see `errors_at_boundaries`.
-        threshold: Least strength of an edge.
+        ab, boundaries: As for `errors_at_boundaries`.
+        threshold: In Lab units a pixel.
 
     Returns:
-        Numbers of edge pixels matched, edge pixels, boundary pixels matched and boundary pixels: int [4]. Those of
-        several pictures add up.
+        int [4]: edge pixels matched, edge pixels, boundary pixels matched, boundary pixels.
     """
     edges, drawn = ab_gradient(ab) >= threshold, boundaries > AGREEMENT
     edges_matched = edges & (distance_to(drawn) <= TOLERANCE)

@@ -78,13 +78,7 @@ class Colorizer(keras.Model):
         return tf.reduce_mean(tf.math.squared_difference(output, self.encode(ab)))
 
     def compile(self, *arguments, to_pair=None, **options):
-        """Keras's `compile`.
-
-        Args:
-            to_pair: Function from a batch of `fit` to (L, target), inside the compiled training step; None where `fit`
-                is given (L, target).
-            arguments, options: As for the base class.
-        """
+        """Keras's `compile`. `to_pair` makes (L, target) of a batch in the compiled step; None if `fit` has pairs."""
         super().compile(*arguments, **options)
         self._to_pair = to_pair
 
@@ -95,13 +89,7 @@ class Colorizer(keras.Model):
         return super().test_step(self._to_pair(*data) if self._to_pair else data)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """The loss of this replica's batch divided by the number of replicas, over which Keras adds losses up.
-
-        Args:
-            y: The target, see `batch_loss`.
-            y_pred: The model's output.
-            x, sample_weight, training: Not used.
-        """
+        """The `batch_loss` of this replica divided by the number of replicas, over which Keras adds losses up."""
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         return self.batch_loss(y, y_pred) / replicas
 

@@ -55,8 +55,8 @@ def stages(variant):
     width, depth = VARIANTS[variant]
     ends = (0, len(STAGES) - 1)
     return [
-        (kernel, expansion, _round_filters(filters * width), repeats if row in ends else math.ceil(repeats * depth), by)
-        for row, (kernel, expansion, filters, repeats, by) in enumerate(STAGES)
+        (*kind, _round_filters(filters * width), repeats if row in ends else math.ceil(repeats * depth), strides)
+        for row, (*kind, filters, repeats, strides) in enumerate(STAGES)
     ]
 
 

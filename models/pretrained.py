@@ -36,8 +36,7 @@ def weights_file(variant):
 
 def load_encoder(encoder, variant):
     """Gives an encoder of `models.efficientnet` its ImageNet weights."""
-    whole = efficientnet.classifier(variant)
-    whole.load_weights(weights_file(variant))
+    whole = load_classifier(variant)
     for layer in encoder.layers:
         layer.set_weights(whole.get_layer(layer.name).get_weights())
 

@@ -111,14 +111,11 @@ class FrozenEncoder(keras.callbacks.Callback):
         self.steps = steps
 
     def on_train_begin(self, logs=None):
-        self._follow()
+        freeze_encoder(self.model, steps_done(self.model) < self.steps)
 
     def on_train_batch_end(self, batch, logs=None):
         if steps_done(self.model) == self.steps:
-            self._follow()
-
-    def _follow(self):
-        freeze_encoder(self.model, steps_done(self.model) < self.steps)
+            freeze_encoder(self.model, False)
 
 
 class ValidationPictures(keras.callbacks.Callback):
@@ -127,13 +124,14 @@ class ValidationPictures(keras.callbacks.Callback):
     Args:
         folder: Folder of the TensorBoard log.
         pairs: Validation set, a tf.data.Dataset of (L, ab) or (L, (ab, labels)).
-        count: Number of photos.
     """
 
-    def __init__(self, folder, pairs, count=6):
+    PHOTOS = 6
+
+    def __init__(self, folder, pairs):
         super().__init__()
         self.writer = tf.summary.create_file_writer(str(folder))
-        self.lightness, target = next(iter(pairs.unbatch().batch(count)))
+        self.lightness, target = next(iter(pairs.unbatch().batch(self.PHOTOS)))
         self.ab = target[0] if isinstance(target, tuple) else target
 
     def on_epoch_end(self, epoch, logs=None):
