@@ -104,8 +104,8 @@ def describe_by(method, ab, lightness, features):
     return near if method == "distance" else np.dstack([near, smooth(lightness) / OF_LIGHTNESS])
 
 
-def ask(pipeline, photo):
-    """What the network sees of a photo, its ab, and what describes the pixels: (lightness, ab, {method: vectors})."""
+def predict(pipeline, photo):
+    """Returns (lightness that the network sees of a photo, its ab, {method: vectors that describe the pixels})."""
     lightness = pipeline.reduce(photo)
     ab = pipeline.predict(lightness[None])[0]
     features = pipeline.features(lightness)
@@ -134,7 +134,7 @@ def read_reduced(path):
 def measure_gain(pipeline, photo, seed):
     """PSNR in dB and mean distance in ab of one photo, means over the draws: {method: float [2, COUNTS]}."""
     truth = np.asarray(ab_from_rgb(photo))
-    lightness, ab, described = ask(pipeline, photo)
+    lightness, ab, described = predict(pipeline, photo)
 
     def score(corrected):
         result = np.ascontiguousarray(pipeline.paint(photo, lightness, corrected))
@@ -257,7 +257,7 @@ def measure_leak(pipeline, photo, drawn, seed):
     """
     random = np.random.default_rng(seed)
     height, width = photo.shape[:2]
-    lightness, ab, described = ask(pipeline, photo)
+    lightness, ab, described = predict(pipeline, photo)
     own = lightness_of(photo)
     before = pipeline.enlarge(photo, lightness, ab).ab(own)
     shares = {method: [] for method in METHODS}

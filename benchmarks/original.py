@@ -73,13 +73,6 @@ def network(size=SIZE):
     return keras.Model([lightness, edges], layers.UpSampling2D()(output))
 
 
-def trainable(size=SIZE):
-    """The network with the published optimizer and loss."""
-    model = network(size)
-    model.compile(keras.optimizers.SGD(0.01), loss="mse")
-    return model
-
-
 def colorize(model, path, result):
     """Colorizes a photo into a file, 256x256 whatever the size of the photo."""
     photo = np.asarray(keras.utils.load_img(path, target_size=(SIZE, SIZE)))

@@ -182,11 +182,12 @@ def make_product(dtype):
 
 
 def make_step(published):
-    """A function that takes a training step on noise: of the published network, with SGD, or of the package's."""
+    """A function that takes a training step on noise: of the published network, as published, or of the package's."""
     keras.config.set_dtype_policy("float32" if published else choose_policy())
     lightness, target = noise(BATCH_SIZE, *CROP)
     if published:
-        model = original.trainable(CROP[0])
+        model = original.network(CROP[0])
+        model.compile(keras.optimizers.SGD(0.01), loss="mse")
         lightness, target = [lightness, np.float32(lightness > 75)], target / original.AB_SCALE
     else:
         model = models.build(EXPERIMENTS["paper"])

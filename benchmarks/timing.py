@@ -82,7 +82,7 @@ def start(command, **options):
 
 
 def measure_command(command, status=0, **options):
-    """Runs a command, see `start`, to its end. Returns (seconds, peak memory in GB); exits where its status is another.
+    """Runs a command, see `start`, to its end. Returns (seconds, peak memory in GB); exits if it fails.
 
     The peak comes from /proc, since that of `os.wait4` includes the memory of this process.
     """

@@ -35,8 +35,8 @@ class Cores:
         self._free.release()
 
     @contextlib.contextmanager
-    def lent(self):
-        """Lets another thread compute while this one waits. Does nothing in a thread that does not hold a core."""
+    def released(self):
+        """A context in which another thread may compute while this one waits. For threads without a core, no change."""
         if not getattr(self._own, "held", False):
             yield
             return
@@ -76,7 +76,7 @@ class Batcher:
         """See `models.colorizer.Colorizer.colorize`; returns a NumPy array. For any thread."""
         future = Future()
         self._waiting.put((lightness, future))
-        with computing.lent():
+        with computing.released():
             return future.result()
 
     def features(self, lightness):

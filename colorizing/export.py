@@ -29,7 +29,7 @@ CUBIC_SLOPE = -0.75
 
 
 def make_graph(model, photo=False):
-    """What is exported, as a tf.function of one input whose signature names it.
+    """The tf.function that is exported. Its signature names the one input.
 
     Args:
         model: A colorizer, see models/colorizer.py, built under the float32 policy.
@@ -88,7 +88,7 @@ def area_matrix(size, new_size):
 
 
 def cubic_matrix(size, new_size):
-    """The matrix [new_size, size] that resizes a vector as cv2.INTER_CUBIC does; beyond an end, its value goes on."""
+    """The matrix [new_size, size] that resizes a vector as cv2.INTER_CUBIC does, with repeated end values."""
     scale = tf.cast(size, tf.float32) / tf.cast(new_size, tf.float32)
     center = (tf.range(tf.cast(new_size, tf.float32)) + 0.5) * scale - 0.5
     # The kernel reaches two pixels to each side.
@@ -101,7 +101,7 @@ def cubic_matrix(size, new_size):
 
 
 def mean_matrix(size):
-    """The matrix [size, size] that takes the mean of each value and its two neighbours; ends are their own."""
+    """The matrix [size, size] that takes the mean of each value and its two neighbours, with repeated end values."""
     pixels = tf.range(size)
     neighbours = [tf.one_hot(tf.clip_by_value(pixels + step, 0, size - 1), size) for step in (-1, 0, 1)]
     return tf.add_n(neighbours) / 3

@@ -23,9 +23,10 @@ Share = Annotated[float, Interval(ge=0, le=1)]
 Seed = Annotated[int, Interval(ge=0, le=2**32 - 1)]
 # Height or width in pixels of training crops and of scored photos; metrics.nyquist_energy needs 16.
 Side = Annotated[int, Interval(ge=16, le=4096)]
-# Shorter side in pixels of what a network is shown, factor on the strength of colours, and photos' files.
+# Shorter side in pixels of the copy that a network sees.
 RenderSize = Annotated[int, Interval(ge=8, le=2048)]
 Saturation = Annotated[float, Interval(ge=0, le=10), arg(help="Factor on the strength of the colours.")]
+# Formats in which results are written.
 PhotoFormat = Literal[*sorted(suffix[1:] for suffix in PHOTO_SUFFIXES - REPLACED.keys())]
 Quality = Annotated[int, Interval(ge=1, le=100), arg(help="Of JPEG, WebP and AVIF files, 1 to 100.")]
 Model = Annotated[

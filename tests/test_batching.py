@@ -189,18 +189,18 @@ def test_a_batcher_that_nobody_needs_gives_its_model_back():
     assert model() is None
 
 
-def test_only_a_thread_that_holds_a_core_lends_it():
+def test_only_a_thread_that_holds_a_core_releases_it():
     cores = Cores(1)
-    with cores.lent(), cores:
+    with cores.released(), cores:
         pass
     with cores, ThreadPoolExecutor(1) as pool:
-        with cores.lent():
+        with cores.released():
             assert pool.submit(cores.__enter__).exception(timeout=30) is None
             pool.submit(cores.__exit__).result(timeout=30)
         other = pool.submit(cores.__enter__)
         time.sleep(0.05)
         assert not other.done()
-        with cores.lent():
+        with cores.released():
             other.result(timeout=30)
             pool.submit(cores.__exit__).result(timeout=30)
 
