@@ -132,7 +132,7 @@ def name_failures(standing, output):
 
 
 def report(location):
-    """Says what became of the files of an archive's last run."""
+    """Says what became of the files of an archive's last run, and ends the script."""
     ledger = Ledger(open_storage(location))
     last = ledger.last_run()
     if last is None:

@@ -304,7 +304,7 @@ def report_cost(options):
         pipeline = Pipeline(model, size)
         lightness = pipeline.reduce(photo)
         ab, features = pipeline.predict(lightness[None])[0], pipeline.features(lightness)
-        took = in_milliseconds(lambda hints: correct(ab, lightness, hints, features))  # noqa: B023
+        took = in_milliseconds(functools.partial(correct, ab, lightness, features=features))
         table += [[f"{ab.shape[1]}x{ab.shape[0]}", str(count), words] for count, words in took.items()]
     print_table(["the network sees", "hints", "correction, ms"], table)
     took = in_milliseconds(lambda hints: asyncio.run(service.colorize("photo", content, options.model, hints=hints)))
