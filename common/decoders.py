@@ -37,6 +37,7 @@ FURTHER = ("further pictures left out: only the first or the main one is used",)
 HIGH_DYNAMIC_RANGE = "an image of high dynamic range (PQ or HLG), which is not read; convert it to sRGB"
 # The sizes that a codestream of JPEG 2000 begins with. Three bytes a channel follow: its depth, and its steps.
 SIZES = struct.Struct(">8x4I16xH")
+CMYK, SRGB, GRAY, SYCC = 12, 16, 17, 18  # The numbers of its colour spaces.
 # Bytes of a profile in PNG, which is compressed, that are read.
 LARGEST_PROFILE = 1 << 24
 # Megabytes: OpenImageIO refuses to open a larger image and says its size, without having decoded anything.
@@ -219,18 +220,23 @@ def open_jpeg_2000(content):
     if count > 4:
         raise CannotDecode(f"{count} channels that are neither gray nor RGB")
     bits = max(depths) + 1
+    named = re.search(rb"colr\x01..(.{4})", head, re.DOTALL)
+    color = int.from_bytes(named[1], "big") if named else SRGB
+    _, found, icc = head.partition(b"colr\2")
+    icc = icc[2:] if found else None
+    if not icc and color not in (CMYK, SRGB, GRAY, SYCC):
+        raise CannotDecode(f"JPEG 2000 of colour space {color}, which is not read; convert it to RGB")
+    cmyk = icc[16:20] == b"CMYK" if icc else color == CMYK
 
     def decode():
         # Of more than 8 bits, imagecodecs spoils what it converts from a profile; colours in a palette have 8.
         values = imagecodecs.jpeg2k_decode(content if b"pclr" in head else content[start:])
         values = rescale(values, (1 << bits) - 1)
-        ycbcr = re.search(rb"colr\x01..\0\0\0\x12", head, re.DOTALL)
-        if ycbcr and max(channels[1::3]) == 1:  # Where colours are reduced, OpenJPEG converts them.
+        if color == SYCC and max(channels[1::3]) == 1:  # Where colours are reduced, OpenJPEG converts them.
             values[..., :3] = cv2.cvtColor(values[..., [0, 2, 1]], cv2.COLOR_YCrCb2RGB)
-        _, found, icc = head.partition(b"colr\2")
-        return values, icc[2:] if found else None
+        return values, icc
 
-    return Image(right - left, down - up, decode, bits=bits)
+    return Image(right - left, down - up, decode, "cmyk" if cmyk else None, bits=bits)
 
 
 def open_netpbm(content):

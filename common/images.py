@@ -149,6 +149,8 @@ def _decode(name, content, max_megapixels):
     notes = (f"{extra} further channels left out",) if extra > 0 else ()
     notes += image.notes
     values = values[..., :count]
+    if space == "gray" and icc and icc[16:20] == b"RGB ":
+        values, space = values.repeat(3, axis=2), "rgb"
     try:
         pixels = profiles.to_srgb(values, space, icc)
         same = icc is None or profiles.is_srgb(icc, space)

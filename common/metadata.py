@@ -133,7 +133,7 @@ def find_orientation_and_profile(content):
 def whole_number(value):
     """The value of a tag of EXIF or TIFF as a whole number, whatever its type; 1 where it is none."""
     with contextlib.suppress(TypeError, ValueError, IndexError):
-        return int(value if isinstance(value, (int, str)) else value[0])
+        return int(value[0] if isinstance(value, (bytes, tuple)) else value)
     return 1
 
 

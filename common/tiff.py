@@ -23,6 +23,7 @@ SPACES = {
 }
 # Compressions whose YCbCr tifffile gives as RGB.
 JPEG = (COMPRESSION.JPEG, COMPRESSION.OJPEG)
+LUMA = [299, 587, 114]  # See `_luma`.
 
 
 def open_tiff(content):
@@ -50,8 +51,9 @@ def open_tiff(content):
         )
     space = SPACES.get(photometric)
     plain = photometric == PHOTOMETRIC.YCBCR and page.compression not in JPEG
-    limited = plain and page.tags.valueof("ReferenceBlackWhite", [0])[0]
-    if space is None or limited or (space == "cmyk" and page.tags.valueof("InkSet", 1) != 1):
+    # Ranges and coefficients other than JPEG's.
+    odd = plain and (page.tags.valueof("ReferenceBlackWhite", [0])[0] or _luma(page) != LUMA)
+    if space is None or odd or (space == "cmyk" and page.tags.valueof("InkSet", 1) != 1):
         raise CannotDecode(f"a TIFF file with {_name(page.photometric)} pixels, which are not read; convert it to RGB")
     return Image(
         int(page.imagewidth),
@@ -63,6 +65,12 @@ def open_tiff(content):
         bits=max(depths),
         notes=FURTHER * (len(pages) > 1 or page.imagedepth > 1),
     )
+
+
+def _luma(page):
+    """The shares of red, green and blue in luma, in thousandths."""
+    numbers = page.tags.valueof("YCbCrCoefficients", (299, 1000, 587, 1000, 114, 1000))
+    return [round(1000 * part / whole) for part, whole in zip(numbers[::2], numbers[1::2], strict=True)]
 
 
 def _pages(file):
@@ -94,16 +102,27 @@ def _decode_page(page, photometric, bits):
     planes = page.asarray(squeeze=False, maxworkers=1)[:, 0]
     values = planes[0] if len(planes) == 1 else np.concatenate(planes, axis=-1)
     values, top = values.astype(np.uint8) if bits == 1 else values, (1 << bits) - 1
-    if photometric == PHOTOMETRIC.MINISWHITE:
-        values[..., 0] = top - values[..., 0]
-    elif photometric == PHOTOMETRIC.PALETTE:
+    if photometric == PHOTOMETRIC.PALETTE:
         colors = page.colormap.T
         colors = rescale(colors, 65535, 255) if colors.max() > 255 else colors.astype(np.uint8)  # Some have 8 bits.
-        values, top = np.concatenate([colors[values[..., 0]], rescale(values[..., 1:], top, 255)], axis=-1), 255
+        values = np.concatenate([colors[values[..., 0]], rescale(values[..., 1:], top, 255)], axis=-1)
+    else:
+        values = rescale(values, top)
+    values = _with_straight_alpha(values, page.extrasamples) if page.extrasamples else values
+    if photometric == PHOTOMETRIC.MINISWHITE:
+        values[..., 0] = ~values[..., 0]
     elif photometric == PHOTOMETRIC.YCBCR and page.compression not in JPEG:
         values[..., :3] = cv2.cvtColor(values[..., [0, 2, 1]], cv2.COLOR_YCrCb2RGB)
-    values = rescale(values, top)
-    return unpremultiply(values) if page.extrasamples[:1] == (EXTRASAMPLE.ASSOCALPHA,) else values
+    return values
+
+
+def _with_straight_alpha(values, extra):
+    """Values of which alpha is straight and comes first of the extra channels; `extra` are the kinds of these."""
+    kinds = sorted(enumerate(extra, -len(extra)), key=lambda pair: pair[1] == EXTRASAMPLE.UNSPECIFIED)
+    colors, more = values[..., : -len(extra)], values[..., [place for place, _ in kinds]]
+    if kinds[0][1] == EXTRASAMPLE.ASSOCALPHA:
+        colors = unpremultiply(np.concatenate([colors, more[..., :1]], axis=-1))[..., :-1]
+    return np.concatenate([colors, more], axis=-1)
 
 
 def _name(value):

@@ -170,7 +170,8 @@ def tiff_cases():
 def other_cases():
     for orientation in range(1, 9):
         whole_number = struct.pack("<I", orientation)
-        for number, value in ((2, b"%d\0\0\0" % orientation), (3, whole_number), (4, whole_number), (7, whole_number)):
+        values = {2: b"%d\0\0\0" % orientation, **dict.fromkeys((3, 4, 7), whole_number)}
+        for number, value in (values | {11: struct.pack("<f", orientation)}).items():
             exif = b"Exif\0\0II*\0" + struct.pack("<IHHHI", 8, 1, 274, number, 1) + value + bytes(4)
             for format_, options in (("JPEG", {"quality": 95}), ("PNG", {}), ("WEBP", {"lossless": True})):
                 content = by_pillow(rgb(), format_, exif=exif, **options)

@@ -111,6 +111,17 @@ def tiff_cases():
     case("palette-of-8-bits.tif", content)
     content = tiff((page(8, 8, photometric=3, t320=("H", levels), t338=("H", [2])), _with_alpha(8).tobytes()))
     case("palette-with-alpha.tif", content, alpha=ALPHA)
+    for kind, colors in ((2, gray()), (1, np.round(gray() * ALPHA).astype(np.uint8))):
+        tags = page(8, 8, 8, t338=("H", [0, kind]))
+        content = tiff((tags, np.dstack([colors, 255 - gray(), whole(ALPHA, 8)]).tobytes()))
+        case(f"alpha{kind}-behind-another-channel.tif", content, alpha=ALPHA, tolerance=4 if kind == 1 else 1)
+    tags, light = page(8, 8, photometric=0, t338=("H", [1])), np.round((255 - gray()) * ALPHA).astype(np.uint8)
+    case(
+        "miniswhite-assocalpha.tif",
+        tiff((tags, np.dstack([light, whole(ALPHA, 8)]).tobytes())),
+        alpha=ALPHA,
+        tolerance=4,
+    )
     levels = np.tile(np.arange(65536), 3).tolist()
     content = tiff((page(16, photometric=3, t320=("H", levels)), gray(16).astype("<u2").tobytes()))
     case("palette-of-65536.tif", content)
@@ -169,6 +180,8 @@ def jpeg_cases():
     parts[0] += icc[1800:]
     segments = b"".join(b"\xff\xe2" + struct.pack(">H", len(part) + 2) + part for part in parts)
     case("profile-in-two-segments.jpg", content[:2] + segments + content[2:], encoded(shown**1.8))
+    content = by_pillow(gray(), "JPEG", quality=95, icc_profile=icc)
+    case("gray-with-profile-of-rgb.jpg", content, encoded(as_pillow_reads(content) ** 1.8))
 
 
 def jpeg(**options):
@@ -238,6 +251,7 @@ def jpeg_2000_cases():
         content = content[:whole_box] + struct.pack(">I", size) + content[whole_box + 4 :]
         content = content.replace(old, struct.pack(">I", 4 + len(new)) + new)
         case(f"profile{bits}.jp2", content, encoded((gray(bits) / ((1 << bits) - 1)) ** 1.8))
+    case("cmyk.jp2", cmyk_jpeg_2000())
     red, green, blue = np.moveaxis(255 * SOFT, -1, 0)
     luma = 0.299 * red + 0.587 * green + 0.114 * blue
     luma = np.dstack([luma, (blue - luma) / 1.772 + 128, (red - luma) / 1.402 + 128])
@@ -249,6 +263,13 @@ def jpeg_2000_cases():
     (packet,) = stream.encode(frame) or stream.encode(None)
     case("ycbcr-of-quarter-size.jp2", bytes(packet), tolerance=12)
     case("ycbcr.jp2", content.replace(b"colr\1\0\0\0\0\0\x10", b"colr\1\0\0\0\0\0\x12"), SOFT, tolerance=2)
+
+
+def cmyk_jpeg_2000():
+    """JPEG 2000 of cyan, magenta, yellow and black."""
+    file, inks = io.BytesIO(), np.dstack([255 - rgb(), np.zeros_like(gray())])
+    Image.fromarray(inks, "CMYK").save(file, "JPEG2000")
+    return file.getvalue()
 
 
 def cropped(content, height, width):
@@ -304,6 +325,8 @@ def damaged_files():
     scans = old.replace(photo, photo[300:] + photo[:300])
     black = struct.pack("<12I", *(16, 1, 235, 1, 128, 1, 240, 1, 128, 1, 240, 1))
     limited = page(8, 8, 8, photometric=6, t530=("H", [1, 1]), t532=("R", black))
+    bt709 = struct.pack("<6I", *(2126, 10000, 7152, 10000, 722, 10000))
+    other = page(8, 8, 8, photometric=6, t530=("H", [1, 1]), t529=("R", bt709))
     few = bytearray(tiff((page(8), gray().tobytes())))
     few[few.index(struct.pack("<HHI", 278, 3, 1)) + 8] = HEIGHT // 2  # Two strips, of which one is there.
     return {
@@ -329,6 +352,7 @@ def damaged_files():
         "cut-with-an-end.jpg": (photo[: len(photo) // 2] + photo[-2:], r"a damaged file \(Corrupt JPEG data"),
         "tables-apart.tif": (scans, "a TIFF file with OJPEG compression"),
         "ycbcr-of-16-to-235.tif": (tiff((limited, rgb().tobytes())), "a TIFF file with YCBCR pixels"),
+        "ycbcr-by-bt709.tif": (tiff((other, rgb().tobytes())), "a TIFF file with YCBCR pixels"),
         "a-strip-too-few.tif": (bytes(few), r"a damaged file \(pixels are missing\)"),
         "565.tif": (tiff((page(5, 6, 5, photometric=2), bytes(2 * HEIGHT * WIDTH))), "pixels of type 5/6 bits"),
         "largest-value-0.pgm": (b"P5 96 72 0\n" + bytes(HEIGHT * WIDTH), r"96 x 72 pixels of 0 to 0"),

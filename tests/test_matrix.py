@@ -25,7 +25,7 @@ from matrix_cases import (
     rgb,
     whole,
 )
-from matrix_rare import damaged_files, jpeg_by_channels
+from matrix_rare import cmyk_jpeg_2000, damaged_files, jpeg_by_channels
 from PIL import Image
 from processes import call
 from skimage.color import lab2rgb, rgb2lab
@@ -107,6 +107,7 @@ REFUSED = {
     "32-bits.tif": (by_tifffile(gray(16).astype(np.uint32)), "uint32"),
     "lab.tif": (by_tifffile(rgb(), photometric="cielab"), "CIELAB"),
     "signed.jp2": (imagecodecs.jpeg2k_encode(gray().astype(np.int8), level=0, codecformat="jp2"), "signed"),
+    "lab.jp2": (cmyk_jpeg_2000().replace(b"\0\0\0\x0c\0\0", b"\0\0\0\x0e\0\0"), "JPEG 2000 of colour space 14"),
     "12-bits.jpg": (imagecodecs.jpeg8_encode(gray(12), bitspersample=12), "JPEG of more than 8 bits"),
     "jpeg-ls.jpg": (imagecodecs.jpegls_encode(rgb()), "JPEG-LS, which is not read"),
     "2-channels.jpg": (jpeg_by_channels(gray(), gray()), "JPEG of neither 1, 3 nor 4 channels"),
