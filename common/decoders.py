@@ -6,7 +6,6 @@ file makes libraries raise whatever it leads them to; see `describe`.
 """
 
 import contextlib
-import functools
 import importlib
 import io
 import re
@@ -92,20 +91,15 @@ def open_png(content):
     width, height = struct.unpack_from(">II", chunks[b"IHDR"])
     exif, density = chunks.get(b"eXIf"), chunks.get(b"pHYs", b"").ljust(9, b"\0")
     across, down, unit = struct.unpack_from(">IIB", density)
+    resolution = (across * 0.0254, down * 0.0254) if unit == 1 else None  # In pixels per metre.
+    orientation = read_orientation(exif) if exif else find_orientation_and_profile(content)[0]
 
     def decode():
         values = np.atleast_3d(imagecodecs.png_decode(content))
         limited = chunks.get(b"cICP", b"")[3:] == b"\0"
         return from_video_range(values, 8 * values.itemsize) if limited else values, _profile_of_png(values, chunks)
 
-    return Image(
-        width,
-        height,
-        decode,
-        orientation=read_orientation(exif) if exif else find_orientation_and_profile(content)[0],
-        resolution=(across * 0.0254, down * 0.0254) if unit == 1 else None,  # In pixels per metre.
-        notes=FURTHER * (b"acTL" in chunks),
-    )
+    return Image(width, height, decode, None, orientation, resolution, notes=FURTHER * (b"acTL" in chunks))
 
 
 def _profile_of_png(values, chunks):
@@ -222,8 +216,7 @@ def open_jpeg_2000(content):
     bits = max(depths) + 1
     named = re.search(rb"colr\x01..(.{4})", head, re.DOTALL)
     color = int.from_bytes(named[1], "big") if named else SRGB
-    _, found, icc = head.partition(b"colr\2")
-    icc = icc[2:] if found else None
+    icc = head.partition(b"colr\2")[2][2:]
     if not icc and color not in (CMYK, SRGB, GRAY, SYCC):
         raise CannotDecode(f"JPEG 2000 of colour space {color}, which is not read; convert it to RGB")
     cmyk = icc[16:20] == b"CMYK" if icc else color == CMYK
@@ -234,7 +227,7 @@ def open_jpeg_2000(content):
         values = rescale(values, (1 << bits) - 1)
         if color == SYCC and max(channels[1::3]) == 1:  # Where colours are reduced, OpenJPEG converts them.
             values[..., :3] = cv2.cvtColor(values[..., [0, 2, 1]], cv2.COLOR_YCrCb2RGB)
-        return values, icc
+        return values, icc or None
 
     return Image(right - left, down - up, decode, "cmyk" if cmyk else None, bits=bits)
 
@@ -263,23 +256,23 @@ def open_jpeg_xl(content):
     animated = False
     with contextlib.suppress(av.FFmpegError), av.open(io.BytesIO(content)) as file:
         animated = file.format.name == "jpegxl_anim"
-    return Image(width, height, functools.partial(_decode_jpeg_xl, content, animated), notes=FURTHER * animated)
 
-
-def _decode_jpeg_xl(content, animated):
-    with _jpeg_xl_file(content, ANY_SIZE) as (file, error):
-        if file is None:
-            raise CannotDecode(describe(error))
-        spec = file.spec()
-        if str(spec.format) not in ("uint8", "uint16"):
-            raise CannotDecode(f"pixels of type {spec.format}; convert it to 8 or 16 bits")
-        values = file.read_image(0, 0, 0, spec.nchannels, spec.format)
-        if values is None or file.has_error:
-            raise CannotDecode(describe(file.geterror()))
+    def decode():
+        with _jpeg_xl_file(content, ANY_SIZE) as (file, error):
+            if file is None:
+                raise CannotDecode(describe(error))
+            spec = file.spec()
+            if str(spec.format) not in ("uint8", "uint16"):
+                raise CannotDecode(f"pixels of type {spec.format}; convert it to 8 or 16 bits")
+            values = file.read_image(0, 0, 0, spec.nchannels, spec.format)
+            if values is None or file.has_error:
+                raise CannotDecode(describe(file.geterror()))
+            icc = spec.getattribute("ICCProfile")
         if animated:  # OpenImageIO gives the last picture.
             values = imagecodecs.jpegxl_decode(content, 0)
-        icc = spec.getattribute("ICCProfile")
-    return values.reshape(spec.height, spec.width, -1), icc if icc is None else np.asarray(icc, np.uint8).tobytes()
+        return values.reshape(height, width, -1), icc if icc is None else np.asarray(icc, np.uint8).tobytes()
+
+    return Image(width, height, decode, notes=FURTHER * animated)
 
 
 @contextlib.contextmanager

@@ -17,21 +17,13 @@ from common.samples import as_color, rescale
 
 
 class Format(NamedTuple):
-    """What a format holds.
+    """What a format holds."""
 
-    Attributes:
-        longest: The longest side in pixels that common decoders read.
-        bits: Of a channel, at most.
-        alpha: Whether it holds transparency.
-        profile: Whether OpenCV writes a colour profile into it.
-        quality: OpenCV's option for it.
-    """
-
-    longest: float = math.inf
-    bits: int = 8
-    alpha: bool = False
-    profile: bool = False
-    quality: int | None = None
+    longest: float = math.inf  # The longest side in pixels that common decoders read.
+    bits: int = 8  # Of a channel, at most.
+    alpha: bool = False  # Whether it holds transparency.
+    profile: bool = False  # Whether OpenCV writes a colour profile into it.
+    quality: int | None = None  # OpenCV's option for it.
 
 
 FORMATS = {
@@ -125,30 +117,19 @@ def _encode(photo, format_, quality, metadata=()):
         pixels = as_color(pixels)
     if pixels.ndim == 3:  # OpenCV takes blue first and alpha last.
         pixels = pixels[..., [2, 1, 0, 3]] if pixels.shape[2] == 4 else pixels[..., ::-1]
-    metadata = dict(metadata)
     if icc and FORMATS[format_].profile:
-        metadata[cv2.IMAGE_METADATA_ICCP] = np.frombuffer(icc, np.uint8)
+        metadata = dict(metadata) | {cv2.IMAGE_METADATA_ICCP: np.frombuffer(icc, np.uint8)}
     options = [FORMATS[format_].quality, quality] if FORMATS[format_].quality else []
     options += [cv2.IMWRITE_AVIF_DEPTH, 12] if format_ == ".avif" and pixels.dtype == np.uint16 else []
-    done, content = cv2.imencodeWithMetadata(
-        format_, np.ascontiguousarray(pixels), list(metadata), list(metadata.values()), options
-    )
+    kinds, chunks = list(metadata), list(dict(metadata).values())
+    done, content = cv2.imencodeWithMetadata(format_, np.ascontiguousarray(pixels), kinds, chunks, options)
     if not done:
         raise ValueError("the encoder failed")
     return content.tobytes()
 
 
 def _encode_tiff(pixels, icc, resolution):
-    file = io.BytesIO()
-    tifffile.imwrite(
-        file,
-        pixels,
-        photometric="rgb" if pixels.ndim == 3 else "minisblack",
-        compression="zlib",
-        metadata=None,
-        software="",
-        iccprofile=icc,
-        resolution=resolution,
-        buffersize=COMPRESSED_AT_A_TIME,
-    )
+    file, photometric = io.BytesIO(), "rgb" if pixels.ndim == 3 else "minisblack"
+    options = {"compression": "zlib", "metadata": None, "software": "", "buffersize": COMPRESSED_AT_A_TIME}
+    tifffile.imwrite(file, pixels, photometric=photometric, iccprofile=icc, resolution=resolution, **options)
     return file.getvalue()

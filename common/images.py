@@ -146,8 +146,7 @@ def _decode(name, content, max_megapixels):
     count = {"gray": 1, "rgb": 3, "cmyk": 4}[space]
     alpha = values[..., count] if values.shape[2] > count else None
     extra = values.shape[2] - count - 1
-    notes = (f"{extra} further channels left out",) if extra > 0 else ()
-    notes += image.notes
+    notes = (*[f"{extra} further channels left out"] * (extra > 0), *image.notes)
     values = values[..., :count]
     if space == "gray" and icc and icc[16:20] == b"RGB ":
         values, space = values.repeat(3, axis=2), "rgb"

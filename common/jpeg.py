@@ -49,11 +49,10 @@ def open_jpeg(content):
             height, width, space, _ = simplejpeg.decode_jpeg_header(content, strict=False)
         except KeyError:  # It says nothing of its own.
             raise error from None
-        mode = {"Gray": "L", "CMYK": "CMYK", "YCCK": "CMYK"}.get(space, "RGB")
+        space = {"Gray": "gray", "CMYK": "cmyk", "YCCK": "cmyk"}.get(space, "rgb")
         orientation, icc = find_orientation_and_profile(content)
-        space = "cmyk" if mode == "CMYK" else None
-        return Image(width, height, lambda: (_decode_jpeg(content, mode), icc), space, orientation)
-    info, exif, space = header.info, header.info.get("exif", b""), "cmyk" if header.mode == "CMYK" else None
+        return Image(width, height, lambda: (_decode_jpeg(content, space), icc), space, orientation)
+    info, exif, space = header.info, header.info.get("exif", b""), {"L": "gray"}.get(header.mode, header.mode.lower())
     dpi = info["dpi"] if info.get("jfif_unit") in (1, 2) else None  # Otherwise it is that of EXIF, or made up.
 
     def decode():
@@ -62,7 +61,7 @@ def open_jpeg(content):
         if several and _lacks_scans(scans, header.layers):
             raise CannotDecode("a damaged file (scans are missing)")
         icc = info["icc_profile"] or b"" if "icc_profile" in info else profile_by_exif(exif)
-        return _decode_jpeg(content, header.mode), icc
+        return _decode_jpeg(content, space), icc
 
     return Image(*header.size, decode, space, read_orientation(exif), dpi, notes=FURTHER * ("mp" in info))
 
@@ -79,11 +78,11 @@ def _lacks_scans(scans, channels):
     return list(lowest.values()).count(0) < 64 * channels
 
 
-def _decode_jpeg(content, mode):
-    values = read_whole_jpeg(content, {"L": "GRAY"}.get(mode, mode))
+def _decode_jpeg(content, space):
+    values = read_whole_jpeg(content, space.upper())
     if values.dtype != np.uint8:
         raise CannotDecode("JPEG of more than 8 bits, which is not read; convert it to 8 bits")
-    return ~values if mode == "CMYK" else values  # CMYK is stored inverted.
+    return ~values if space == "cmyk" else values  # CMYK is stored inverted.
 
 
 def read_whole_jpeg(content, colorspace):

@@ -218,11 +218,10 @@ def _encode_smallest(suffix):
 
 def _names(image):
     """The names of what a file holds, a set for each kind."""
+    exif = image.read_exif("latin-1")
     return {
         # Those of makers' notes may change with their place in the file.
-        "EXIF": {
-            name for name in image.read_exif("latin-1") if name.split(".")[1] in GROUPS and not _is_outdated(name)
-        },
+        "EXIF": {name for name in exif if name.split(".")[1] in GROUPS and not _is_outdated(name)},
         "IPTC": set(image.read_iptc("latin-1")),
         "XMP": {"packet"} if image.read_xmp("latin-1") else set(),
         "the comment": {"comment"} if image.read_comment("latin-1") else set(),

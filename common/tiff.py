@@ -1,6 +1,5 @@
 """TIFF: which page of a file is the photo, and its pixels, by tifffile."""
 
-import functools
 import io
 import logging
 import math
@@ -23,12 +22,12 @@ SPACES = {
 }
 # Compressions whose YCbCr tifffile gives as RGB.
 JPEG = (COMPRESSION.JPEG, COMPRESSION.OJPEG)
-LUMA = [299, 587, 114]  # See `_luma`.
+LUMA = (299, 1000, 587, 1000, 114, 1000)  # The shares of red, green and blue in JPEG's, as fractions.
 
 
 def open_tiff(content):
     """TIFF, and camera RAW that has no other suffix than TIFF's."""
-    _quiet_tifffile()
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # What matters of a damaged file is raised as well.
     file = tifffile.TiffFile(io.BytesIO(content))
     first, *more = [page for page in _pages(file) if isinstance(page, tifffile.TiffPage)] or [file.pages.first]
     # The photo is the first page that is neither a reduced copy, which may have the photo below it, nor a mask.
@@ -51,26 +50,18 @@ def open_tiff(content):
         )
     space = SPACES.get(photometric)
     plain = photometric == PHOTOMETRIC.YCBCR and page.compression not in JPEG
-    # Ranges and coefficients other than JPEG's.
-    odd = plain and (page.tags.valueof("ReferenceBlackWhite", [0])[0] or _luma(page) != LUMA)
+    shares, black = page.tags.valueof("YCbCrCoefficients", LUMA), page.tags.valueof("ReferenceBlackWhite", [0])[0]
+    odd = plain and (black or not np.allclose(np.divide(shares[::2], shares[1::2]), (0.299, 0.587, 0.114), atol=1e-3))
     if space is None or odd or (space == "cmyk" and page.tags.valueof("InkSet", 1) != 1):
         raise CannotDecode(f"a TIFF file with {_name(page.photometric)} pixels, which are not read; convert it to RGB")
-    return Image(
-        int(page.imagewidth),
-        int(page.imagelength),
-        lambda: (_decode_page(page, photometric, max(depths)), page.iccprofile),
-        space,
-        orientation=whole_number(page.tags.valueof("Orientation", 1)),
-        resolution=page.get_resolution("inch"),
-        bits=max(depths),
-        notes=FURTHER * (len(pages) > 1 or page.imagedepth > 1),
-    )
+    width, height, bits = int(page.imagewidth), int(page.imagelength), max(depths)
+    orientation, resolution = whole_number(page.tags.valueof("Orientation", 1)), page.get_resolution("inch")
+    notes = FURTHER * (len(pages) > 1 or page.imagedepth > 1)
 
+    def decode():
+        return _decode_page(page, photometric, bits), page.iccprofile
 
-def _luma(page):
-    """The shares of red, green and blue in luma, in thousandths."""
-    numbers = page.tags.valueof("YCbCrCoefficients", (299, 1000, 587, 1000, 114, 1000))
-    return [round(1000 * part / whole) for part, whole in zip(numbers[::2], numbers[1::2], strict=True)]
+    return Image(width, height, decode, space, orientation, resolution, bits, notes)
 
 
 def _pages(file):
@@ -81,11 +72,6 @@ def _pages(file):
             return
         seen.add(page.offset)
         yield page
-
-
-@functools.cache
-def _quiet_tifffile():
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # What matters of a damaged file is raised as well.
 
 
 def _decode_page(page, photometric, bits):
