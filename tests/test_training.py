@@ -280,7 +280,7 @@ def test_time_budget_becomes_steps_that_a_resumed_run_keeps(tmp_path, photos, mo
         assert file["optimizer/vars/0"][()] == 5
     monkeypatch.setattr("training.trainer.measure_speed", lambda *_, **__: (1.0, 0.0))
     assert train(experiment, tmp_path / "run", resume=True, minutes=1 / 6) == history
-    with pytest.raises(TrainingError, match="run: --minutes 9: the run keeps its number of steps, 5"):
+    with pytest.raises(TrainingError, match="run: --minutes 9: the run keeps its 5 steps; leave it out"):
         train(experiment, tmp_path / "run", resume=True, minutes=9)
 
 

@@ -162,19 +162,19 @@ def plan_steps(folder, experiment, data, minutes, strategy, writes):
     """Number of training steps of a run: its epochs, or what fits in a time budget. Kept in the run's config.json."""
     config = read_config(folder) if writes else {}
     steps = round(from_chief(strategy, config.get("steps", 0)))
-    if writes and steps and minutes not in (None, config.get("minutes")):
-        raise TrainingError(
-            f"{folder}: --minutes {minutes:g}: the run keeps its number of steps, {steps}; leave it out"
-        )
-    if not steps:
+    if steps:
+        if writes and minutes not in (None, config.get("minutes")):
+            raise TrainingError(f"{folder}: --minutes {minutes:g}: the run keeps its {steps} steps; leave it out")
+        return steps
+    if minutes is None:
         steps = data.steps * experiment.epochs
-        if minutes is not None:
-            started = time.monotonic()
-            seconds, start = measure_speed(experiment, data, strategy, limit=minutes * 60 * MEASURING_SHARE)
-            left = minutes * 60 - (time.monotonic() - started) - start
-            steps = round(from_chief(strategy, max(1, round(left / seconds))))
-        if writes:
-            write_whole(folder / "config.json", to_bytes({**config, "minutes": minutes, "steps": steps}))
+    else:
+        started = time.monotonic()
+        seconds, start = measure_speed(experiment, data, strategy, limit=minutes * 60 * MEASURING_SHARE)
+        left = minutes * 60 - (time.monotonic() - started) - start
+        steps = round(from_chief(strategy, max(1, round(left / seconds))))
+    if writes:
+        write_whole(folder / "config.json", to_bytes({**config, "minutes": minutes, "steps": steps}))
     return steps
 
 
