@@ -35,7 +35,7 @@ from skimage import feature
 import models
 from benchmarks import original
 from benchmarks.colorizing import gray_photo
-from benchmarks.timing import Rounds, call_in_process, measure_command, noise, print_table, show, time_rounds
+from benchmarks.timing import Rounds, call_in_process, exhaust, measure_command, noise, print_table, show, time_rounds
 from colorizing.photo import Pipeline
 from common import images
 from configs import EXPERIMENTS
@@ -128,10 +128,10 @@ def pipeline(folder, rounds):
     whole = len(paths) // BATCH_SIZE
     batches = {"pipeline": whole, "crops": whole, "decoding": whole, "colors": 32, "edges": 8}
     runs = {
-        "pipeline": lambda: [None for _ in pairs],
-        "crops": lambda: [None for _ in crops.dataset.take(crops.steps)],
-        "original pipeline": lambda: list(original.batches(few)),
-        "decoding": lambda: [None for _ in decoded],
+        "pipeline": lambda: exhaust(pairs),
+        "crops": lambda: exhaust(crops.dataset.take(crops.steps)),
+        "original pipeline": lambda: exhaust(original.batches(few)),
+        "decoding": lambda: exhaust(decoded),
         "colors": lambda: [colors(rgb)[1][0, 0].numpy() for _ in range(batches["colors"])],
         "original colors": lambda: [original.lightness_and_ab(photo) for photo in photos],
         "edges": lambda: [edges(maps)[0, 0].numpy() for _ in range(batches["edges"])],

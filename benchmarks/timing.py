@@ -41,6 +41,12 @@ def noise(photos, height, width):
     return lightness.astype(np.float32), ab.astype(np.float32)
 
 
+def exhaust(dataset):
+    """Takes all batches of a data set."""
+    for _ in dataset:
+        pass
+
+
 def seconds(function):
     """How long a function without arguments takes."""
     started = time.perf_counter()

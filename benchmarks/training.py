@@ -12,7 +12,6 @@ Each round times:
 Ratios are taken within a round. The table gives the median of the rounds and their range.
 """
 
-import functools
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,7 +26,7 @@ import numpy as np
 import tensorflow as tf
 
 import models
-from benchmarks.timing import Rounds, show, time_rounds
+from benchmarks.timing import Rounds, exhaust, show, time_rounds
 from configs import EXPERIMENTS
 from data.pairs import Pairs, TrainingOrder, training_crops, untuned
 from data.photos import PhotoStore, find_photos
@@ -77,7 +76,7 @@ def measure(experiment, rounds):
         "pairs": lambda: pairs(crops).take(crops.steps),
         "pairs, from memory": lambda: remembered.take(crops.steps),
     }
-    runs = {name: functools.partial(exhaust, start) for name, start in inputs.items()} | {
+    runs = {name: lambda start=start: exhaust(start()) for name, start in inputs.items()} | {
         "step on one batch": lambda: [model.train_on_batch(*batch) for _ in range(STEPS)],
         "step on real data": lambda: [model.train_on_batch(*pair) for pair in remembered.take(STEPS)],
     }
@@ -89,12 +88,6 @@ def usable(paths, crop):
     """Those photos that training does not skip, so that every way decodes the same files."""
     store = PhotoStore(paths, crop, cache_bytes=0)
     return [path for index, path in enumerate(paths) if store.load(index) is not None]
-
-
-def exhaust(make_dataset):
-    """Makes a data set and takes all of its batches."""
-    for _ in make_dataset():
-        pass
 
 
 def decode(path):

@@ -26,10 +26,10 @@ QUALITY = (25, 90)
 # Shares of the pictures that are blurred, grainy, compressed.
 BLUR_SHARE, GRAIN_SHARE, COMPRESSION_SHARE = 0.4, 0.5, 0.3
 
-_values = np.arange(256) / 255
-LINEAR = np.where(_values > 0.04045, ((_values + 0.055) / 1.055) ** 2.4, _values / 12.92).astype(np.float32)
-_values = np.arange(1 << 16) / 65535
-ENCODED = np.where(_values > 0.0031308, 1.055 * _values ** (1 / 2.4) - 0.055, 12.92 * _values).astype(np.float32)
+# Tables of sRGB: linear light of each value of 8 bits, and the value in 0..1 of each light in steps of 1/65535.
+_encoded, _light = np.arange(256) / 255, np.arange(1 << 16) / 65535
+LINEAR = np.where(_encoded > 0.04045, ((_encoded + 0.055) / 1.055) ** 2.4, _encoded / 12.92).astype(np.float32)
+ENCODED = np.where(_light > 0.0031308, 1.055 * _light ** (1 / 2.4) - 0.055, 12.92 * _light).astype(np.float32)
 
 
 def expose(photo, sensitivity):
