@@ -55,14 +55,9 @@ def seconds(function):
 
 
 def time_rounds(runs, rounds):
-    """Times functions by turns, so that all of them meet the machine in the same state.
+    """Times {name: function} by turns, so that all meet the machine in the same state: {name: seconds, float [rounds]}.
 
-    Args:
-        runs: {name: function without arguments}. Each is called once before, since a first call compiles.
-        rounds: How often each is timed.
-
-    Returns:
-        {name: seconds, float [rounds]}.
+    Each function is called once before, since a first call compiles.
     """
     for function in runs.values():
         function()
@@ -113,13 +108,7 @@ def memory(process="self", field="VmHWM"):
 
 
 def call_in_process(function, *arguments, cores=None):
-    """Calls a function in a fresh process. Returns (result, peak memory of the process in GB).
-
-    Args:
-        function: A function of a module.
-        arguments: What it is called with.
-        cores: How many of the processor's cores the process may use; all by default.
-    """
+    """Calls a module's function in a fresh process, on some `cores` or all. Returns (result, peak memory in GB)."""
     allowed = sorted(os.sched_getaffinity(0))[:cores]
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, context, os.sched_setaffinity, (0, allowed)) as pool:
