@@ -10,6 +10,8 @@ import numpy as np
 from av.sidedata.sidedata import Type
 from av.video.reformatter import Colorspace, Interpolation
 
+from colorizing.film_clock import JOINED, Clock
+from colorizing.film_ends import is_cut
 from common.errors import FileError
 from common.files import REWRAPPED, describe_error
 from common.images import MAX_MEGAPIXELS
@@ -36,9 +38,10 @@ LOST = re.compile(
 )
 # A film is whole if it lasts at least PROMISED times as long as its header says, less SLACK seconds.
 PROMISED, SLACK = 0.98, 0.1
-# Formats whose files are joined as they are; by how many seconds their clock then is set back at least, and by how many
-# it may go ahead between two pictures.
-JOINED, SET_BACK, SET_AHEAD = ("mpeg", "mpegts"), 1, 60
+# By how many seconds the clock of files that can be joined may go ahead between two pictures.
+SET_AHEAD = 60
+# What FFmpeg warns of when a packet of the stream lacks bytes; so many seconds later a joined file would have begun.
+INCOMPLETE, NEAR_SEAM = re.compile(r"Packet corrupt \(stream = (\d+)"), 0.5
 # Largest plausible number of frames a second.
 FASTEST = 1000
 # Two sizes have the same shape if their aspect ratios differ by less than this factor.
@@ -97,14 +100,15 @@ class Reader:
         # A DVD's second file starts minutes after 0. In MP4, players would show nothing until then.
         shift = start if Path(path).suffix.lower() in REWRAPPED else Fraction(0)
         self._start = start - shift
-        # Seconds that are taken off the times in each of the joined files; the one that a stream has reached, and when.
-        self._shifts, self._places = [shift], {}
-        self._end, self._reached, self._last, self._size = 0.0, Fraction(0), None, None
+        self._clock = Clock(self._container.format.name, shift)
+        # When, in seconds, streams had packets that lack bytes, by their indices; size of the first picture's packet.
+        self._doubts, self._picture = {}, 0
+        self._end, self._last, self._size = 0.0, None, None
         self._decoders = {self.video.codec_context.name}
 
     def __enter__(self):
         self._log_level = av.logging.get_level()
-        av.logging.set_level(av.logging.ERROR)
+        av.logging.set_level(av.logging.WARNING)
         # What is held back as repeated would come out while the next film is read.
         av.logging.set_skip_repeated(False)
         self._capture = av.logging.Capture(local=False)
@@ -134,42 +138,33 @@ class Reader:
         """Yields av.VideoFrame of `video` and av.Packet of sound, in the file's order, and sets `damage`."""
         packets = self._container.demux()
         while (packet := self._attempt(lambda: next(packets, None), decoding=False)) is not None:
-            self._move(packet)
-            if packet.pts is not None:
-                self._reached = max(self._reached, (packet.pts + (packet.duration or 0)) * packet.time_base)
+            self._doubt(packet, in_further_file=self._clock.move(packet))
             if packet.stream.index == self.video.index:
-                if packet.is_corrupt:
-                    self._note("cut short")
                 if packet.size:  # Theora has packets without bytes, which repeat a picture.
+                    self._picture = self._picture or packet.size
                     yield from self._read_frames(packet)
             elif packet.stream.type == "audio":
-                if packet.is_corrupt:
-                    self._note("sound cut short")
                 yield packet
         # After an error the decoder still holds frames.
         yield from self._read_frames(None)
         promised = self._promised_seconds()
-        if self._reached < PROMISED * promised - SLACK:
+        if self._clock.reached < PROMISED * promised - SLACK:
             self._note(f"its header promises {promised:.1f} s")
+        if is_cut(Path(self.path), self._container.format.name, self._picture):
+            self._note("cut short")
+        for index in self._doubts:
+            self._note(f"{self.streams[index].type} data missing")
 
-    def _is_joined(self, stream):
-        """Whether a stream may be one of several recordings joined. Times of subtitles and data are less orderly."""
-        return self._container.format.name in JOINED and stream.type in ("audio", "video")
-
-    def _move(self, packet):
-        """Moves a packet in time, so that the film's clock begins where it should, and goes on in joined files."""
-        times = [ticks * packet.time_base for ticks in (packet.dts, packet.pts) if ticks is not None]
-        if not times:
-            return
-        part, before = self._places.get(packet.stream.index, (0, times[0]))
-        if self._is_joined(packet.stream) and times[0] < before - SET_BACK:
-            part += 1
-            if part == len(self._shifts):  # The streams change over one after the other.
-                self._shifts.append(times[0] - self._reached)
-        self._places[packet.stream.index] = part, times[0]
-        shift = round(self._shifts[part] / packet.time_base)
-        packet.dts = None if packet.dts is None else packet.dts - shift
-        packet.pts = None if packet.pts is None else packet.pts - shift
+    def _doubt(self, packet, in_further_file):
+        """Notes that a stream lacks data. FFmpeg also says so of the last ones before the seam of joined files."""
+        for found in [INCOMPLETE.match(text) for _, _, text in list(self._complaints)]:
+            if found and self.streams[int(found[1])].type in ("audio", "video"):
+                self._doubts.setdefault(int(found[1]), self._clock.reached)
+        index = packet.stream.index
+        if in_further_file:
+            self._doubts.pop(index, None)
+        elif self._clock.reached > self._doubts.get(index, self._clock.reached) + NEAR_SEAM:
+            self._note(f"{packet.stream.type} data missing")
 
     def decode(self, packet):
         """The frames of a packet of any stream. A broken packet has none and sets `damage`."""
@@ -220,7 +215,7 @@ class Reader:
             if step <= 0:
                 self._note("time runs backwards")
                 continue
-            if self._is_joined(self.video) and step * self.video.time_base > SET_AHEAD:
+            if self._container.format.name in JOINED and step * self.video.time_base > SET_AHEAD:
                 self._note("time jumps ahead")
             self._last = frame.pts
             self._end = self.end_of(frame)
@@ -236,7 +231,8 @@ class Reader:
             pass
         except av.FFmpegError as error:
             cause = describe_error(error)
-        lines = [text.strip() for _, name, text in list(self._complaints) if self._costs(name, text, decoding)]
+        errors = [(name, text.strip()) for level, name, text in list(self._complaints) if level <= av.logging.ERROR]
+        lines = [text for name, text in errors if self._costs(name, text, decoding)]
         if cause or lines:
             self._note(lines[0] if lines else cause)
         return result

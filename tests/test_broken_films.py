@@ -4,6 +4,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import av
+import cv2
 import numpy as np
 import pytest
 from films import RATE, listed, make_film, moving_photo, process, read
@@ -53,17 +54,72 @@ def test_parts_of_a_transport_stream(gray, tmp_path):
     assert end.failures[0].startswith(f"{tmp_path / 'end.ts'}: no picture in it can be decoded")
 
 
-@pytest.mark.parametrize(("suffix", "codec"), [(".avi", "mpeg4"), (".mkv", "libx264")])
-def test_a_film_that_is_cut_anywhere_is_broken(gray, tmp_path, suffix, codec):
-    path = make_film(tmp_path / f"film{suffix}", np.concatenate([gray, gray]), codec=codec, sound=["libmp3lame"])
+@pytest.mark.parametrize(
+    ("suffix", "codec", "sound"),
+    [
+        (".avi", "mpeg4", "libmp3lame"),
+        (".mkv", "libx264", "libmp3lame"),
+        (".ts", "libx264", "libmp3lame"),
+        (".m2ts", "libx264", "ac3"),
+        (".mpg", "mpeg2video", "mp2"),
+        (".vob", "mpeg2video", "mp2"),
+        (".dv", "dvvideo", "pcm_s16le"),
+        (".ogv", "libvpx", "flac"),
+        (".wmv", "wmv2", "wmav2"),
+        (".mxf", "mpeg2video", "pcm_s16le"),
+    ],
+)
+def test_a_film_that_is_cut_anywhere_is_broken(gray, tmp_path, suffix, codec, sound):
+    frames = np.concatenate([gray, gray])
+    if codec == "dvvideo":
+        frames = np.stack([cv2.resize(frame, (720, 576)) for frame in frames])
+    path = make_film(tmp_path / f"film{suffix}", frames, codec=codec, sound=[sound])
     content = path.read_bytes()
-    for share in (0.35, 0.5, 0.65):
-        path.write_bytes(content[: int(share * len(content))])
+    for share in (1, 0.37, 0.5, 0.65, 0.8, 0.91):
+        path.write_bytes(content[: int(share * len(content)) | 1])  # Between packets, transport streams do not tell.
         with Reader(path) as film:
             frames = sum(isinstance(item, av.VideoFrame) for item in film)
-        assert 0 < frames < 40 and film.damage.startswith("broken after "), share
+        if share == 1:
+            assert (frames, film.damage) == (40, None)
+            continue
+        assert 0 < frames <= 40 and film.damage.startswith("broken after "), share
         with Reader(make_film(tmp_path / "whole.mkv", gray[:2])) as film:
             assert len(list(film)) == 2 and film.damage is None, "blamed for another film"
+
+
+@pytest.mark.parametrize(("suffix", "options"), [(".mp4", "frag_keyframe"), (".3gp", "")])
+def test_mp4_that_lacks_the_end_of_a_box_is_broken(gray, tmp_path, suffix, options):
+    """FFmpeg takes tables that are cut behind those of the pictures for those of a film without sound."""
+    source, path = make_film(tmp_path / "film.mkv", gray, sound=["aac"]), tmp_path / f"film{suffix}"
+    with (
+        av.open(str(source)) as film,
+        av.open(str(path), "w", options={"movflags": options} if options else {}) as container,
+    ):
+        copies = {stream.index: container.add_stream_from_template(stream, opaque=True) for stream in film.streams}
+        for packet in film.demux():
+            if packet.size:
+                packet.stream = copies[packet.stream.index]
+                container.mux(packet)
+    content = path.read_bytes()
+    box = content.rindex(b"moof" if options else b"trak") - 4
+    for size, damaged in ((len(content), False), (box + 12, True)):
+        path.write_bytes(content[:size])
+        with Reader(path) as film:
+            assert len(list(film)) > 4
+            assert (film.damage is not None) == damaged
+
+
+def test_a_gap_in_a_transport_stream_is_damage_and_the_seam_of_two_is_none(gray, tmp_path):
+    path = make_film(tmp_path / "film.ts", np.concatenate([gray, gray]), codec="mpeg2video", sound=["mp2"])
+    data = path.read_bytes()
+    sound = [at for at in range(0, len(data), 188) if data[at + 1] & 31 == 1 and data[at + 2] == 1]
+    middle = sound[len(sound) // 3]
+    gap = data[:middle] + data[middle + 188 :]
+    for content, damaged in ((data * 3, False), (gap, True), (data + gap, True), (gap + data, True)):
+        path.write_bytes(content)
+        with Reader(path) as film:
+            assert sum(isinstance(item, av.VideoFrame) for item in film) == 40 * round(len(content) / len(data))
+            assert (film.damage is not None and "audio data missing" in film.damage) == damaged
 
 
 def test_a_flv_film_that_is_cut_between_two_tags_is_broken(gray, tmp_path):

@@ -228,9 +228,7 @@ def test_files_that_were_joined_are_one_film(gray, tmp_path, suffix, codec, soun
     whole = read_sound(path)[0][0]
     path.write_bytes(path.read_bytes() * 2)
     ((_, result),) = plan_jobs([path], tmp_path / "out", films=True).jobs
-    outcome = process([(path, result)], saturation=0)
-    # FFmpeg cannot tell the seam of a transport stream from one that lacks packets.
-    assert [line.split("(")[1][:9] for line in outcome.failures] == (["cut short"] if suffix == ".ts" else [])
+    colorize(path, result, saturation=0)
     times, pixels = read(result)
     steps = np.diff(np.float64(times))
     assert len(times) == 80 and 0 < np.delete(steps, 39).min() and np.delete(steps, 39).max() < 0.041

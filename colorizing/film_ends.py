@@ -1,0 +1,86 @@
+"""Whether a film's file was cut at its end, by what its container says. FFmpeg reads such a file without a word."""
+
+import re
+
+# Bytes at the start and at the end of a file that are searched. Ogg's longest page has 65,307.
+NEAR = 1 << 17
+# Bytes of a packet of transport streams, and where its sync byte is: plain, Blu-ray's, and with error correction.
+TRANSPORT_PACKETS, SYNC, IN_ROW = ((188, 0), (192, 4), (204, 0)), 0x47, 3
+OGG_PAGE, OGG_HEADER, OGG_LAST = b"OggS", 27, 4
+# The object in the header of ASF (WMV) that says how many bytes the file has; those that broadcast do not know it.
+ASF_PROPERTIES, ASF_BROADCAST = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365"), 1
+# The first partition of MXF, which says where the last one begins.
+MXF_PARTITION = re.compile(rb"\x06\x0e\x2b\x34\x02\x05\x01.\x0d\x01\x02\x01\x01\x02..(.)", re.DOTALL)
+# The boxes of MP4 and MOV whose end a film cannot lack.
+MP4_BOXES = (b"mdat", b"moof", b"moov")
+
+
+def is_cut(path, container, picture):
+    """Whether a film's file lacks its end. False where its container does not tell.
+
+    Args:
+        path: The file, a Path.
+        container: FFmpeg's name of the format.
+        picture: Size in bytes of the first picture's packet; 0 if there is none.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        if container.startswith("mov,"):
+            return _lacks_end_of_box(file, size)
+        head = file.read(NEAR)
+        file.seek(max(0, size - NEAR))
+        tail = file.read()
+    match container:
+        case "mpegts":
+            return not any(_ends_with_packets(tail, *packet) for packet in TRANSPORT_PACKETS)
+        case "dv":
+            return picture > 0 and size % picture > 0
+        case "ogg":
+            return _lacks_last_page(tail)
+        case "asf":
+            properties = head[head.find(ASF_PROPERTIES) :][:104]
+            return size < int.from_bytes(properties[40:48], "little") and not properties[88] & ASF_BROADCAST
+        case "mxf":
+            return size <= _last_partition(head)
+    return False
+
+
+def _ends_with_packets(tail, length, sync):
+    return all(tail[sync - length * number] == SYNC for number in range(1, min(IN_ROW, len(tail) // length) + 1))
+
+
+def _lacks_last_page(tail):
+    """Whether the last page of an Ogg file is not whole, or not the last one of its stream."""
+    page = tail[tail.rfind(OGG_PAGE) :]
+    if len(page) < OGG_HEADER:
+        return True
+    segments = page[OGG_HEADER : OGG_HEADER + page[26]]
+    return not page[5] & OGG_LAST or len(page) < OGG_HEADER + page[26] + sum(segments)
+
+
+def _last_partition(head):
+    """Where the last partition of an MXF file begins, in bytes; 0 where its first partition does not say."""
+    first = MXF_PARTITION.search(head)
+    if first is None:
+        return 0
+    # The length comes first: one byte, or n bytes after a byte of 0x80 + n.
+    value = first.end() + max(0, first[1][0] - 0x80)
+    return int.from_bytes(head[value + 24 : value + 32], "big")
+
+
+def _lacks_end_of_box(file, size):
+    """Whether a box of an MP4 or MOV film ends behind the end of the file."""
+    at = 0
+    while at < size:
+        file.seek(at)
+        start = file.read(16)
+        length = int.from_bytes(start[:4], "big")
+        if length == 1:
+            length = int.from_bytes(start[8:], "big")
+        if length < 8 or at + length > size:
+            return at + length > size and start[4:8] in MP4_BOXES
+        at += length
+    return False
