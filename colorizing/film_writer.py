@@ -32,8 +32,16 @@ BT709_MATRIX = 1
 # Transfer functions of HDR film (ISO/IEC 23091-2): PQ and HLG.
 HDR = (16, 18)
 TIMECODE = "timecode"
-# Sound that transport streams can name. FFmpeg writes other codecs, too, and no player can read these.
-TRANSPORTED = frozenset("aac aac_latm ac3 dts eac3 mp1 mp2 mp3 opus pcm_bluray s302m truehd".split())
+# Sound that transport streams can name, and those of Blu-ray discs. FFmpeg writes other codecs, too, and players
+# have to guess what these are.
+TRANSPORTED = frozenset("aac aac_latm ac3 dts eac3 mp1 mp2 mp3 opus s302m truehd".split())
+NAMED_SOUND = {
+    ".m2ts": frozenset("ac3 dts eac3 pcm_bluray truehd".split()),
+    ".mts": TRANSPORTED,
+    ".ts": TRANSPORTED,
+}
+# The codec of sound that is encoded anew; AAC in all other containers.
+SOUND_ENCODERS = {".m2ts": "ac3", ".webm": "libopus"}
 # FFmpeg's usual layouts by their number of channels.
 LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
 TIMECODED = (".m4v", ".mkv", ".mov", ".mp4")
@@ -61,7 +69,7 @@ class Writer:
         )
         self._container.metadata.update({key: value for key, value in film.metadata.items() if key != TIMECODE})
         self._container.set_chapters(film.chapters)
-        codec, options, sound = ("libvpx-vp9", VP9, "libopus") if suffix == ".webm" else ("libx264", H264, "aac")
+        codec, options = ("libvpx-vp9", VP9) if suffix == ".webm" else ("libx264", H264)
         self._video = self._container.add_stream(codec, rate=film.rate, options=options, width=width, height=height)
         # H.264 has quarter colour resolution for even sizes only. Not every device plays full resolution.
         whole = suffix != ".webm" and (height % 2 or width % 2)
@@ -75,7 +83,7 @@ class Writer:
             encoder.sample_aspect_ratio = 1 / aspect if is_upended(like) else aspect
         self._copies, self._encoders, self._reached, self.losses = {}, {}, {}, []
         for stream in film.streams.audio:
-            self._add_sound(stream, sound, suffix)
+            self._add_sound(stream, suffix)
         self._keep_timecode(film, suffix)
         self.losses += dropped_streams(film) + dropped_from_pictures(film.video, like)
 
@@ -90,18 +98,21 @@ class Writer:
         else:
             self.losses.append("timecode dropped")
 
-    def _add_sound(self, stream, codec, suffix):
+    def _add_sound(self, stream, suffix):
         if stream.codec_context is None or not stream.sample_rate:
             self.losses.append("a sound track of unknown codec dropped")
             return
         try:
-            if self._container.format.name == "mpegts" and stream.codec_context.codec.canonical_name not in TRANSPORTED:
+            codec = stream.codec_context.codec.canonical_name
+            if codec not in NAMED_SOUND.get(suffix, codec):
                 raise ValueError
             copy = self._copies[stream.index] = self._container.add_stream_from_template(stream)
         except ValueError:  # The container does not hold the codec.
             layout = "mono" if stream.channels == 1 else "stereo"
             reduced = f" in stereo instead of {stream.channels} channels" if stream.channels > 2 else ""
-            copy = self._encoders[stream.index] = self._container.add_stream(codec, rate=48000, layout=layout)
+            copy = self._encoders[stream.index] = self._container.add_stream(
+                SOUND_ENCODERS.get(suffix, "aac"), rate=48000, layout=layout
+            )
             self.losses.append(f"sound encoded anew{reduced}, since {suffix} does not hold {stream.codec_context.name}")
         else:
             # AVI does not say where the channels belong, and MP4 has to.

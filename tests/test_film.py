@@ -254,12 +254,25 @@ def test_chapters_are_kept_and_not_named_as_lost(gray, tmp_path):
             assert len(container.streams.data) == 1
 
 
-def test_sound_that_a_transport_stream_does_not_hold_is_encoded_anew(gray, tmp_path):
-    path = make_film(tmp_path / "film.mov", gray[:5], sound=["pcm_s16le"]).rename(tmp_path / "film.ts")
-    assert colorize(path, tmp_path / "out.ts") == [
-        f"{tmp_path / 'out.ts'}: sound encoded anew, since .ts does not hold pcm_s16le"
-    ]
-    with av.open(str(tmp_path / "out.ts")) as container:
+@pytest.mark.parametrize(
+    ("codec", "source", "suffix", "anew"),
+    [
+        ("pcm_s16le", ".mov", ".ts", "aac"),
+        ("pcm_bluray", ".m2ts", ".ts", "aac"),
+        ("libopus", ".mkv", ".m2ts", "ac3"),
+        ("aac", ".mkv", ".m2ts", "ac3"),
+        ("pcm_bluray", ".m2ts", ".m2ts", None),
+        ("libopus", ".mkv", ".ts", None),
+    ],
+)
+def test_sound_that_a_transport_stream_cannot_name_is_encoded_anew(gray, tmp_path, codec, source, suffix, anew):
+    """Blu-ray's have a number for each codec of these discs; FFmpeg writes the others as private data."""
+    path, result = make_film(tmp_path / f"film{source}", gray[:5], sound=[codec]), tmp_path / f"out{suffix}"
+    name = codec.removeprefix("lib")
+    expected = [f"{result}: sound encoded anew, since {suffix} does not hold {name}"] if anew else []
+    assert colorize(path, result) == expected
+    with av.open(str(result)) as container:
+        assert container.streams.audio[0].codec_context.name == (anew or name)
         seconds = sum(frame.samples for frame in container.decode(audio=0)) / 48000
     assert abs(seconds - 5 / RATE) < 0.1
 
