@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from colorizing.conversion import MEGAPIXELS_AT_A_TIME
 from colorizing.film_reader import FilmError, Reader
-from colorizing.film_writer import Writer
+from colorizing.film_writer import Writer, check_size
 from colorizing.hints import HintError
 from colorizing.jobs import Outcome
 from colorizing.moving_hints import MovingHints
@@ -53,6 +53,8 @@ def colorize_film(
 
     def colorize(film, frames):
         photos = [film.pixels(frame) for frame in frames]
+        height, width = photos[0].shape[:2]
+        check_size(result, height, 2 * width if compare else width)  # Before the work, which would be in vain.
         lightness = np.stack([pipeline.reduce(pixels) for pixels in photos])
         for frame, pixels, small, ab in zip(frames, photos, lightness, pipeline.predict(lightness), strict=True):
             ab = steadier.steady(small, ab)

@@ -10,7 +10,7 @@ from av.codec.context import Flags
 from av.stream import Discard
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 
-from colorizing.film_reader import ACCURATE, is_cover, is_upended
+from colorizing.film_reader import ACCURATE, FilmError, is_cover, is_upended
 
 # By suffix; all others are MP4.
 WRITTEN_FORMATS = {
@@ -27,6 +27,8 @@ CONTAINER_OPTIONS = {".m2ts": {"mpegts_m2ts_mode": "1"}}
 # Colours get more bits than by default: x264's coarser rounding would make them flicker again.
 H264 = {"crf": "18", "x264-params": "chroma-qp-offset=-12"}
 VP9 = {"crf": "24", "cpu-used": "4", "row-mt": "1"}
+# Pixels a side that the encoders take at most.
+LONGEST_H264, LONGEST_VP9 = 16_384, 65_535
 # Tag of BT.709's matrix (ISO/IEC 23091-2), for which PyAV has swscale's number only.
 BT709_MATRIX = 1
 # Transfer functions of HDR film (ISO/IEC 23091-2): PQ and HLG.
@@ -158,6 +160,14 @@ class Writer:
             # The file is complete, or it will be deleted because of an error that is reported already.
             with contextlib.suppress(av.FFmpegError):
                 self._container.close()
+
+
+def check_size(path, height, width):
+    """Raises FilmError if the frames of a film at `path` would be larger than its encoder takes."""
+    longest = LONGEST_VP9 if Path(path).suffix.lower() == ".webm" else LONGEST_H264
+    if max(height, width) > longest:
+        limit = f"at most {longest} a side; make the film smaller"
+        raise FilmError(path, f"{width} x {height} pixels are too many for its encoder, {limit}")
 
 
 def dropped_streams(film):

@@ -358,6 +358,22 @@ def test_what_is_no_film_is_refused(gray, tmp_path):
         Reader(tmp_path / "empty.mkv")
 
 
+def test_pictures_that_the_encoder_does_not_take_are_refused_before_the_work(tmp_path):
+    class Idle(Painter):
+        def colorize(self, lightness):
+            raise AssertionError("works in vain")
+
+    for size, compare in (((2, 16_386), False), ((16_386, 2), False), ((2, 8_194), True)):
+        path = make_film(tmp_path / "film.mkv", np.full((1, *size), 90, np.uint8), codec="ffv1", pix_fmt="yuv444p")
+        outcome = process([(path, tmp_path / "out" / "film.mkv")], Idle(), compare=compare)
+        height, width = size[0], size[1] * (2 if compare else 1)
+        assert outcome.failures == [
+            f"{tmp_path / 'out' / 'film.mkv'}: {width} x {height} pixels are too many for its encoder, at most 16384 "
+            "a side; make the film smaller"
+        ]
+        assert listed(tmp_path / "out") == []
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError("out of memory")])
 def test_interruption_and_surprises_leave_no_file(gray, tmp_path, error):
     class Failing(Painter):
