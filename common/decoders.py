@@ -99,7 +99,8 @@ def open_png(content):
         limited = chunks.get(b"cICP", b"")[3:] == b"\0"
         return from_video_range(values, 8 * values.itemsize) if limited else values, _profile_of_png(values, chunks)
 
-    return Image(width, height, decode, None, orientation, resolution, notes=FURTHER * (b"acTL" in chunks))
+    notes = FURTHER * (chunks.get(b"acTL", b"")[:4] > b"\0\0\0\1")  # The number of its pictures.
+    return Image(width, height, decode, None, orientation, resolution, notes=notes)
 
 
 def _profile_of_png(values, chunks):

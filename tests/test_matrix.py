@@ -5,6 +5,7 @@ everything, and the result is compared with what the file means: size, orientati
 """
 
 import io
+import struct
 import sys
 
 import av
@@ -25,7 +26,7 @@ from matrix_cases import (
     rgb,
     whole,
 )
-from matrix_rare import cmyk_jpeg_2000, damaged_files, jpeg_by_channels
+from matrix_rare import cmyk_jpeg_2000, damaged_files, jpeg_by_channels, png
 from PIL import Image
 from processes import call
 from skimage.color import lab2rgb, rgb2lab
@@ -175,6 +176,12 @@ def test_bits_of_animated_avif_are_said_to_be_reduced(bits):
         film.mux([packet for frame in (*frames, None) for packet in stream.encode(frame)])
     notes = images.decode("photo.avif", file.getvalue()).notes
     assert notes == FURTHER + ("10 bits reduced to 8, since it is animated",) * (bits == 10)
+
+
+def test_animated_png_of_one_picture_has_no_further_ones():
+    for count in (1, 2):
+        content = png(rgb(), (b"acTL", struct.pack(">II", count, 0)))
+        assert images.decode("photo.png", content).notes == FURTHER * (count - 1)
 
 
 def test_further_slices_of_a_volume_are_said_to_be_left_out():
