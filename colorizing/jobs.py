@@ -50,7 +50,8 @@ def plan_jobs(inputs, output, suffix=None, films=False, hints_of=None):
     """Decides which photos are read and where each result goes.
 
     A result has the name of its photo and lies in the same sub-folder of `output`. If its format is another one, the
-    new suffix is appended: a.gif.png. If two results would have the same path, the second is numbered: a-2.jpg.
+    new suffix is appended: a.gif.png. If two results would have the same path, or paths that differ by case alone, the
+    second is numbered: a-2.jpg.
 
     Args:
         inputs: Paths of photos, and of folders to search for photos.
@@ -68,18 +69,24 @@ def plan_jobs(inputs, output, suffix=None, films=False, hints_of=None):
     record = Record(output, hints_of)
     found, failures, notes = find_inputs(inputs, output, films)
     root = output.resolve()
-    taken, jobs = {source.resolve(): source for source, _ in found}, []
+    taken, jobs = {_without_case(source.resolve()): source for source, _ in found}, []
     for source, name in found:
         name = result_name(source, name, suffix)
-        result = output / first_free(name, lambda free: root / free in taken)
+        result = output / first_free(name, lambda free: _without_case(root / free) in taken)
         if result != output / name:
-            notes.append(f"{source}: the result is {result}, since {output / name} belongs to {taken[root / name]}")
-        taken[root / result.relative_to(output)] = source
+            owner = taken[_without_case(root / name)]
+            notes.append(f"{source}: the result is {result}, since {output / name} belongs to {owner}")
+        taken[_without_case(root / result.relative_to(output))] = source
         if os.path.lexists(result) and result not in record:
             failures.append(f"{source}: {result} exists and is not a result of an earlier run; choose another --output")
         else:
             jobs.append((source, result))
     return Plan(jobs, failures, notes, record)
+
+
+def _without_case(path):
+    """A path as disks that ignore case see it: there, a.jpg and A.JPG are one file."""
+    return str(path).casefold()
 
 
 def find_inputs(inputs, output, films):

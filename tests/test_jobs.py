@@ -66,6 +66,18 @@ def test_a_name_does_not_depend_on_other_inputs(tmp_path, suffix, names):
         assert result.name == expected
 
 
+def test_names_that_differ_by_case_alone_get_results_of_their_own_on_any_disk(tmp_path):
+    touch(tmp_path, "in/A.JPG", "in/a.jpg", "in/b.gif", "in/B.GIF", "in/sub/a.jpg")
+    plan = plan_jobs([tmp_path / "in"], tmp_path / "out")
+    results = [str(result.relative_to(tmp_path / "out")) for _, result in plan.jobs]
+    assert results == ["A.JPG", "B.GIF.png", "a-2.jpg", "b.gif-2.png", "sub/a.jpg"]
+    a = tmp_path / "in" / "a.jpg"
+    assert plan.notes[0] == (
+        f"{a}: the result is {tmp_path / 'out' / 'a-2.jpg'}, since {tmp_path / 'out' / 'a.jpg'} belongs to "
+        f"{tmp_path / 'in' / 'A.JPG'}"
+    )
+
+
 def test_another_format_is_said(tmp_path, photos):
     write_photo(tmp_path / "a.pgm", photos[0][..., 0])
     outcome = process(plan_jobs([tmp_path], tmp_path / "out"), lambda photo, path: replace(photo, pixels=photos[0]))
