@@ -35,7 +35,7 @@ def build(experiment, classes=0):
         classes: Number of scene classes, for networks that can classify; 0 for no classification head.
     """
     network = NETWORKS[experiment.model]
-    options = {name: getattr(experiment, name) for name in network.experiment_fields()}
+    options = {name: getattr(experiment, name) for name in network.experiment_fields}
     if issubclass(network, ClassifyingColorizer):
         options["classes"] = classes
     return network(**options)
@@ -43,7 +43,7 @@ def build(experiment, classes=0):
 
 def fields_of_others(network):
     """Returns the experiment's fields that other networks ask for and a network, a key of NETWORKS, does not."""
-    fields = {name: set(each.experiment_fields()) for name, each in NETWORKS.items()}
+    fields = {name: set(each.experiment_fields) for name, each in NETWORKS.items()}
     return set().union(*fields.values()) - fields[network]
 
 

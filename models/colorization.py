@@ -81,6 +81,10 @@ class PaperColorizer(ClassifyingColorizer):
         TensorShape([1, 97, 131, 2])
     """
 
+    experiment_fields = tuple(
+        "classification_size lightness_scale edges initializer classification_weight native_size".split()
+    )
+
     def __init__(
         self,
         classification_size=256,

@@ -1,7 +1,5 @@
 """What every colorizer promises: L goes in, ab comes out."""
 
-import inspect
-
 import keras
 import tensorflow as tf
 
@@ -17,6 +15,8 @@ class Colorizer(keras.Model):
     Attributes:
         native_size: Shorter side in pixels of the copy of a photo that the network is shown, unless told otherwise.
         grid: The network pads height and width to multiples of this many pixels.
+        experiment_fields: Names of the fields of an `Experiment` that the constructor takes. The model has attributes
+            of the same names, which its configuration is made of.
 
     The base class encodes ab as ab / 128, the paper's choice for a tanh output, and learns by mean squared error.
     """
@@ -27,17 +27,10 @@ class Colorizer(keras.Model):
     revision = 1
     native_size = 256
     grid = 8
-
-    @classmethod
-    def experiment_fields(cls):
-        """The fields of an `Experiment` that the constructor takes, by name; the model has attributes of these names.
-
-        They are all its arguments but the number of classes, which the photos decide.
-        """
-        return [name for name in inspect.signature(cls).parameters if name not in ("classes", "kwargs")]
+    experiment_fields = ()
 
     def get_config(self):
-        fields = {name: getattr(self, name) for name in self.experiment_fields()}
+        fields = {name: getattr(self, name) for name in self.experiment_fields}
         return {"name": self.name, "revision": self.revision, **fields}
 
     @classmethod

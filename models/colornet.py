@@ -93,6 +93,8 @@ class ColorNet(Colorizer):
         native_size: See `Colorizer`.
     """
 
+    experiment_fields = tuple("flow downsampling upsampling encoding chroma_weight initializer native_size".split())
+
     def __init__(
         self,
         flow="lightness",

@@ -61,6 +61,7 @@ class IizukaColorizer(ClassifyingColorizer):
 
     # 1 padded strided convolutions below and to the right only, with a batch norm epsilon of 1e-3.
     revision = 2
+    experiment_fields = ("classification_weight", "batch_norm", "native_size")
 
     def __init__(self, classes=0, classification_weight=1 / 300, batch_norm=True, native_size=GLOBAL_SIZE, **kwargs):
         # === Layers ===

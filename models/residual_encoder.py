@@ -89,6 +89,8 @@ class ResidualEncoder(Colorizer):
         class_weights: float32 [313], see `zhang.class_weights`; all 1 before `prepare`.
     """
 
+    experiment_fields = ("encoder", "scene", "edges", "loss", "perceptual_weight", "native_size")
+
     def __init__(
         self,
         encoder="efficientnet-lite0",
@@ -135,7 +137,7 @@ class ResidualEncoder(Colorizer):
         if loss == "bins":
             self.temperature = zhang.TEMPERATURE
         self.class_weights = np.ones(zhang.BINS, np.float32)
-        self._perceive = None
+        self._see = None
 
     @classmethod
     def from_config(cls, config):
@@ -166,11 +168,11 @@ class ResidualEncoder(Colorizer):
             critic = efficientnet.encoder()
             pretrained.load_encoder(critic, "efficientnet-lite0")
             # A function hides the network from Keras, which would save and train it.
-            self._perceive = lambda rgb: critic(rgb, training=False)[:3]
+            self._see = lambda rgb: critic(rgb, training=False)[:3]
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         loss = super().compute_loss(x, y, y_pred, sample_weight, training)
-        if self._perceive is None:
+        if self._see is None:
             return loss
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         return loss + self.perceptual_weight * self._perceptual_loss(x, y, y_pred) / replicas
@@ -178,7 +180,7 @@ class ResidualEncoder(Colorizer):
     def _perceptual_loss(self, lightness, ab, output):
         lightness, ab = (_reduced(pad_to_multiple(image, self.grid), 2) for image in (lightness, ab))
         predicted = tf.image.resize(self.decode(output), tf.shape(ab)[1:3])
-        seen = [self._perceive(255 * lab_to_rgb(tf.concat([lightness, colors], axis=-1))) for colors in (predicted, ab)]
+        seen = [self._see(255 * lab_to_rgb(tf.concat([lightness, colors], axis=-1))) for colors in (predicted, ab)]
         return tf.add_n(
             [tf.reduce_mean(tf.abs(tf.cast(ours - theirs, tf.float32))) for ours, theirs in zip(*seen, strict=True)]
         )

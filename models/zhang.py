@@ -191,6 +191,7 @@ class ZhangColorizer(Colorizer):
 
     # 1 padded strided convolutions below and to the right only, with a batch norm epsilon of 1e-3.
     revision = 2
+    experiment_fields = ("native_size",)
 
     def __init__(self, native_size=256, **kwargs):
         # === Graph ===

@@ -2,6 +2,7 @@
 
 import dataclasses
 import gc
+import inspect
 
 import keras
 import numpy as np
@@ -124,6 +125,12 @@ def test_what_is_no_model_is_named(tmp_path, content):
         models.load(weights)
     with pytest.raises(models.ModelError, match="no such model"):
         models.load("never-trained")
+
+
+@pytest.mark.parametrize("network", models.NETWORKS.values())
+def test_networks_get_every_field_of_an_experiment_that_their_constructors_take(network):
+    fields = {field for field in inspect.signature(network).parameters if hasattr(EXPERIMENTS["paper"], field)}
+    assert set(network.experiment_fields) == fields
 
 
 def test_what_made_a_model_is_told_or_the_damage(tmp_path):
