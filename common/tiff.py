@@ -12,6 +12,7 @@ from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, SAMPLEFORMAT
 from common.decoders import FURTHER, CannotDecode, Image, open_raw
 from common.jpeg import read_whole_jpeg
 from common.metadata import whole_number
+from common.profiles import make_profile
 from common.samples import rescale, unpremultiply
 
 # TIFF's photometric interpretations that are read, and the spaces of their pixels.
@@ -49,19 +50,37 @@ def open_tiff(content):
             f"a TIFF file with {_name(page.compression)} compression, which is not read; save it with LZW or ZIP"
         )
     space = SPACES.get(photometric)
-    plain = photometric == PHOTOMETRIC.YCBCR and page.compression not in JPEG
-    shares, black = page.tags.valueof("YCbCrCoefficients", LUMA), page.tags.valueof("ReferenceBlackWhite", [0])[0]
-    odd = plain and (black or not np.allclose(np.divide(shares[::2], shares[1::2]), (0.299, 0.587, 0.114), atol=1e-3))
-    if space is None or odd or (space == "cmyk" and page.tags.valueof("InkSet", 1) != 1):
+    if space is None or not _has_usual_numbers(page, photometric, max(depths)):
         raise CannotDecode(f"a TIFF file with {_name(page.photometric)} pixels, which are not read; convert it to RGB")
     width, height, bits = int(page.imagewidth), int(page.imagelength), max(depths)
     orientation, resolution = whole_number(page.tags.valueof("Orientation", 1)), page.get_resolution("inch")
+    icc, tags = page.iccprofile, page.tags
     notes = FURTHER * (len(pages) > 1 or page.imagedepth > 1)
+    notes += ("transfer function left out",) * ("TransferFunction" in tags and not icc)
 
     def decode():
-        return _decode_page(page, photometric, bits), page.iccprofile
+        return _decode_page(page, photometric, bits), icc or _profile_by_tags(tags, space)
 
     return Image(width, height, decode, space, orientation, resolution, bits, notes)
+
+
+def _has_usual_numbers(page, photometric, bits):
+    """Whether no tag gives a page's numbers another meaning than its photometric interpretation does by itself."""
+    valueof = page.tags.valueof
+    if photometric == PHOTOMETRIC.YCBCR and page.compression not in JPEG:
+        shares, black = valueof("YCbCrCoefficients", LUMA), valueof("ReferenceBlackWhite", [0])[0]
+        return not black and np.allclose(np.divide(shares[::2], shares[1::2]), (0.299, 0.587, 0.114), atol=1e-3)
+    if photometric == PHOTOMETRIC.SEPARATED:
+        dots = valueof("DotRange", (0, (1 << bits) - 1))  # The numbers of no ink and of all, of each or of every one.
+        return valueof("InkSet", 1) == 1 and not any(dots[::2]) and min(dots[1::2]) >= 255
+    # Some programs store RGB as gray with two more channels of an unknown kind.
+    return SPACES.get(photometric) != "gray" or page.samplesperpixel < 3 or any(page.extrasamples)
+
+
+def _profile_by_tags(tags, space):
+    """The profile of the primaries that a page's tags name (TIFF 6.0, section 20), see `make_profile`."""
+    fractions = (*tags.valueof("WhitePoint", ()), *tags.valueof("PrimaryChromaticities", ()))
+    return make_profile(space, np.divide(fractions[::2], fractions[1::2]) if len(fractions) == 16 else None, None)
 
 
 def _pages(file):

@@ -125,6 +125,10 @@ def tiff_cases():
     levels = np.tile(np.arange(65536), 3).tolist()
     content = tiff((page(16, photometric=3, t320=("H", levels)), gray(16).astype("<u2").tobytes()))
     case("palette-of-65536.tif", content)
+    colors, white = whole(SOFT, 8), struct.pack("<4I", 3127, 10000, 3290, 10000)
+    places = struct.pack("<12I", *(680, 1000, 320, 1000, 265, 1000, 690, 1000, 150, 1000, 60, 1000))
+    tags = page(8, 8, 8, photometric=2, t318=("R", white), t319=("R", places))
+    case("display-p3-by-places.tif", tiff((tags, colors.tobytes())), shown_by(decoded(colors / 255), P3))
 
 
 def _with_alpha(bits):
@@ -327,6 +331,7 @@ def damaged_files():
     limited = page(8, 8, 8, photometric=6, t530=("H", [1, 1]), t532=("R", black))
     bt709 = struct.pack("<6I", *(2126, 10000, 7152, 10000, 722, 10000))
     other = page(8, 8, 8, photometric=6, t530=("H", [1, 1]), t529=("R", bt709))
+    four = page(8, 8, 8, 8, photometric=5)
     few = bytearray(tiff((page(8), gray().tobytes())))
     few[few.index(struct.pack("<HHI", 278, 3, 1)) + 8] = HEIGHT // 2  # Two strips, of which one is there.
     return {
@@ -353,6 +358,11 @@ def damaged_files():
         "tables-apart.tif": (scans, "a TIFF file with OJPEG compression"),
         "ycbcr-of-16-to-235.tif": (tiff((limited, rgb().tobytes())), "a TIFF file with YCBCR pixels"),
         "ycbcr-by-bt709.tif": (tiff((other, rgb().tobytes())), "a TIFF file with YCBCR pixels"),
+        "gray-of-three-channels.tif": (tiff((page(8, 8, 8), rgb().tobytes())), "a TIFF file with MINISBLACK pixels"),
+        **{
+            f"inks-from-{dots[0]}.tif": (tiff((four | {336: ("H", dots)}, bytes(4 * HEIGHT * WIDTH))), "with SEPARATED")
+            for dots in ((255, 0), (16, 235))
+        },
         "a-strip-too-few.tif": (bytes(few), r"a damaged file \(pixels are missing\)"),
         "565.tif": (tiff((page(5, 6, 5, photometric=2), bytes(2 * HEIGHT * WIDTH))), "pixels of type 5/6 bits"),
         "largest-value-0.pgm": (b"P5 96 72 0\n" + bytes(HEIGHT * WIDTH), r"96 x 72 pixels of 0 to 0"),

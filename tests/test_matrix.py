@@ -26,7 +26,7 @@ from matrix_cases import (
     rgb,
     whole,
 )
-from matrix_rare import cmyk_jpeg_2000, damaged_files, jpeg_by_channels, png
+from matrix_rare import cmyk_jpeg_2000, damaged_files, jpeg_by_channels, page, png, tiff
 from PIL import Image
 from processes import call
 from skimage.color import lab2rgb, rgb2lab
@@ -96,6 +96,7 @@ def test_what_is_read_is_what_the_file_means(results, name):
         assert np.abs(result[..., 3] / top - alpha).max() <= 0.6 / 255
 
 
+CONVERTED = ("converted from its colour profile to sRGB",)
 FURTHER = ("further pictures left out: only the first or the main one is used",)
 HIGH_RANGE = by_pillow(rgb(), "AVIF")
 HIGH_RANGE = HIGH_RANGE.replace(b"colrnclx\0\1\0\x0d", b"colrnclx\0\x09\0\x10")
@@ -269,6 +270,14 @@ def test_heic_is_read_as_ffmpeg_reads_it(monkeypatch, bits, range_, mode):
     assert found.pixels.ndim == (2 if mode == "L" else 3)
     rounding = 1.5 if limited and mode == "RGB" else 0.6
     assert np.abs(np.atleast_3d(found.pixels)[..., 0] / np.iinfo(found.pixels.dtype).max - shown).max() < rounding / top
+
+
+def test_tiff_says_that_its_transfer_function_is_left_out():
+    curve = np.round(65535 * np.linspace(0, 1, 256) ** 1.8).astype(int).tolist()
+    icc = profile(b"GRAY", np.linspace(0, 1, 1024) ** 1.8)
+    for more, notes in (({}, ("transfer function left out",)), ({"t34675": ("B", icc)}, CONVERTED)):
+        content = tiff((page(8, t301=("H", curve), **more), gray().tobytes()))
+        assert images.decode("photo.tif", content).notes == notes
 
 
 def test_heic_gives_its_main_picture_and_straight_alpha():
