@@ -41,8 +41,9 @@ def is_cut(path, container, picture):
         case "ogg":
             return _lacks_last_page(tail)
         case "asf":
-            properties = head[head.find(ASF_PROPERTIES) :][:104]
-            return size < int.from_bytes(properties[40:48], "little") and not properties[88] & ASF_BROADCAST
+            properties = head[head.find(ASF_PROPERTIES) :]
+            length, flags = (int.from_bytes(properties[at : at + 8], "little") for at in (40, 88))
+            return size < length and not flags & ASF_BROADCAST
         case "mxf":
             return size <= _last_partition(head)
     return False

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from films import RATE, listed, make_film, moving_photo, process, read
 
+from colorizing.film_ends import ASF_PROPERTIES, is_cut
 from colorizing.film_reader import Reader
 
 
@@ -131,6 +132,16 @@ def test_a_flv_film_that_is_cut_between_two_tags_is_broken(gray, tmp_path):
     with Reader(path) as film:
         assert 0 < sum(isinstance(item, av.VideoFrame) for item in film) < 20
         assert film.damage.endswith("its header promises 0.8 s)")
+
+
+def test_an_asf_header_that_is_cut_anywhere(tmp_path):
+    """The object has its identifier, 24 bytes, the file's size, 40 bytes, and the flags, of which 1 is broadcast."""
+    path = tmp_path / "film.wmv"
+    for flags in (0, 1):
+        properties = ASF_PROPERTIES + bytes(24) + (10_000).to_bytes(8, "little") + bytes(40) + bytes([flags, 0, 0, 0])
+        for length in range(len(properties) + 1):
+            path.write_bytes(properties[:length])
+            assert is_cut(path, "asf", 0) == (length >= 42 and not (flags and length > 88)), length
 
 
 def test_a_clock_that_jumps_ahead_is_damage(gray, tmp_path):
