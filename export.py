@@ -7,7 +7,7 @@ python export.py scenes --format onnx --photo
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from common.command_line import parse, prepare_imports, run
+from common.command_line import parse, prepare_imports, run, say
 
 if __name__ == "__main__":
     prepare_imports()
@@ -45,7 +45,7 @@ def main():
     model = models.load(options.model)
     path.parent.mkdir(parents=True, exist_ok=True)
     WRITERS[options.format](make_graph(model, options.photo), path)
-    print(f"{path}, {megabytes(path):.1f} MB: {INTERFACES[options.photo]}")
+    say(f"{path}, {megabytes(path):.1f} MB: {INTERFACES[options.photo]}")
 
 
 if __name__ == "__main__":

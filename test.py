@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
-from common.command_line import finish, parse, prepare_imports, run
+from common.command_line import finish, parse, prepare_imports, run, say
 
 if __name__ == "__main__":
     prepare_imports()
@@ -142,7 +142,7 @@ def main():
         )
     todo, notes = plan.record.split(plan.jobs) if options.skip_existing else (plan.jobs, [])
     keras.config.set_dtype_policy(choose_policy())
-    print(f"colorizes on {describe_devices()}", flush=True)
+    say(f"colorizes on {describe_devices()}")
     photos = [job for job in todo if not is_film(job[0])]
     films = [job for job in todo if is_film(job[0])]
     if photos:

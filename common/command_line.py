@@ -41,6 +41,9 @@ def prepare_imports():
     gc.disable()
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # Closed: the next file to be opened, a photo say, would take its place.
+            setattr(sys, name, Path(os.devnull).open(mode))
     # Names of files may hold bytes that no encoding of the terminal knows.
     sys.stdout.reconfigure(errors="backslashreplace")
     if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
@@ -171,6 +174,8 @@ def run(main, interrupted="interrupted"):
         text = error.object[max(0, error.start - 40) : error.end + 40]
         sys.exit(f"{printable(text)}: a name that is not UTF-8, which a library cannot use here; rename it")
     except KeyboardInterrupt:
+        # Python waits for threads; pressed once more, Ctrl-C ends these, too.
+        signal.signal(signal.SIGINT, signal.getsignal(signal.SIGTERM))
         sys.exit(interrupted)
     except Exception as error:
         if not is_from_tensorflow(error):
@@ -197,12 +202,24 @@ def describe_run():
     return {"command": command, "versions": {"python": sys.version.split()[0], **versions}}
 
 
+def say(text):
+    """Prints a text at once. Raises UserError where nobody reads standard output any more, or its disk is full."""
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Else Python tries again when it ends.
+        raise UserError(f"standard output: {describe_error(error)}") from error
+
+
 def finish(summary, failures, notes=()):
     """Ends a script: prints a summary, then notes and failures, a line each, on stderr.
 
     The script's status is 1 if there is a failure, else 0.
     """
-    print(summary)
+    try:
+        say(summary)
+    except UserError as error:
+        failures = [*failures, str(error)]
     for line in [*notes, *failures]:
         print(printable(line), file=sys.stderr)
     sys.exit(1 if failures else 0)

@@ -1,5 +1,6 @@
 """What the scripts share: what libraries say, and names of any bytes, on the terminal."""
 
+import signal
 import subprocess
 import sys
 
@@ -42,6 +43,48 @@ def test_what_libraries_say_is_shown_only_if_they_end_the_process(end, status, s
     assert len(lines) == 1 + len(shown) and lines.count("error of the script \\udcf6") == 1
     for line in shown:
         assert any(found.startswith(line) for found in lines)
+
+
+QUIET = """
+import os, signal, sys, threading, time
+from common.command_line import finish, prepare_imports, run
+prepare_imports()
+"""
+
+
+def start(end, closed=""):
+    """Runs a script in a shell that closes or redirects streams, with buffers. Returns (status, stderr)."""
+    shell = ["sh", "-c", f'"$0" -c "$1" {closed}', sys.executable, QUIET + end]
+    done = subprocess.run(shell, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=60)
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_stop_nothing_and_no_file_takes_their_place(closed, tmp_path):
+    check = (
+        f"file = open({str(tmp_path / 'a')!r}, 'w'); print('text'); finish('done', [], ['note'] * (file.fileno() < 3))"
+    )
+    assert start(check, closed) == (0, "")
+    assert (tmp_path / "a").read_text() == ""
+
+
+@pytest.mark.parametrize(("closed", "cause"), [("| true", "broken pipe"), (">/dev/full", "no space left on device")])
+def test_a_summary_that_nobody_takes_is_said_after_the_failures(closed, cause):
+    status, errors = start("time.sleep(0.2); run(lambda: finish('done', ['a.png: empty']))", closed)
+    assert errors.splitlines() == ["a.png: empty", f"standard output: {cause}"]
+    assert status == (0 if closed.startswith("|") else 1)  # Of the last one in a pipe.
+
+
+def test_another_ctrl_c_ends_the_threads_that_python_waits_for():
+    script = """
+def main():
+    threading.Thread(target=time.sleep, args=[50]).start()
+    threading.Timer(0.5, os.kill, [os.getpid(), signal.SIGINT]).start()
+    signal.raise_signal(signal.SIGINT)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+run(main)
+"""
+    assert start(script) == (128 + signal.SIGINT, "interrupted\n")
 
 
 def test_everything_is_shown_where_it_is_asked_for():
