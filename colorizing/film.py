@@ -126,7 +126,7 @@ def process_films(jobs, pipeline, record, find_hints=lambda path: (), **options)
     outcome = Outcome()
     for path, result in jobs:
         with outcome.counting(path):
-            with record.noting(result, path):
+            with record.noting(result, record.checksum(path)):
                 losses, damage = colorize_film(pipeline, path, result, hints=find_hints(path), **options)
             outcome.losses += losses
             if damage:

@@ -96,20 +96,24 @@ def find_inputs(inputs, output, films):
     for `plan_jobs`.
     """
     kinds, suffixes = ("photos or films", PHOTO_SUFFIXES | FILM_SUFFIXES) if films else ("photos", PHOTO_SUFFIXES)
-    found, passed_over, failures = {}, Counter(), []
+    found, folders, passed_over, failures = {}, set(), Counter(), []
     for path in inputs:
         if os.path.isdir(path):  # noqa: PTH112  Path.is_dir raises for some links.
-            if path.resolve() == output.resolve():
+            folder = path.resolve()
+            if folder in folders:
+                continue
+            folders.add(folder)
+            if folder == output.resolve():
                 failures.append(f"{path}: holds the photos, so it cannot be the folder of the results; choose another")
                 continue
             listing = list_files(path, lambda file: is_photo(file) or (films and is_film(file)))
-            results = known_results(path, listing.files)
+            results, unknown = known_results(path, listing.files)
             files = [file for file in listing.files if file not in results]
             for file in files:
                 name = file.relative_to(path)
-                found.setdefault((path.resolve() / name, name), file)
+                found.setdefault((folder / name, name), file)
             passed_over += listing.passed_over + Counter({"earlier result": len(results)})
-            failures += listing.failures
+            failures += listing.failures + unknown
             if results and not files:
                 failures.append(f"{path}: holds results of earlier runs only; give those that you mean one by one")
             elif not files and not listing.failures:
@@ -172,7 +176,7 @@ class Outcome:
         except UserError as error:
             self.failures.append(str(error))
         except OSError as error:
-            self.failures.append(f"{path}: {describe_error(error)}")
+            self.failures.append(f"{error.filename or path}: {describe_error(error)}")
         except Exception as error:  # Out of memory, say: named, and the others are still done.
             self.failures.append(f"{path}: cannot be done ({type(error).__name__}: {first_line(error)})")
         else:
@@ -194,8 +198,10 @@ def process_photos(jobs, work, record, converter):
 
     def do(path, result):
         with converter.room_for(path.stat().st_size):
-            _, content, losses = converter.convert(path, path.read_bytes(), result, lambda photo: work(photo, path))
-            with record.noting(result, path):
+            content = path.read_bytes()
+            checksum = record.checksum(path, content)
+            _, content, losses = converter.convert(path, content, result, lambda photo: work(photo, path))
+            with record.noting(result, checksum):
                 images.write_content(result, content)
         if path.suffix.lower() in REPLACED:
             reason = "holds no colour" if path.suffix.lower() in COLORLESS else "is read only"

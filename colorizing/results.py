@@ -7,6 +7,7 @@ written before its result, so the record names every result, also after a run wa
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import threading
@@ -37,23 +38,32 @@ class Record:
     def __init__(self, folder, hints_of=None):
         self._folder = folder
         self._hints_of = hints_of
-        self._checksums = read_record(folder)
+        try:
+            self._checksums = read_record(folder)
+        except OSError as error:
+            raise UserError(f"{folder / NAME}: {describe_error(error)}; choose another --output") from error
         self._lock = threading.Lock()
 
     def __contains__(self, result):
         return self._name(result) in self._checksums
 
     @contextlib.contextmanager
-    def noting(self, result, source):
-        """A context in which the caller makes a result from a photo or film. The record notes it before and after.
+    def noting(self, result, found):
+        """A context in which the caller makes a result of something. The record notes it before and after.
+
+        Args:
+            result: Its path.
+            found: The `checksum` of what it is made from. Hints, and a film, may change after it was computed, but not
+                before: then the next run makes the result anew.
 
         Raises:
-            UserError: The record cannot be written, or the photo or film cannot be read.
+            UserError: The record cannot be written, or a file has appeared where the result belongs, and no other run
+                has made it from the same.
+            OSError: The record cannot be read.
         """
-        try:
-            found = self._checksum(source)
-        except OSError as error:
-            raise UserError(f"{source}: {describe_error(error)}") from error
+        is_new = result not in self and os.path.lexists(result)
+        if is_new and read_record(self._folder).get(self._name(result)) != found:
+            raise UserError(f"{result}: another file has appeared there since this run began; choose another --output")
         # If there is no result yet, one that appears is of this source, even if the run is killed in this context.
         self._note(result, found if self._holds(result, found) or not os.path.lexists(result) else None)
         yield
@@ -78,14 +88,14 @@ class Record:
     def _is_done(self, job):
         source, result = job
         try:
-            return result in self and is_regular(result) and self._holds(result, self._checksum(source))
+            return result in self and is_regular(result) and self._holds(result, self.checksum(source))
         except OSError:
             return False
 
-    def _checksum(self, source):
-        """Of a photo or film and, where it has hints, of these."""
+    def checksum(self, source, content=None):
+        """The checksum of a photo or film, see `checksum`, and, where it has hints, that of these. Raises OSError."""
         hints = self._hints_of and self._hints_of(source)
-        return checksum(source) + (f"+{checksum(hints)}" if hints and os.path.lexists(hints) else "")
+        return checksum(source, content) + (f"+{checksum(hints)}" if hints and os.path.lexists(hints) else "")
 
     def _holds(self, result, found):
         return self._checksums.get(self._name(result)) == found
@@ -105,22 +115,21 @@ class Record:
                     file.write("\n" + json.dumps({"result": name, "checksum": found}))
                 self._checksums[name] = found
         except OSError as error:
-            raise UserError(f"{result}: cannot be written: {describe_error(error)}") from error
+            cause = f"{self._folder / NAME} cannot: {describe_error(error)}"
+            raise UserError(f"{result}: cannot be written, since {cause}") from error
 
 
 def read_record(folder):
     """The results that a folder's record names: {path in the folder: checksum of the source, or None}.
 
     Raises:
-        UserError: There is a record, but it cannot be read.
+        OSError: There is a record, but it cannot be read.
     """
-    path, checksums = folder / NAME, {}
+    checksums = {}
     try:
-        lines = path.read_text(errors="replace").splitlines()
+        lines = (folder / NAME).read_text(errors="replace").splitlines()
     except FileNotFoundError:
         return {}
-    except OSError as error:
-        raise UserError(f"{path}: {describe_error(error)}; choose another --output") from error
     for line in lines:
         try:
             entry = json.loads(line)
@@ -131,13 +140,21 @@ def read_record(folder):
 
 
 def known_results(folder, files):
-    """Those files in a folder that are results of earlier runs, by the records between the folder and them: a set."""
-    places = {place for file in files for place in file.parents if place == folder or folder in place.parents}
-    named = {place / name for place in places if (place / NAME).exists() for name in read_record(place)}
-    return named & set(files)
+    """Finds results of earlier runs among the files in a folder, by the records between the folder and them.
+
+    Returns:
+        (results, failures): a set of the files, and a sentence for each record that cannot be read.
+    """
+    named, failures = set(), []
+    for place in sorted({place for file in files for place in file.parents if place.is_relative_to(folder)}):
+        try:
+            named |= {place / name for name in read_record(place)}
+        except OSError as error:
+            failures.append(f"{place / NAME}: {describe_error(error)}; results that it names are taken for photos")
+    return named & set(files), failures
 
 
-def checksum(path):
-    """The checksum of a file's content. Raises OSError."""
-    with Path(path).open("rb") as file:
+def checksum(path, content=None):
+    """The checksum of a file's content, bytes, which is read unless it is given. Raises OSError."""
+    with Path(path).open("rb") if content is None else io.BytesIO(content) as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()

@@ -1,9 +1,10 @@
 """Files: which of them are photos and films, and writing them whole or not at all."""
 
 import contextlib
+import errno
 import functools
 import os
-import tempfile
+import secrets
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -44,6 +45,8 @@ OTHER_MEDIA = frozenset(
     ".xcf".split()
 )
 MEDIA = PHOTO_SUFFIXES | FILM_SUFFIXES | OTHER_MEDIA
+# What is wrong with a link that leads nowhere, or in circles.
+BROKEN_LINK = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 # What the names of temporary files begin with, and after how many seconds no process writes to one any more.
 UNFINISHED, ABANDONED = ".unfinished-", 86_400
 # Characters of both suffixes of a file that is written whole, as in .weights.h5.
@@ -106,10 +109,11 @@ def list_files(folder, wanted):
                 try:
                     path.stat()
                     listing.passed_over["special file"] += 1
-                except PermissionError as error:
-                    listing.failures.append(f"{path}: {describe_error(error)}")
-                except OSError:
-                    listing.passed_over["broken link"] += 1
+                except OSError as error:
+                    if error.errno in BROKEN_LINK:
+                        listing.passed_over["broken link"] += 1
+                    else:
+                        listing.failures.append(f"{path}: {describe_error(error)}")
             elif path.suffix.lower() in MEDIA:
                 listing.passed_over[path.suffix.lower()] += 1
     listing.files.sort()
@@ -141,6 +145,8 @@ def is_film(path):
 
 def describe_error(error):
     """What an OSError has to say, without its number and path."""
+    if isinstance(error, FileExistsError):  # Of making folders alone.
+        return "a file or a broken link has the name of its folder"
     return (error.strerror or str(error)).lower()
 
 
@@ -171,15 +177,10 @@ def replacing(path):
     suffixes = "".join(path.suffixes[-2:])
     suffix = suffixes if len(suffixes) <= LONGEST_SUFFIXES else path.suffix
     _remove_unfinished(path.parent)
-    handle, name = tempfile.mkstemp(prefix=UNFINISHED, suffix=suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = path.with_name(f"{UNFINISHED}{secrets.token_hex(8)}{suffix}")
+    temporary.touch(exist_ok=False)  # With the rights of any new file, which the result keeps.
     try:
         yield temporary
-        # Temporary files are private; the result gets the rights of any new file.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

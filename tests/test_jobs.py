@@ -14,6 +14,7 @@ from colorizing import jobs
 from colorizing.conversion import Converter
 from colorizing.jobs import find_inputs, plan_jobs, process_photos
 from common.command_line import printable
+from common.errors import UserError
 from common.files import is_photo, write_whole
 from common.images import read_photo, write_photo
 
@@ -163,10 +164,13 @@ def test_a_folder_of_results_is_not_said_to_be_without_photos(tmp_path, photos):
 def test_a_photo_that_is_given_twice_is_done_once(tmp_path):
     touch(tmp_path, "in/a.jpg", "in/sub/b.jpg")
     (tmp_path / "link").symlink_to("in")
+    (tmp_path / "in" / "gone.jpg").symlink_to("nowhere")
+    (tmp_path / "in" / "long.jpg").symlink_to("x" * 300)
     again = [tmp_path / "in", tmp_path / "in" / "sub" / "..", tmp_path / "link", tmp_path / "link" / "a.jpg"]
     plan = plan_jobs(again, tmp_path / "out")
     assert [photo for photo, _ in plan.jobs] == [tmp_path / "in" / "a.jpg", tmp_path / "in" / "sub" / "b.jpg"]
-    assert plan.notes == []
+    assert plan.notes == ["1 passed over: 1 broken link"]
+    assert plan.failures == [f"{tmp_path / 'in' / 'long.jpg'}: file name too long"]
 
 
 @pytest.mark.parametrize("output", ["outputs", "deep/outputs"])
@@ -249,6 +253,83 @@ def test_a_record_that_was_cut_short_is_used_as_far_as_it_goes(tmp_path, photos)
     )
     plan = plan_jobs([tmp_path / "in"], tmp_path / "out")
     assert plan.record.split(plan.jobs) == ([], [])
+
+
+def test_a_record_that_cannot_be_used_is_named(tmp_path, photos):
+    write_photo(tmp_path / "in" / "a.png", photos[0])
+    write_photo(tmp_path / "in" / "sub" / "b.png", photos[1])
+    record = tmp_path / "in" / "sub" / ".colorized.jsonl"
+    record.mkdir()
+    plan = plan_jobs([tmp_path / "in"], tmp_path / "out")
+    assert plan.failures == [f"{record}: is a directory; results that it names are taken for photos"]
+    (tmp_path / "out").mkdir()
+    plan.record._folder.joinpath(".colorized.jsonl").mkdir()
+    outcome = process(plan)
+    assert outcome.done == 0 and outcome.failures[0] == (
+        f"{tmp_path / 'out' / 'a.png'}: cannot be written, since {tmp_path / 'out' / '.colorized.jsonl'} cannot: "
+        "is a directory"
+    )
+    with pytest.raises(UserError, match=r"\.colorized\.jsonl: is a directory; choose another --output"):
+        plan_jobs([tmp_path / "in"], tmp_path / "out")
+
+
+def test_what_changes_while_it_is_worked_on_is_done_again(tmp_path, photos):
+    for name in ("a.png", "b.png", "c.png"):
+        write_photo(tmp_path / "in" / name, photos[0])
+        (tmp_path / "in" / f"{name}.json").write_text("old")
+    plan = plan_jobs([tmp_path / "in"], tmp_path / "out", hints_of=lambda path: path.with_name(f"{path.name}.json"))
+
+    def work(photo, path):
+        if path.name == "a.png":
+            write_photo(path, photos[1])
+        if path.name == "b.png":
+            path.with_name("b.png.json").write_text("new")
+        return photo
+
+    assert process(plan, work).done == 3
+    assert [photo.name for photo, _ in plan.record.split(plan.jobs)[0]] == ["a.png", "b.png"]
+
+
+def test_a_file_that_appears_where_a_result_belongs_is_kept(tmp_path, photos):
+    write_photo(tmp_path / "in" / "a.png", photos[0])
+    write_photo(tmp_path / "other" / "a.png", photos[1])
+    plan, same, other = (plan_jobs([tmp_path / name], tmp_path / "out") for name in ("in", "in", "other"))
+    touch(tmp_path, "out/a.png")
+    message = f"{tmp_path / 'out' / 'a.png'}: another file has appeared there since this run began; choose another"
+    assert process(plan).failures[0].startswith(message)
+    assert (tmp_path / "out" / "a.png").read_text() == "out/a.png"
+    (tmp_path / "out" / "a.png").unlink()
+    assert process(plan).done == process(same).done == 1  # As two runs at once.
+    assert process(other).failures[0].startswith(message)
+    np.testing.assert_array_equal(read_photo(tmp_path / "out" / "a.png"), photos[0])
+
+
+def test_causes_name_the_file_that_has_them(tmp_path, photos):
+    for name in ("a.png", "sub/b.png", "lost/c.png"):
+        write_photo(tmp_path / "in" / name, photos[0])
+    hints = tmp_path / "in" / "hints"
+    hints.mkdir()
+    touch(tmp_path, "out/sub")
+    (tmp_path / "out" / "lost").symlink_to("nowhere")
+    plan = plan_jobs([tmp_path / "in"], tmp_path / "out", hints_of=lambda path: path.with_name("hints"))
+    assert process(plan).failures == [
+        f"{hints}: is a directory",
+        *(
+            f"{tmp_path / 'out' / name}: cannot be written: a file or a broken link has the name of its folder"
+            for name in ("lost/c.png", "sub/b.png")
+        ),
+    ]
+
+
+def test_results_have_the_rights_of_new_files(tmp_path, monkeypatch):
+    before = os.umask(0o027)
+    monkeypatch.setattr(os, "umask", None)  # Other threads would make files while it is changed.
+    try:
+        write_whole(tmp_path / "a.png", b"")
+    finally:
+        monkeypatch.undo()
+        os.umask(before)
+    assert (tmp_path / "a.png").stat().st_mode & 0o777 == 0o640
 
 
 def test_names_of_any_bytes(tmp_path, photos):
