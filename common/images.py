@@ -70,7 +70,7 @@ def megapixels(name, content=None):
     try:
         with _decoding(name):
             image = open_image(_read_bytes(name) if content is None else content, name)
-    except PhotoError:
+    except (MemoryError, PhotoError):
         return 0.0
     return image.width * image.height / 1e6
 

@@ -50,9 +50,13 @@ def _existing_folder(path):
 
 
 def _writable_folder(path):
-    place = next(place for place in (path, *path.absolute().parents) if os.path.lexists(place))
+    try:
+        places = (path, *path.absolute().parents)
+    except FileNotFoundError as error:
+        raise ValueError("the working directory is gone; change to another one") from error
+    place = next(place for place in places if os.path.lexists(place))
     if not place.is_dir():
-        raise ValueError(f"{place} is a file, where a folder is needed")
+        raise ValueError(f"{place} is a {'file' if place.exists() else 'broken link'}, where a folder is needed")
     if not os.access(place, os.W_OK | os.X_OK):
         raise ValueError(f"{place} may not be written to")
     return path

@@ -206,3 +206,13 @@ def test_temporary_files_of_killed_runs_are_removed_after_a_day(tmp_path, photo)
         os.utime(tmp_path / name, (time.time() - age,) * 2)
     write_photo(tmp_path / "a.png", photo)
     assert {path.name for path in tmp_path.iterdir()} == {".unfinished-b.png", ".mine.png", "a.png"}
+
+
+def test_a_photo_larger_than_memory_has_no_size(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise MemoryError
+
+    write_photo(tmp_path / "a.png", np.zeros((10, 20), np.uint8))
+    assert images.megapixels(tmp_path / "a.png") == 2e-4
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    assert images.megapixels(tmp_path / "a.png") == 0

@@ -121,16 +121,30 @@ def test_places(tmp_path):
 
     (tmp_path / "file").touch()
     (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "lost").symlink_to("nowhere")
     assert find_problem(Places()) is None and not (tmp_path / "new").exists()
     for changes, words in (
         ({"folder": tmp_path / "none"}, "no such folder"),
         ({"output": tmp_path / "file"}, "file is a file, where a folder is needed"),
         ({"output": tmp_path / "file" / "out"}, "file is a file, where a folder is needed"),
-        ({"output": tmp_path / "loop"}, "loop is a file, where a folder is needed"),
+        ({"output": tmp_path / "loop"}, "loop is a broken link, where a folder is needed"),
+        ({"output": tmp_path / "lost" / "out"}, "lost is a broken link, where a folder is needed"),
         ({"picture": tmp_path / "a.xyz"}, "use a name that ends in .jpg"),
         ({"picture": tmp_path / "file" / "a.png"}, "a folder is needed"),
     ):
         assert words in find_problem(dataclasses.replace(Places(), **changes))
+
+
+def test_a_working_directory_that_is_gone(tmp_path, monkeypatch):
+    @dataclass(frozen=True)
+    class Places:
+        output: OutputFolder = Path("outputs")
+
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert find_problem(Places()) == "--output outputs: the working directory is gone; change to another one"
+    assert find_problem(Places(tmp_path)) is None
 
 
 def option_classes():
