@@ -13,7 +13,7 @@ command; photos.csv holds the scores of each photo. docs/evaluation.md defines t
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from common.command_line import finish, parse, prepare_imports, run
+from common.command_line import finish, parse, prepare_imports, run, say
 
 if __name__ == "__main__":
     prepare_imports()
@@ -24,6 +24,7 @@ import tyro
 import models
 from colorizing.photo import Pipeline
 from common.errors import DatasetError, OptionError
+from common.files import describe_error
 from common.options import Folder, NotNegative, OutputFolder, RenderSize, Saturation, Side
 from common.trained import short_names
 from configs import MODEL
@@ -89,7 +90,7 @@ def main():
     keras.config.set_dtype_policy(choose_policy())
     sets = [find_set(given) for given in options.photos]
     folders = results_folders(options.output, sets) if options.output else [None] * len(sets)
-    print(f"scores on {describe_devices()}", flush=True)
+    say(f"scores on {describe_devices()}")
     names = short_names(options.models)
     for name in names.keys() & {"photo", "gray"}:
         raise OptionError(f"--models {names[name]}: {name} is a row of its own in the tables; rename the model")
@@ -111,7 +112,10 @@ def main():
             summary += describe_scores(scores, first)
             notes += describe_gray(scores, photo_set.name)
             if folder:
-                scores.save(folder, asdict(options), first)
+                try:
+                    scores.save(folder, asdict(options), first)
+                except OSError as error:  # The tables are shown all the same.
+                    failures.append(f"{folder}: the results cannot be saved: {describe_error(error)}")
     finish("\n".join(summary), failures, notes)
 
 

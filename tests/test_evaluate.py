@@ -13,7 +13,7 @@ from skimage import metrics as reference
 
 import models
 from colorizing.photo import Pipeline
-from common.errors import OptionError
+from common.errors import OptionError, UserError
 from common.images import read_photo, write_photo
 from common.trained import short_names
 from configs import SAMPLES, WEIGHTS
@@ -22,7 +22,7 @@ from evaluate import describe_gray, describe_scores, find_mean_colors, results_f
 from evaluation import semantics
 from evaluation.photo_sets import PhotoSet, find_set
 from evaluation.scores import Scores
-from evaluation.scoring import evaluate
+from evaluation.scoring import evaluate, make_painters, score_photos
 from utils import lightness_from_rgb
 
 
@@ -168,6 +168,25 @@ def test_photos_too_small_to_score_are_named(tmp_path, photos):
     assert scores.photos == ["good.png"] and failure.endswith(
         "small.png: less than 16 pixels high or wide, so too small to score"
     )
+
+
+def test_photos_that_vanish_while_they_are_scored_end_the_scoring(tmp_path, photos):
+    for number in range(2):
+        write_photo(tmp_path / f"{number}.png", photos[number])
+    pairs = find_set(str(tmp_path)).photos
+    (tmp_path / "1.png").unlink()
+    for crop in (None, (16, 16)):
+        with pytest.raises(UserError, match=r"1\.png: no such file or directory; it could be read when"):
+            score_photos(make_painters({}, {}), pairs, crop, 1, np.ones(313))
+
+
+def test_results_that_cannot_be_saved_are_shown(tmp_path, photos):
+    write_photo(tmp_path / "photos" / "a.png", photos[0])
+    (tmp_path / "out" / "results.json").mkdir(parents=True)
+    command = ["evaluate.py", tmp_path / "photos", "--models", WEIGHTS / "scenes.keras", "--output", tmp_path / "out"]
+    status, output, errors = call(*command)
+    assert status == 1 and "ab_rmse" in output
+    assert errors == [f"{tmp_path / 'out'}: the results cannot be saved: is a directory"]
 
 
 def test_results_of_several_sets_stay_in_the_output_folder(tmp_path):
