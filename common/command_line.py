@@ -12,6 +12,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 import warnings
 from pathlib import Path
 
@@ -38,6 +39,10 @@ def prepare_imports():
     Python collects no garbage until `run`: looking for it among the objects of modules takes a quarter of the import of
     TensorFlow and Keras.
     """
+    try:
+        tempfile.gettempdir()  # Libraries ask for it while they are imported.
+    except FileNotFoundError as error:
+        sys.exit(f"{error.strerror}; give one that may be written to in the environment variable TMPDIR")
     gc.disable()
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")

@@ -12,8 +12,12 @@ import sys
 DONE = b"\0done\n"
 LINES = 20
 LONGEST = 2000
-# TensorFlow's reports that are not about an error: "I0000 00:00:17...", "2026-01-31 10:00:00.5: W tensorflow/...".
-REPORT = re.compile(rb"[IW]\d{4} |\d{4}-\d\d-\d\d \S+ [IW] |WARNING: All log messages before absl")
+# TensorFlow's reports that are not about an error: "I0000 00:00:17...", "2026-01-31 10:00:00.5: W tensorflow/...". It
+# also calls it an error that there is no GPU.
+REPORT = re.compile(
+    rb"[IW]\d{4} |\d{4}-\d\d-\d\d \S+ [IW] |WARNING: All log messages before absl|To enable the following instr|"
+    rb"E\d{4} .*failed call to cuInit"
+)
 
 
 def main():

@@ -3,12 +3,13 @@
 import signal
 import subprocess
 import sys
+import tempfile
 
 import pytest
 import tensorflow as tf
 from conftest import ROOT
 
-from common.command_line import printable, run
+from common.command_line import prepare_imports, printable, run
 from models import precision
 
 # Where the tests run as a background job of a shell, Ctrl-C is ignored until a handler is set.
@@ -17,7 +18,9 @@ import ctypes, logging, os, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from common.command_line import prepare_imports
 prepare_imports()
-os.write(2, b"I0000 00:00:17 report.cc:1] a report\\nF0000 00:00:17 check.cc:1] Check failed: size\\n")
+os.write(2, b"I0000 00:00:17 report.cc:1] a report\\nTo enable the following instructions: AVX2, rebuild\\n")
+os.write(2, b"E0000 00:00:17 cuda_platform.cc:52] failed call to cuInit: INTERNAL: CUDA error\\n")
+os.write(2, b"F0000 00:00:17 check.cc:1] Check failed: size\\n")
 logging.getLogger("tensorflow").warning("a warning")
 print("Stra\\u00dfe \\udcf6", flush=True)
 print("error of the script \\udcf6", file=sys.stderr)
@@ -73,6 +76,13 @@ def test_a_summary_that_nobody_takes_is_said_after_the_failures(closed, cause):
     status, errors = start("time.sleep(0.2); run(lambda: finish('done', ['a.png: empty']))", closed)
     assert errors.splitlines() == ["a.png: empty", f"standard output: {cause}"]
     assert status == (0 if closed.startswith("|") else 1)  # Of the last one in a pipe.
+
+
+def test_a_machine_without_a_folder_for_temporary_files(monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/nowhere"])
+    with pytest.raises(SystemExit, match=r"temporary directory found in \['/nowhere'\]; give one .* TMPDIR"):
+        prepare_imports()
 
 
 def test_another_ctrl_c_ends_the_threads_that_python_waits_for():
