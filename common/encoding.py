@@ -129,7 +129,8 @@ def _encode(photo, format_, quality, metadata=()):
 
 
 def _encode_tiff(pixels, icc, resolution):
-    file, photometric = io.BytesIO(), "rgb" if pixels.ndim == 3 else "minisblack"
+    file = io.BytesIO()
+    photometric = "rgb" if pixels.ndim == 3 else "minisblack"
     options = {"compression": "zlib", "metadata": None, "software": "", "buffersize": COMPRESSED_AT_A_TIME}
     tifffile.imwrite(file, pixels, photometric=photometric, iccprofile=icc, resolution=resolution, **options)
     return file.getvalue()

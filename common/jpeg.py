@@ -42,8 +42,9 @@ def open_jpeg(content):
     try:
         header = JpegImageFile(io.BytesIO(content))
     except Exception as error:
-        for kind in (kind for kind, header in UNREAD.items() if re.search(header, content)):
-            raise CannotDecode(f"{kind}, which is not read; convert it to PNG") from None
+        for kind, marker in UNREAD.items():
+            if re.search(marker, content):
+                raise CannotDecode(f"{kind}, which is not read; convert it to PNG") from None
         # libjpeg finds the way through some damage.
         try:
             height, width, space, _ = simplejpeg.decode_jpeg_header(content, strict=False)

@@ -81,6 +81,12 @@ def free_memory_after_each_file():
     free_memory()
 
 
+@pytest.fixture(autouse=True)
+def seeded():
+    """Random weights are the same whichever tests ran before."""
+    keras.utils.set_random_seed(0)
+
+
 @pytest.fixture
 def few_channels(monkeypatch):
     """Networks are small, see small_networks.py."""
