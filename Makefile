@@ -5,14 +5,19 @@
 
 PYTHON ?= python3
 
-.PHONY: app colorize test test-without-avx512 lint
+.PHONY: app colorize lint test test-a-to-m test-n-to-z test-without-avx512
 
 colorize: .venv/installed
 	.venv/bin/python test.py data/samples --output outputs
 
-# In two halves, since TensorFlow keeps some memory of each network that a test has built.
-test: .venv/installed-all
+# In two halves, since TensorFlow keeps some memory of each network that a test has built. With --jobs=2 they run at the
+# same time.
+test: test-a-to-m test-n-to-z
+
+test-a-to-m: .venv/installed-all
 	.venv/bin/python -m pytest tests/test_[a-m]*.py
+
+test-n-to-z: .venv/installed-all
 	.venv/bin/python -m pytest tests/test_[!a-m]*.py
 
 # Without AVX-512 NumPy sorts and sums in another order, which must not change a result.
