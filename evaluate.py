@@ -98,7 +98,7 @@ def main():
         short: Pipeline(models.load(name), options.render_size, options.saturation) for short, name in names.items()
     }
     mean_colors, first = find_mean_colors(options.models), next(iter(names))
-    summary, failures = [], []
+    failures = []
     notes = [photo_set.passed_over for photo_set in sets if photo_set.passed_over]
     for photo_set, folder in zip(sets, folders, strict=True):
         scores, bad = evaluate(
@@ -107,16 +107,16 @@ def main():
         failures += bad
         count = len(photo_set.photos)
         how = f"crops of {options.crop}" if options.crop else "each at its own size"
-        summary.append(f"{count - len(bad)} of {count} photos of {photo_set.name}, {how}")
+        tables = describe_scores(scores, first) if scores else []
         if scores:
-            summary += describe_scores(scores, first)
             notes += describe_gray(scores, photo_set.name)
-            if folder:
-                try:
-                    scores.save(folder, asdict(options), first)
-                except OSError as error:  # The tables are shown all the same.
-                    failures.append(f"{folder}: the results cannot be saved: {describe_error(error)}")
-    finish("\n".join(summary), failures, notes)
+        if scores and folder:
+            try:
+                scores.save(folder, asdict(options), first)
+            except OSError as error:  # The tables are shown all the same.
+                failures.append(f"{folder}: the results cannot be saved: {describe_error(error)}")
+        say("\n".join([f"{count - len(bad)} of {count} photos of {photo_set.name}, {how}", *tables]))
+    finish("", failures, notes)
 
 
 def describe_scores(scores, first):

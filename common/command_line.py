@@ -217,12 +217,13 @@ def say(text):
 
 
 def finish(summary, failures, notes=()):
-    """Ends a script: prints a summary, then notes and failures, a line each, on stderr.
+    """Ends a script: prints a summary unless it is "", then notes and failures, a line each, on stderr.
 
     The script's status is 1 if there is a failure, else 0.
     """
     try:
-        say(summary)
+        if summary:
+            say(summary)
     except UserError as error:
         failures = [*failures, str(error)]
     for line in [*notes, *failures]:

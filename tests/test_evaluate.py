@@ -189,6 +189,21 @@ def test_results_that_cannot_be_saved_are_shown(tmp_path, photos):
     assert errors == [f"{tmp_path / 'out'}: the results cannot be saved: is a directory"]
 
 
+def test_each_set_is_shown_as_soon_as_it_is_scored(tmp_path, photos, monkeypatch):
+    for name in ("a", "b"):
+        write_photo(tmp_path / name / "1.png", photos[0])
+
+    def interrupted(pipelines, mean_colors, photo_set, *options):
+        if photo_set.name.endswith("b"):
+            raise KeyboardInterrupt
+        return evaluate(pipelines, mean_colors, photo_set, *options)
+
+    monkeypatch.setattr("evaluate.evaluate", interrupted)
+    _, output, errors = call("evaluate.py", tmp_path / "a", tmp_path / "b", "--models", WEIGHTS / "scenes.keras")
+    assert errors == ["interrupted"]
+    assert f"1 of 1 photos of {tmp_path / 'a'}, each at its own size" in output and "ab_rmse" in output
+
+
 def test_results_of_several_sets_stay_in_the_output_folder(tmp_path):
     def folders(*names):
         found = results_folders(tmp_path, [PhotoSet(name, ()) for name in names])
