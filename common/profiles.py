@@ -58,6 +58,9 @@ def make_profile(space, places, exponent):
         return None
     if exponent is not None and not 0.1 < exponent < 10:
         return b""
+    # Comparisons with nan fail. Of no light is the white farther from gray.
+    if not own and not ((np.abs(places) <= 1).all() and 0.2 < min(places[:2]) and max(places[:2]) < 0.5):
+        return b""
     white, *primaries = [(x, y, 1.0) for x, y in np.reshape(SRGB_PLACES if own else places, (4, 2)).tolist()]
     options = {} if space == "gray" else {"whitepoint": white, "primaries": sum(primaries, ())}
     curve = {"transferfunction": _srgb_curve()} if exponent is None else {"gamma": exponent}

@@ -79,8 +79,11 @@ def _has_usual_numbers(page, photometric, bits):
 
 def _profile_by_tags(tags, space):
     """The profile of the primaries that a page's tags name (TIFF 6.0, section 20), see `make_profile`."""
-    fractions = (*tags.valueof("WhitePoint", ()), *tags.valueof("PrimaryChromaticities", ()))
-    return make_profile(space, np.divide(fractions[::2], fractions[1::2]) if len(fractions) == 16 else None, None)
+    fractions = np.hstack([tags.valueof(name, ()) for name in ("WhitePoint", "PrimaryChromaticities")])
+    if space != "rgb" or fractions.size != 16:
+        return None
+    with np.errstate(divide="ignore", invalid="ignore"):  # The profile of such numbers is a damaged one.
+        return make_profile(space, fractions[::2] / fractions[1::2], None)
 
 
 def _pages(file):

@@ -280,6 +280,22 @@ def test_tiff_says_that_its_transfer_function_is_left_out():
         assert images.decode("photo.tif", content).notes == notes
 
 
+def test_photos_are_read_whatever_their_primaries_say():
+    places = struct.pack("<12I", *(680, 1000, 320, 1000, 265, 1000, 690, 1000, 150, 1000, 60, 1000))
+    damaged = "colour profile left out, since it cannot be used"
+    whites = ((("R", bytes(16)), damaged), (("R", struct.pack("<4I", 1, 0, 1, 0)), damaged), (("H", [5]), None))
+    for white, note in whites:
+        content = tiff((page(8, 8, 8, photometric=2, t318=white, t319=("R", places)), rgb().tobytes()))
+        found = images.decode("photo.tif", content)
+        np.testing.assert_array_equal(found.pixels, rgb())
+        assert [text.split(" (")[0] for text in found.notes] == ([note] if note else [])
+    for white in ((31270, 0), (0, 0), (90000, 5000)):
+        places = struct.pack(">8I", *white, 64000, 33000, 30000, 60000, 15000, 6000)
+        found = images.decode("photo.png", png(rgb(), (b"cHRM", places)))
+        np.testing.assert_array_equal(found.pixels, rgb())
+        assert found.notes[0].startswith(damaged)
+
+
 def test_heic_gives_its_main_picture_and_straight_alpha():
     pictures = [np.full((30 + 10 * number, 50, 3), 80 * number, np.uint8) for number in range(3)]
     found = images.decode("photo.heic", by_pillow_heif(pictures[0], "RGB", *pictures[1:], primary_index=2))
