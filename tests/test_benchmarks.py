@@ -3,7 +3,6 @@
 import os
 import sys
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -132,7 +131,6 @@ def test_photos_to_measure_are_in_colour_and_of_one_size(tmp_path, photos):
 def test_steps_learn(few_channels, monkeypatch, published):
     monkeypatch.setattr(paper, "BATCH_SIZE", 1)
     monkeypatch.setattr(paper, "CROP", (64, 64))
-    keras.utils.set_random_seed(0)
     step = make_step(published)
     losses = [step() for _ in range(4)]
     assert losses[-1] < losses[0]
@@ -190,7 +188,6 @@ def test_plain_ways_to_spread_a_correction_ignore_what_they_should():
 
 
 def test_the_two_halves_of_natural_are_the_whole(few_channels):
-    keras.utils.set_random_seed(0)
     model = models.build(EXPERIMENTS["natural"])
     # The output layer starts with zeros.
     output = model.get_layer("output")
