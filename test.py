@@ -70,19 +70,19 @@ class Options:
     """Refuse larger photos, and films of larger frames."""
 
 
-def hints_beside(path):
-    """The file of hints beside a photo or film: NAME.hints.json."""
-    return path.with_name(f"{path.stem}.hints.json")
+def hints_file(options, path):
+    """Where the hints of a photo or film are: in the file of --hints, or else in NAME.hints.json beside it, if any."""
+    return options.hints or path.with_name(f"{path.stem}.hints.json")
 
 
 def find_hints(options, path):
-    """The hints of a photo or film: those of --hints, else of the file beside it, else none. Raises HintError."""
-    file = options.hints or hints_beside(path)
+    """The list of `Hint` of a photo or film, [] where it has none. Raises HintError."""
+    file = hints_file(options, path)
     return read_hints(file, is_film(path)) if options.hints or os.path.lexists(file) else []
 
 
 def load_model(options):
-    """The model asked for."""
+    """The model of --model with the temperature of --temperature. Raises ModelError where the model has none."""
     model = models.load(options.model)
     if options.temperature is not None:
         if not hasattr(model, "temperature"):
@@ -135,7 +135,8 @@ def count(jobs, photos, films):
 def main():
     options = parse(Options, "test.py")
     suffix = options.format and f".{options.format}"
-    plan = plan_jobs(options.photos, options.output, suffix, True, lambda path: options.hints or hints_beside(path))
+    hints_of = functools.partial(hints_file, options)
+    plan = plan_jobs(options.photos, options.output, suffix, films=True, hints_of=hints_of)
     if options.hints and len(plan.jobs) != 1:
         raise UserError(
             f"--hints {options.hints}: give one photo or film with it; hints of more lie beside them: NAME.hints.json"
