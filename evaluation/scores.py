@@ -50,22 +50,12 @@ class Scores:
         Raises:
             UserError: A file is not such a table, or has other photos than the first one.
         """
-        photos, values = None, {}
-        for table in tables:
-            try:
-                header, *rows = csv.reader(table.read_text().splitlines())
-                models = dict.fromkeys(row[0] for row in rows)
-                own = {model: [row for row in rows if row[0] == model] for model in models}
-                names, *others = ([row[1] for row in mine] for mine in own.values())
-                if any(other != names for other in others):
-                    raise ValueError("its models have different photos")
-                columns = {model: np.array([row[2:] for row in mine], float).T for model, mine in own.items()}
-            except (ValueError, IndexError) as error:
-                raise UserError(f"{table}: not a photos.csv that evaluate.py wrote ({error})") from error
-            if photos not in (None, names):
+        photos, values = read_table(tables[0])
+        for table in tables[1:]:
+            names, more = read_table(table)
+            if names != photos:
                 raise UserError(f"{table}: scores of other photos than {tables[0]}")
-            photos = names
-            values |= {model: dict(zip(header[2:], column, strict=True)) for model, column in columns.items()}
+            values |= more
         first, *others = values.values()
         shared = [metric for metric in first if all(metric in other for other in others)]
         return cls(photos, {model: {metric: own[metric] for metric in shared} for model, own in values.items()})
@@ -127,6 +117,22 @@ class Scores:
             for photo, *row in zip(self.photos, *columns.values(), strict=True):
                 writer.writerow([model, photo, *(f"{value:.6g}" for value in row)])
         return text.getvalue()
+
+
+def read_table(file):
+    """Reads (photos, values), see `Scores`, from the Path of a photos.csv. Raises UserError for another file."""
+    try:
+        header, *rows = csv.reader(file.read_text().splitlines())
+        rows_of = {}
+        for model, photo, *values in rows:
+            rows_of.setdefault(model, []).append((photo, values))
+        photos, *others = ([photo for photo, _ in own] for own in rows_of.values())
+        if any(other != photos for other in others):
+            raise ValueError("its models have different photos")
+        columns = {model: np.array([values for _, values in own], float).T for model, own in rows_of.items()}
+        return photos, {model: dict(zip(header[2:], own, strict=True)) for model, own in columns.items()}
+    except (ValueError, csv.Error) as error:
+        raise UserError(f"{file}: not a photos.csv that evaluate.py wrote ({error})") from error
 
 
 def over_seeds(means):

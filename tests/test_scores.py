@@ -89,6 +89,7 @@ def test_tables_that_do_not_belong_together_are_named(scores, tmp_path):
         ("model,photo,psnr\na,1.jpg,20\na,2.jpg,20\nb,1.jpg,20\n", "its models have different photos"),
         ("text", "not a photos.csv"),
         ("", "not a photos.csv"),
+        ("model,photo,psnr\n" + "a" * 200_000, "not a photos.csv"),  # More than Python's csv takes in a field.
     ):
         other.write_text(content)
         status, _, errors = call("-m", "evaluation.scores", tmp_path / "photos.csv", other)
