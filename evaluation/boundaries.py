@@ -86,16 +86,14 @@ def edge_scores(counts):
     return precision, recall, 2 * precision * recall / total if total else 0.0
 
 
-def best_threshold(abs_and_boundaries):
-    """The threshold in THRESHOLDS at which the photos' own colour edges have the highest F over a data set.
+def best_threshold(photos):
+    """The lowest of the THRESHOLDS at which the photos' own colour edges have the highest F over a data set.
 
     Args:
-        abs_and_boundaries: Pairs of a photo's own ab and its boundaries, see `match_edges`.
+        photos: Pairs (ab, boundaries) of photos with their own ab, see `match_edges`.
     """
-    counts = sum(
-        np.array([match_edges(ab, drawn, threshold) for threshold in THRESHOLDS]) for ab, drawn in abs_and_boundaries
-    )
-    return max(THRESHOLDS, key=lambda threshold: edge_scores(counts[THRESHOLDS.index(threshold)])[-1])
+    counts = sum(np.array([match_edges(*photo, threshold) for threshold in THRESHOLDS]) for photo in photos)
+    return THRESHOLDS[np.argmax([edge_scores(count)[-1] for count in counts])]
 
 
 def boundary_metrics(ab, target, boundaries, threshold):
