@@ -33,16 +33,16 @@ def evaluate(pipelines, mean_colors, photo_set, crop=None, saturation_factor=1.8
     pairs, failures, histogram = survey(photo_set.photos, crop)
     if not pairs:
         return None, failures
-    painters = make_painters(pipelines, mean_colors)
-    values, sets = score_photos(painters, pairs, crop, saturation_factor, histogram)
+    predictors = make_predictors(pipelines, mean_colors)
+    values, sets = score_photos(predictors, pairs, crop, saturation_factor, histogram)
     if boundary_maps:
-        for name, more in score_boundaries(painters, pairs, boundary_maps).items():
+        for name, more in score_boundaries(predictors, pairs, boundary_maps).items():
             values[name] |= more
     folder = photo_set.name.rpartition(":")[2]
     return Scores([str(path.relative_to(folder)) for _, path in pairs], values, sets), failures
 
 
-def make_painters(pipelines, mean_colors):
+def make_predictors(pipelines, mean_colors):
     """{name: function from a `GroundTruth` to ab, [batch, height, width, 2]}: photos, gray, mean colours, models.
 
     Models see crops at their own size, and whole photos reduced.
@@ -53,27 +53,27 @@ def make_painters(pipelines, mean_colors):
             return pipeline.predict(truth.lightness)
         return np.stack([pipeline.full_size_ab(pixels) for pixels in truth.pixels])
 
-    painters = {"photo": lambda truth: truth.ab, "gray": lambda truth: np.zeros_like(truth.ab)}
+    predictors = {"photo": lambda truth: truth.ab, "gray": lambda truth: np.zeros_like(truth.ab)}
     for name, ab in mean_colors.items():
-        painters[name] = lambda truth, ab=ab: np.broadcast_to(np.float32(ab), truth.ab.shape)
+        predictors[name] = lambda truth, ab=ab: np.broadcast_to(np.float32(ab), truth.ab.shape)
     for name, pipeline in pipelines.items():
-        painters[name] = functools.partial(colorize, pipeline)
-    return painters
+        predictors[name] = functools.partial(colorize, pipeline)
+    return predictors
 
 
-def score(ab, truth, saturated_ab, weights):
+def score(ab, results, truth, saturated_ab, weights):
     """Scores a batch of colorized photos.
 
     Args:
         ab: Predicted ab in Lab units, float [batch, height, width, 2].
+        results: The colorized photos, sRGB, uint8 [batch, height, width, 3].
         truth: The photos' `GroundTruth`.
         saturated_ab: True ab with the saturation raised, the target of mse.
         weights: Weight of each pixel in auc_balanced, float [batch, height, width]; see `metrics.balancing_weights`.
 
     Returns:
-        ({metric: float [batch]}, the colorized photos, uint8 [batch, height, width, 3]).
+        {metric: float [batch]}.
     """
-    results = join(tf.constant(truth.lightness), tf.constant(ab, tf.float32)).numpy()
     colorfulness = metrics.colorfulness(results)
     return {
         "mse": metrics.squared_error(ab, saturated_ab),
@@ -87,14 +87,14 @@ def score(ab, truth, saturated_ab, weights):
         "colorfulness_gap": colorfulness - metrics.colorfulness(truth.photos),
         "colorfulness_ddcolor": metrics.colorfulness_ddcolor(results),
         "nyquist": metrics.nyquist_energy(ab),
-    }, results
+    }
 
 
-def score_photos(painters, pairs, crop, saturation_factor, histogram):
+def score_photos(predictors, pairs, crop, saturation_factor, histogram):
     """Scores photos that can all be read.
 
     Args:
-        painters: {name: function}, see `make_painters`.
+        predictors: {name: function}, see `make_predictors`.
         pairs: See `PhotoSet.photos`.
         crop, saturation_factor: As for `evaluate`.
         histogram: How many pixels of all photos are nearest to each bin of ab, [313].
@@ -104,14 +104,15 @@ def score_photos(painters, pairs, crop, saturation_factor, histogram):
     """
     bin_weight = metrics.balancing_weights(histogram)
     classifier = semantics.Classifier()
-    batches, seen = {name: [] for name in painters}, {name: [] for name in painters}
+    batches, seen = {name: [] for name in predictors}, {name: [] for name in predictors}
     with tqdm(total=len(pairs), unit=" photos", leave=False, disable=None) as bar:
         for read, truth in read_again(pairs, crop):
             _, saturated_ab = lab_pair(tf.constant(truth.photos), saturation_factor)
             weights = bin_weight[nearest_bins(truth.ab)]
-            for name, paint in painters.items():
-                own, results = score(paint(truth), truth, saturated_ab, weights)
-                batches[name].append(own)
+            for name, predict in predictors.items():
+                ab = predict(truth)
+                results = join(tf.constant(truth.lightness), tf.constant(ab, tf.float32)).numpy()
+                batches[name].append(score(ab, results, truth, saturated_ab, weights))
                 seen[name].append(classifier(results))
             bar.update(len(read))
     values, sets = {}, {}
@@ -143,7 +144,7 @@ def _concatenate(batches):
     return [np.concatenate(parts) for parts in zip(*batches, strict=True)]
 
 
-def score_boundaries(painters, pairs, folder):
+def score_boundaries(predictors, pairs, folder):
     """Compares colours with human boundary maps, NAME.png for each photo, at the photos' own size.
 
     Returns:
@@ -161,10 +162,10 @@ def score_boundaries(painters, pairs, folder):
             yield truth, drawn
 
     threshold = boundaries.best_threshold((truth.ab[0], drawn) for truth, drawn in truths())
-    rows = {name: [] for name in painters}
+    rows = {name: [] for name in predictors}
     for truth, drawn in tqdm(truths(), total=len(pairs), unit=" boundary maps", leave=False, disable=None):
-        for name, paint in painters.items():
-            rows[name].append(boundaries.boundary_metrics(paint(truth)[0], truth.ab[0], drawn, threshold))
+        for name, predict in predictors.items():
+            rows[name].append(boundaries.boundary_metrics(predict(truth)[0], truth.ab[0], drawn, threshold))
     return {name: {metric: np.array([row[metric] for row in own]) for metric in own[0]} for name, own in rows.items()}
 
 

@@ -22,7 +22,7 @@ from evaluate import describe_gray, describe_scores, find_mean_colors, results_f
 from evaluation import semantics
 from evaluation.photo_sets import PhotoSet, find_set
 from evaluation.scores import Scores
-from evaluation.scoring import evaluate, make_painters, score_photos
+from evaluation.scoring import evaluate, make_predictors, score_photos
 from utils import lightness_from_rgb
 
 
@@ -177,7 +177,7 @@ def test_photos_that_vanish_while_they_are_scored_end_the_scoring(tmp_path, phot
     (tmp_path / "1.png").unlink()
     for crop in (None, (16, 16)):
         with pytest.raises(UserError, match=r"1\.png: no such file or directory; it could be read when"):
-            score_photos(make_painters({}, {}), pairs, crop, 1, np.ones(313))
+            score_photos(make_predictors({}, {}), pairs, crop, 1, np.ones(313))
 
 
 def test_results_that_cannot_be_saved_are_shown(tmp_path, photos):
