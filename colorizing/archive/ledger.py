@@ -151,25 +151,12 @@ class Ledger:
         columns = ["path", "state", "cause", "size", "version", "key", "result"]
         rows = [row for part in self.parts("listed", run["run"]) for row in self._read(part, columns, within)]
         sizes = functools.lru_cache(1)(self._sizes)  # Paths are asked for folder by folder.
+
+        def is_there(path, size):
+            return sizes(path.rpartition("/")[0]).get(path) == size
+
         for row in sorted(rows, key=lambda row: row["path"].split("/")):
-            known = last.get(row["path"])
-            if row["state"] != WAITING:
-                yield row, row["state"], row["cause"]
-            elif known is None:
-                yield row, WAITING, "new"
-            elif known["key"] != row["key"]:
-                changed = known["version"] != row["version"]
-                yield row, WAITING, "changed since" if changed else "done with another model or other settings"
-            elif known["state"] == FAILED:
-                again = retry_failed and known["run"] != run["run"]
-                yield (row, WAITING, "failed before") if again else (row, FAILED, known["cause"])
-            elif sizes(known["result"].rpartition("/")[0]).get(known["result"]) != known["result_size"]:
-                # A run does no photo twice: if two results overwrote each other, it would never end.
-                again = known["run"] != run["run"]
-                gone = "its result was removed or replaced meanwhile"
-                yield (row, WAITING, "its result is gone") if again else (row, FAILED, gone)
-            else:
-                yield row, DONE, None
+            yield row, *_state_of(row, last.get(row["path"]), run, retry_failed, is_there)
 
     def standing(self, run, retry_failed=False):
         """The `Standing` of a run's files."""
@@ -202,3 +189,31 @@ class Ledger:
 def shares(run):
     """How many shares a run's files are looked up in."""
     return -(-run["files"] // FILES_AT_A_TIME) or 1
+
+
+def _state_of(listed, done, run, retry_failed, is_there):
+    """What holds of a file: (state, cause).
+
+    A run does no photo twice: if two results overwrote each other, it would never end.
+
+    Args:
+        listed: The row of the listing.
+        done: The last row that says what was done with the file; None without one.
+        run, retry_failed: As for `Ledger.look_up`.
+        is_there: Function of a result's path and size in bytes that says whether the output holds it.
+    """
+    if listed["state"] != WAITING:
+        return listed["state"], listed["cause"]
+    if done is None:
+        return WAITING, "new"
+    if done["key"] != listed["key"]:
+        changed = done["version"] != listed["version"]
+        return WAITING, "changed since" if changed else "done with another model or other settings"
+    in_this_run = done["run"] == run["run"]
+    if done["state"] == FAILED:
+        return (WAITING, "failed before") if retry_failed and not in_this_run else (FAILED, done["cause"])
+    if is_there(done["result"], done["result_size"]):
+        return DONE, None
+    if in_this_run:
+        return FAILED, "its result was removed or replaced meanwhile"
+    return WAITING, "its result is gone"
