@@ -5,6 +5,7 @@ import errno
 import functools
 import os
 import secrets
+import stat
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -103,21 +104,28 @@ def list_files(folder, wanted):
                 waiting.append(path)
             elif entry.is_symlink() and os.path.isdir(path):  # noqa: PTH112  Path.is_dir raises for some links.
                 listing.passed_over["linked folder"] += 1
-            elif wanted(path) and is_regular(path):
-                listing.files.append(path)
             elif wanted(path):
-                try:
-                    path.stat()
-                    listing.passed_over["special file"] += 1
-                except OSError as error:
-                    if error.errno in BROKEN_LINK:
-                        listing.passed_over["broken link"] += 1
-                    else:
-                        listing.failures.append(f"{path}: {describe_error(error)}")
+                _add_wanted(path, listing)
             elif path.suffix.lower() in MEDIA:
                 listing.passed_over[path.suffix.lower()] += 1
     listing.files.sort()
     return listing
+
+
+def _add_wanted(path, listing):
+    """Adds a path that has the name of a wanted file to a `Listing`, as what it is."""
+    try:
+        regular = stat.S_ISREG(path.stat().st_mode)
+    except OSError as error:
+        if error.errno in BROKEN_LINK:
+            listing.passed_over["broken link"] += 1
+        else:
+            listing.failures.append(f"{path}: {describe_error(error)}")
+    else:
+        if regular:
+            listing.files.append(path)
+        else:
+            listing.passed_over["special file"] += 1
 
 
 def is_regular(path):
