@@ -19,6 +19,7 @@ from common.files import (
     PHOTO_SUFFIXES,
     REPLACED,
     REWRAPPED,
+    Listing,
     describe_error,
     describe_passed_over,
     is_film,
@@ -95,7 +96,6 @@ def find_inputs(inputs, output, films):
     `found` are pairs of a path and the name of its result, a path in the output folder, without doubles. Arguments as
     for `plan_jobs`.
     """
-    kinds, suffixes = ("photos or films", PHOTO_SUFFIXES | FILM_SUFFIXES) if films else ("photos", PHOTO_SUFFIXES)
     found, folders, passed_over, failures = {}, set(), Counter(), []
     for path in inputs:
         if os.path.isdir(path):  # noqa: PTH112  Path.is_dir raises for some links.
@@ -103,27 +103,35 @@ def find_inputs(inputs, output, films):
             if folder in folders:
                 continue
             folders.add(folder)
-            if folder == output.resolve():
-                failures.append(f"{path}: holds the photos, so it cannot be the folder of the results; choose another")
-                continue
-            listing = list_files(path, lambda file: is_photo(file) or (films and is_film(file)))
-            results, unknown = known_results(path, listing.files)
-            files = [file for file in listing.files if file not in results]
-            for file in files:
+            listing = search_folder(path, output, films)
+            for file in listing.files:
                 name = file.relative_to(path)
                 found.setdefault((folder / name, name), file)
-            passed_over += listing.passed_over + Counter({"earlier result": len(results)})
-            failures += listing.failures + unknown
-            if results and not files:
-                failures.append(f"{path}: holds results of earlier runs only; give those that you mean one by one")
-            elif not files and not listing.failures:
-                failures.append(f"{path}: a folder without {kinds} ({', '.join(sorted(suffixes))})")
+            passed_over += listing.passed_over
+            failures += listing.failures
         elif is_regular(path):
             found.setdefault((path.parent.resolve() / path.name, Path(path.name)), path)
         else:
             failures.append(f"{path}: {describe_missing(path)}")
     sources = [(source, name) for (_, name), source in found.items()]
     return sources, failures, [describe_passed_over(passed_over)] if passed_over else []
+
+
+def search_folder(folder, output, films):
+    """The `Listing` of a folder's photos, and films where wanted, without results of earlier runs."""
+    if folder.resolve() == output.resolve():
+        failure = f"{folder}: holds the photos, so it cannot be the folder of the results; choose another"
+        return Listing([], Counter(), [failure])
+    listing = list_files(folder, lambda file: is_photo(file) or (films and is_film(file)))
+    results, unreadable = known_results(folder, listing.files)
+    files = [file for file in listing.files if file not in results]
+    failures = listing.failures + unreadable
+    if results and not files:
+        failures.append(f"{folder}: holds results of earlier runs only; give those that you mean one by one")
+    elif not files and not listing.failures:
+        kinds, suffixes = ("photos or films", PHOTO_SUFFIXES | FILM_SUFFIXES) if films else ("photos", PHOTO_SUFFIXES)
+        failures.append(f"{folder}: a folder without {kinds} ({', '.join(sorted(suffixes))})")
+    return Listing(files, listing.passed_over + Counter({"earlier result": len(results)}), failures)
 
 
 def describe_missing(path):
