@@ -146,18 +146,26 @@ def _decode(name, content, max_megapixels):
     count = {"gray": 1, "rgb": 3, "cmyk": 4}[space]
     alpha = values[..., count] if values.shape[2] > count else None
     extra = values.shape[2] - count - 1
-    notes = (*[f"{extra} further channels left out"] * (extra > 0), *image.notes)
-    values = values[..., :count]
+    left_out = (f"{extra} further channels left out",) if extra > 0 else ()
+    pixels, icc, converted = _convert(values[..., :count], space, icc)
+    notes = (*left_out, *image.notes, *converted)
+    pixels = pixels[..., 0] if pixels.shape[2] == 1 else pixels
+    return Photo(pixels, alpha, icc, Metadata(resolution=image.resolution), notes, image.bits)
+
+
+def _convert(values, space, icc):
+    """Converts pixels to sRGB: (pixels, the profile to write with them, notes).
+
+    Arguments and pixels as for `profiles.to_srgb`; a damaged profile is left out. Profile and notes as in `Photo`.
+    """
     if space == "gray" and icc and icc[16:20] == b"RGB ":
         values, space = values.repeat(3, axis=2), "rgb"
     try:
         pixels = profiles.to_srgb(values, space, icc)
         same = icc is None or profiles.is_srgb(icc, space)
-        notes += () if same else ("converted from its colour profile to sRGB",)
-        if icc is not None and not (same and space == "rgb"):
-            icc = profiles.srgb()
     except profiles.BrokenProfile as error:
-        pixels, icc = profiles.to_srgb(values, space, None), None
-        notes += (f"colour profile left out, since it cannot be used ({error})",)
-    pixels = pixels[..., 0] if pixels.shape[2] == 1 else pixels
-    return Photo(pixels, alpha, icc, Metadata(resolution=image.resolution), notes, image.bits)
+        note = f"colour profile left out, since it cannot be used ({error})"
+        return profiles.to_srgb(values, space, None), None, (note,)
+    if icc is not None and not (same and space == "rgb"):
+        icc = profiles.srgb()
+    return pixels, icc, () if same else ("converted from its colour profile to sRGB",)
