@@ -94,7 +94,7 @@ def find_problem(options):
         if dataclasses.is_dataclass(value):
             if problem := find_problem(value):
                 return problem
-        elif value == () != defaults[name]:
+        elif value == () and defaults[name] != ():
             return f"{_option(name, hint)} has no value: give at least one"
         else:
             try:
