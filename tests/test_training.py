@@ -161,7 +161,8 @@ def test_plateau_goes_on_where_it_was(tmp_path):
         model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
         model.compile(keras.optimizers.SGD(0.0), loss="mse")
         model.optimizer.build(model.trainable_variables)
-        checkpoints = Checkpoints(folder, keras.callbacks.ReduceLROnPlateau(factor=0.1, patience=3))
+        checkpoints = Checkpoints(folder)
+        checkpoints.plateau = keras.callbacks.ReduceLROnPlateau(factor=0.1, patience=3)
         done, _ = checkpoints.restore(model) if restore else (0, 0)
         data = np.ones((4, 1), np.float32)
         callbacks = [Speed(batch_size=4), checkpoints.plateau, checkpoints]

@@ -153,17 +153,20 @@ class Checkpoints(keras.callbacks.Callback):
 
     Args:
         folder: The run's folder.
-        plateau: The run's ReduceLROnPlateau callback; None without one.
         save_every_steps: Number of steps after which `last.weights.h5` is saved within an epoch; None for epochs only.
         writes: Whether this process writes the files.
+
+    Attributes:
+        plateau: The run's ReduceLROnPlateau callback, whose state is saved; None without one.
+        history: A dict of metrics for each finished epoch.
     """
 
     PLATEAU_STATE = ("best", "wait", "cooldown_counter")
 
-    def __init__(self, folder, plateau=None, save_every_steps=None, writes=True):
+    def __init__(self, folder, save_every_steps=None, writes=True):
         super().__init__()
         self.folder = folder
-        self.plateau = plateau
+        self.plateau = None
         self.save_every_steps = save_every_steps
         self.writes = writes
         self.history = []

@@ -56,7 +56,7 @@ def prepare_run(folder, experiment, photos, resume, save_every_steps=None, write
         TrainingError: The folder holds a run that was not asked to go on, or one of another experiment or on other
             photos, or cannot be written.
     """
-    checkpoints = Checkpoints(folder, save_every_steps=save_every_steps, writes=writes)
+    checkpoints = Checkpoints(folder, save_every_steps, writes)
     try:
         if checkpoints.last.exists():
             if not resume:
