@@ -98,11 +98,9 @@ class Service:
         future = self._pool.submit(self._work, name, content, model, saturation, hints, asked)
         self._pending.add(future)
         # After a time-out, too, the photo counts until the work on it is done.
-        future.add_done_callback(self._pending.discard)
-        answer = asyncio.wrap_future(future)
-        future.add_done_callback(lambda _: self._pending or self._give_memory_back_later())
+        future.add_done_callback(self._done)
         try:
-            return await asyncio.wait_for(answer, limits.max_seconds)
+            return await asyncio.wait_for(asyncio.wrap_future(future), limits.max_seconds)
         except TimeoutError:
             raise Busy(f"{name}: took longer than {limits.max_seconds:g} seconds; try a smaller photo") from None
 
@@ -117,11 +115,17 @@ class Service:
         likely = pipeline.likely_colors(photo.pixels, asked) if asked else ()
         return Result(photo, content, suffix, losses, likely)
 
-    def _give_memory_back_later(self):
-        """Gives memory back PAUSE seconds from now, unless visitors have come by then."""
-        timer = threading.Timer(PAUSE, lambda: self._pending or give_back_memory())
-        timer.daemon = True
-        timer.start()
+    def _done(self, future):
+        """Counts a photo as done. After the last one, gives memory back unless others come within PAUSE seconds."""
+        self._pending.discard(future)
+        if not self._pending:
+            timer = threading.Timer(PAUSE, self._give_memory_back)
+            timer.daemon = True
+            timer.start()
+
+    def _give_memory_back(self):
+        if not self._pending:
+            give_back_memory()
 
     def _model(self, name):
         if name not in models.names():
