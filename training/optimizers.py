@@ -45,7 +45,7 @@ def make_schedule(experiment, steps):
     if experiment.schedule == "cosine":
         warmup, frozen = experiment.warmup_steps, frozen_steps(experiment, steps)
         if 0 < frozen < steps:
-            return InTurn(cosine(rate, frozen, warmup), cosine(rate / 10, steps - frozen, warmup), frozen)
+            return ConsecutiveSchedules(cosine(rate, frozen, warmup), cosine(rate / 10, steps - frozen, warmup), frozen)
         return cosine(rate, steps, warmup)
     return rate
 
@@ -66,8 +66,8 @@ def cosine(rate, steps, warmup_steps):
     )
 
 
-class InTurn(keras.optimizers.schedules.LearningRateSchedule):
-    """One learning rate schedule for a number of steps, then another from its beginning."""
+class ConsecutiveSchedules(keras.optimizers.schedules.LearningRateSchedule):
+    """One learning rate schedule for a number of steps, then a second one, which counts steps from 0 again."""
 
     def __init__(self, first, second, steps):
         self.first, self.second, self.steps = first, second, steps
