@@ -52,15 +52,13 @@ def convert(network, variant):
     """The Keras network of a variant with the weights of the PyTorch network."""
     state = {name: values.numpy() for name, values in network.state_dict().items()}
     model = efficientnet.classifier(variant)
-    blocks = sum(repeats for *_, repeats, _ in efficientnet.stages(variant))
     set_convolution(model.get_layer("stem"), state, "_conv_stem", "_bn0")
-    for block in range(blocks):
-        parts = {"expand": ("_expand_conv", "_bn0"), "depthwise": ("_depthwise_conv", "_bn1")}
-        for part, names in {**parts, "project": ("_project_conv", "_bn2")}.items():
+    for block in range(sum(repeats for *_, repeats, _ in efficientnet.stages(variant))):
+        for number, part in enumerate(("expand", "depthwise", "project")):
             if block or part != "expand":  # The first block does not expand.
-                set_convolution(
-                    model.get_layer(f"block_{block}_{part}"), state, *(f"_blocks.{block}.{name}" for name in names)
-                )
+                theirs = f"_blocks.{block}"
+                layer = model.get_layer(f"block_{block}_{part}")
+                set_convolution(layer, state, f"{theirs}._{part}_conv", f"{theirs}._bn{number}")
     set_convolution(model.get_layer("head"), state, "_conv_head", "_bn1")
     model.get_layer("logits").set_weights([state["_fc.weight"].T, state["_fc.bias"]])
     return model
