@@ -177,12 +177,12 @@ def report_gain(options):
         rows = [row for row in rows if all(np.isfinite(scores).all() for scores in row.values())]
         print(f"\n{name}, {len(rows)} photos of {options.photos.name}, {DRAWS} draws, {choose_policy()}\n")
         means = {method: np.array([row[method] for row in rows]) for method in METHODS}
-        header = ["hints", *(f"{method}: PSNR, dB | ab error" for method in METHODS)]
+        header = ["hints", *(column for method in METHODS for column in (f"{method}: PSNR, dB", "ab error"))]
         table = [
             [str(count), *(show_mean(means[method][:, figure, column]) for method in METHODS for figure in (0, 1))]
             for column, count in enumerate(COUNTS)
         ]
-        print_table(" | ".join(header).split(" | "), table)
+        print_table(header, table)
         ten = COUNTS.index(10)
         for method in METHODS:
             print(f"ten over none, {method}: {show_mean(means[method][:, 0, ten] - means[method][:, 0, 0])} dB")
