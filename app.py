@@ -85,11 +85,18 @@ class Options(Limits):
     """Port to listen on."""
 
 
-def offer(shown, edits, likely):
-    """(picture, list of ab) of the colours on offer for the chosen hint, those that the network thinks likely first."""
-    if edits.hint is None:
-        return None, []
-    lab = rgb_to_lab(shown[place_of(edits.hint, shown)][None]).numpy()[0]
+def offer(shown, hint, likely):
+    """The colours on offer for a hint: what is shown at its place, then the likely ones, then common ones.
+
+    Args:
+        shown: The picture on the page, sRGB uint8 [height, width, 3].
+        hint: The hint.
+        likely: ab that the network thinks likely at the place, [count, 2].
+
+    Returns:
+        (picture of the colours, see `draw_swatches`; their ab, a list of pairs).
+    """
+    lab = rgb_to_lab(shown[place_of(hint, shown)][None]).numpy()[0]
     ab, rgb = offered_colors(lab[0], [lab[1:], *likely])
     return draw_swatches(rgb), ab.tolist()
 
@@ -121,32 +128,36 @@ def make_page(service, folder):
         place.write_bytes(content)
         return gradio.DownloadButton(value=place, interactive=True)
 
-    async def colorize(path, model, saturation, edits):
-        """Colorizes a photo. Returns a value for each of `outputs`, see below."""
+    def show_nothing(words=""):
+        """The page without a result, but with a message: {component: value} for all `outputs`, see below."""
         off, hidden = gradio.DownloadButton(interactive=False), gradio.Column(visible=False)
+        values = {message: words, download: off, saved: off, offered: [], hinting: hidden, coloring: hidden}
+        return dict.fromkeys(outputs) | values
+
+    async def colorize(path, model, saturation, edits):
+        """Colorizes a photo. Returns {component: value} for all `outputs`, see below."""
         if path is None:
-            return None, None, off, "", None, off, None, [], hidden, hidden
+            return show_nothing()
         started = time.perf_counter()
-        name, stem, content = Path(path).name, Path(path).stem, Path(path).read_bytes()
+        path = Path(path)
         try:
-            result = await service.colorize(name, content, model, saturation, edits.hints, edits.hint)
+            done = await service.colorize(path.name, path.read_bytes(), model, saturation, edits.hints, edits.hint)
         except UserError as error:
             gradio.Warning(str(error))  # For ten seconds; the sentence stays below the empty result.
-            return None, None, off, str(error), None, off, None, [], hidden, hidden
-        before, after = (preview(pixels) for pixels in (to_gray(result.photo.pixels), result.photo.pixels))
-        height, width = result.photo.pixels.shape[:2]
-        message = f"{width} x {height} pixels, {time.perf_counter() - started:.1f} seconds"
-        return (
-            (before, after),
-            draw_dots(after, edits),
-            keep(f"{stem}-colorized{result.suffix}", result.content),
-            "  \n".join([message, *result.losses]),
-            (width, height),
-            keep(f"{stem}.hints.json", format_hints(edits.hints).encode()) if edits.hints else off,
-            *offer(after, edits, result.likely),
-            gradio.Column(visible=True),
-            gradio.Column(visible=edits.hint is not None),
-        )
+            return show_nothing(str(error))
+        before, after = (preview(pixels) for pixels in (to_gray(done.photo.pixels), done.photo.pixels))
+        height, width = done.photo.pixels.shape[:2]
+        words = f"{width} x {height} pixels, {time.perf_counter() - started:.1f} seconds"
+        values = show_nothing("  \n".join([words, *done.losses]))
+        values[slider], values[result], values[size] = (before, after), draw_dots(after, edits), (width, height)
+        values[download] = keep(f"{path.stem}-colorized{done.suffix}", done.content)
+        values[hinting] = gradio.Column(visible=True)
+        if edits.hints:
+            values[saved] = keep(f"{path.stem}.hints.json", format_hints(edits.hints).encode())
+        if edits.hint:
+            values[swatches], values[offered] = offer(after, edits.hint, done.likely)
+            values[coloring] = gradio.Column(visible=True)
+        return values
 
     def click(event: gradio.SelectData, edits, size, moving):
         # The picture on the page may be smaller than the photo.
