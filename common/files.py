@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import functools
+import json
 import os
 import secrets
 import stat
@@ -166,6 +167,11 @@ def write_whole(path, data):
     except OSError as error:
         error.filename = str(path)  # Not that of the temporary file, or none where the disk is full.
         raise
+
+
+def write_json(path, value):
+    """Writes a JSON value, indented, as `write_whole` does. Raises OSError."""
+    write_whole(path, f"{json.dumps(value, indent=2)}\n".encode())
 
 
 @functools.cache

@@ -19,7 +19,7 @@ from scipy.stats import bootstrap, ttest_1samp
 
 from common.command_line import describe_run, parse, run
 from common.errors import UserError
-from common.files import write_whole
+from common.files import write_json, write_whole
 
 # Resamples of the photos behind a confidence interval, and the seed that draws them.
 RESAMPLES = 2000
@@ -105,7 +105,7 @@ class Scores:
         }
         # JSON has no nan and no inf.
         summary = json.loads(json.dumps(summary, default=str), parse_constant=lambda _: None)
-        write_whole(folder / "results.json", f"{json.dumps(summary, indent=2)}\n".encode())
+        write_json(folder / "results.json", summary)
         write_whole(folder / "photos.csv", self._table().encode(errors="backslashreplace"))
 
     def _table(self):

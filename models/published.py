@@ -9,7 +9,6 @@ and widths that are multiples of 8; other sizes are padded to these here.
 """
 
 import hashlib
-import json
 import pickle
 import zipfile
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ import tyro
 import models
 from common.command_line import describe_run, parse, run
 from common.errors import UserError
-from common.files import replacing, write_whole
+from common.files import replacing, write_json
 from configs import RUNS
 from models.zhang import BLOCKS, ZhangColorizer, ab_bins
 
@@ -114,7 +113,7 @@ def main():
     with replacing(output) as path:
         models.save(model, path)
     made = {"file": options.file.name, "sha256": hashlib.sha256(options.file.read_bytes()).hexdigest()}
-    write_whole(output.with_suffix(".json"), (json.dumps({**made, **describe_run()}, indent=2) + "\n").encode())
+    write_json(output.with_suffix(".json"), {**made, **describe_run()})
     print(f"{output}: the published weights of {options.network}")
 
 

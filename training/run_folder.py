@@ -9,7 +9,7 @@ import sys
 import models
 from common.command_line import describe_run, printable
 from common.errors import first_line
-from common.files import describe_error, lock_folder, replacing, write_whole
+from common.files import describe_error, lock_folder, replacing, write_json, write_whole
 from configs import Experiment
 from data.pairs import mean_ab
 from training.callbacks import Checkpoints, TrainingError
@@ -66,7 +66,7 @@ def prepare_run(folder, experiment, photos, resume, save_every_steps=None, write
             raise TrainingError(f"{folder} holds a trained model already; give another --run-dir")
         elif writes:
             made = {"experiment": as_json(experiment), "photos": photos.fingerprint, **describe_run()}
-            write_whole(folder / "config.json", to_bytes(made))
+            write_json(folder / "config.json", made)
     except OSError as error:
         raise TrainingError(f"{folder}: the run's folder cannot be used ({describe_error(error)})") from error
     return checkpoints
@@ -125,14 +125,17 @@ def finish_run(folder, checkpoints, data):
     made = {"best_epoch": best, "last_epoch": checkpoints.history[-1]}
     # evaluate.py scores it as a constant colour.
     made["mean_ab"] = mean_ab(data.store, data.order.indices).round(3).tolist()
-    write_whole(folder / "model.json", to_bytes({**config, **made}))
+    write_json(folder / "model.json", {**config, **made})
     print(f"{folder / 'model.keras'}: the model of epoch {best['epoch']}")
-    skipped = data.store.skipped
-    if skipped:
-        listing = folder / "skipped.txt"
-        lines = sorted(printable(f"{path}: {cause}") for path, cause in skipped.items())
-        write_whole(listing, "".join(f"{line}\n" for line in lines).encode())
-        print(f"skipped {len(skipped)} photos: {data.store.count_skipped()}; see {listing}", file=sys.stderr)
+    if data.store.skipped:
+        list_skipped(data.store, folder / "skipped.txt")
+
+
+def list_skipped(store, file):
+    """Writes a line for each photo that a `PhotoStore` has skipped, with the cause, and says how many there are."""
+    lines = sorted(printable(f"{path}: {cause}") for path, cause in store.skipped.items())
+    write_whole(file, "".join(f"{line}\n" for line in lines).encode())
+    print(f"skipped {len(lines)} photos: {store.count_skipped()}; see {file}", file=sys.stderr)
 
 
 def as_option(name, value):
@@ -146,7 +149,3 @@ def as_option(name, value):
 def as_json(experiment):
     """The experiment as a dict of JSON values."""
     return json.loads(json.dumps(dataclasses.asdict(experiment), default=str))
-
-
-def to_bytes(value):
-    return (json.dumps(value, indent=2) + "\n").encode()

@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 import models
-from common.files import write_whole
+from common.files import write_json
 from data.photos import find_all_photos
 from models.precision import choose_policy, describe_devices
 from training.callbacks import (
@@ -31,7 +31,7 @@ from training.distribution import (
     share_of,
 )
 from training.optimizers import frozen_steps, make_optimizer
-from training.run_folder import finish_run, own_folder, prepare_run, read_config, to_bytes
+from training.run_folder import finish_run, own_folder, prepare_run, read_config
 
 # Share of a time budget that measuring the speed may take, and the most steps that are timed.
 MEASURING_SHARE = 0.1
@@ -174,7 +174,7 @@ def plan_steps(folder, experiment, data, minutes, strategy, writes):
         left = minutes * 60 - (time.monotonic() - started) - start
         steps = round(from_chief(strategy, max(1, round(left / seconds))))
     if writes:
-        write_whole(folder / "config.json", to_bytes({**config, "minutes": minutes, "steps": steps}))
+        write_json(folder / "config.json", {**config, "minutes": minutes, "steps": steps})
     return steps
 
 
