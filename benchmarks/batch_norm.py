@@ -18,7 +18,7 @@ import keras
 import tensorflow as tf
 
 import models
-from benchmarks.timing import Rounds, noise, show, time_rounds
+from benchmarks.timing import Rounds, noise, print_table, show, time_rounds
 from configs import EXPERIMENTS
 from models.layers import BatchNorm
 from models.precision import choose_policy
@@ -47,11 +47,13 @@ def make_training(experiment, kind):
 def main():
     options = parse(Options, "-m benchmarks.batch_norm")
     keras.config.set_dtype_policy(choose_policy())
-    print(f"photos/s at {SIZE}x{SIZE}, batch {BATCH_SIZE}, {choose_policy()}; median (range)")
+    rows = []
     for name in NAMES:
         times = time_rounds({kind: make_training(EXPERIMENTS[name], kind) for kind in KINDS}, options.rounds)
-        columns = [f"{kind} {show(STEPS * BATCH_SIZE / times[kind], 1)}" for kind in KINDS]
-        print(f"{name:14}", *columns, f"ratio {show(times['keras'] / times['fused'], 2)}", sep="  ", flush=True)
+        speeds = [show(STEPS * BATCH_SIZE / times[kind], 1) for kind in KINDS]
+        rows.append([name, *speeds, show(times["keras"] / times["fused"], 2)])
+    print(f"photos/s at {SIZE}x{SIZE}, batch {BATCH_SIZE}, {choose_policy()}; median (range)\n")
+    print_table(["experiment", *KINDS, "ratio"], rows)
 
 
 if __name__ == "__main__":

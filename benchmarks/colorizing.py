@@ -25,7 +25,7 @@ import keras
 import numpy as np
 
 import models
-from benchmarks.timing import Rounds, measure_command, show, time_rounds
+from benchmarks.timing import Rounds, measure_command, print_table, show, time_rounds
 from colorizing.batching import LARGEST, Batcher
 from colorizing.conversion import Converter
 from colorizing.jobs import plan_jobs, process_photos
@@ -69,14 +69,17 @@ def measure_large(folder, model):
     imports = [sys.executable, "-c", "import gc; gc.disable(); import tensorflow, keras"]
     importing, _ = min(measure_command(imports) for _ in range(STARTS))
     startup, memory = min(colorize(folder / "pixel.png") for _ in range(STARTS))
-    print(f"importing TensorFlow and Keras: {importing:.1f} s; start-up: {startup:.1f} s, {memory:.2f} GB")
-    print("megapixels  file         seconds beyond start-up  peak GB")
+    print(f"importing TensorFlow and Keras: {importing:.1f} s; start-up: {startup:.1f} s, {memory:.2f} GB\n")
+    rows = []
     for megapixels in MEGAPIXELS:
-        for depth, name in ((np.uint8, "gray.jpg"), (np.uint16, "gray16.tif")):
-            path = folder / f"{megapixels:g}-{name}"
+        row = [str(megapixels)]
+        for depth, suffix in ((np.uint8, "jpg"), (np.uint16, "tif")):
+            path = folder / f"{megapixels}.{suffix}"
             images.write_photo(path, gray_photo(megapixels, depth))
             seconds, memory = colorize(path)
-            print(f"{megapixels:10g}  {name:11}  {seconds - startup:23.1f}  {memory:7.2f}", flush=True)
+            row += [f"{seconds - startup:.1f} s", f"{memory:.2f} GB"]
+        rows.append(row)
+    print_table(["megapixels", "8-bit JPEG", "peak memory", "16-bit TIFF", "peak memory"], rows)
 
 
 def measure_small(folder, trained, rounds):

@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 import tyro
 
+from benchmarks.timing import print_table
 from colorizing.enlarge import Enlargement
 from common.images import read_photo
 from common.options import Folder
@@ -74,15 +75,15 @@ def main():
     options = parse(Options, "-m benchmarks.enlarging")
     photos = {path: read_photo(path) for path in find_photos(options.photos).paths}
     photos = {path: photo for path, photo in photos.items() if np.ptp(photo, axis=-1).max()}
-    print(f"{len(photos)} photos of {options.photos}\nfactor  way            error  at boundaries")
+    maps = {path: read_map(options.boundaries / f"{path.stem}.png") if options.boundaries else None for path in photos}
+    print(f"{len(photos)} photos of {options.photos}\n")
+    rows = []
     for factor in FACTORS:
-        rows = []
-        for path, photo in photos.items():
-            drawn = read_map(options.boundaries / f"{path.stem}.png") if options.boundaries else None
-            rows.append(errors(photo, drawn, factor))
-        for kind in rows[0]:
-            overall, near = np.mean([row[kind] for row in rows], axis=0)
-            print(f"{factor:6g}  {kind:13}  {overall:5.2f}  {near:13.2f}")
+        found = [errors(photo, maps[path], factor) for path, photo in photos.items()]
+        means = [np.mean([each[kind] for each in found], axis=0) for kind in WAYS]
+        words = "{:.2f} ({:.2f})" if options.boundaries else "{:.2f}"
+        rows.append([f"{factor} times", *(words.format(*mean) for mean in means)])
+    print_table(["reduced", *WAYS], rows)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
 import models
-from benchmarks.timing import Rounds, show, time_rounds
+from benchmarks.timing import Rounds, print_table, show, time_rounds
 from colorizing.export import SUFFIXES, WRITERS, make_graph, megabytes
 from colorizing.photo import Pipeline
 from common.images import read_photo
@@ -103,15 +103,15 @@ def main():
         runs = {name: lambda infer=infer: [infer(array) for array in inputs] for name, infer in runtimes.items()}
         outputs = {name: infer_all() for name, infer_all in runs.items()}
     times = time_rounds(runs, options.rounds)
-    print(f"{options.model}, {'photos' if options.photo else 'L to ab'}, medians (ranges) of {options.rounds} rounds")
-    print(f"{'':10} {'MB':>6}  {'photos/s':24} {'speed / Keras':22} largest, 99.9 % within")
-    print(f"{'keras':10} {'':6}  {show(PHOTOS / times['keras'], 2)}")
+    rows = [["keras", "", show(PHOTOS / times["keras"], 1), "", "", ""]]
     for name, size in sizes.items():
         pairs = zip(outputs[name], outputs["keras"], strict=True)
         difference = np.concatenate([np.abs(one.astype(np.float32) - other).ravel() for one, other in pairs])
-        speed, ratio = show(PHOTOS / times[name], 2), show(times["keras"] / times[name], 2)
+        speed, ratio = show(PHOTOS / times[name], 1), show(times["keras"] / times[name], 2)
         largest, most = difference.max(), np.quantile(difference, 0.999)
-        print(f"{name:10} {size:6.1f}  {speed:24} {ratio:22} {largest:.2g}, {most:.2g}")
+        rows.append([name, f"{size:.1f}", speed, ratio, f"{largest:.2g}", f"{most:.2g}"])
+    print(f"{options.model}, {'photos' if options.photo else 'L to ab'}, medians (ranges) of {options.rounds} rounds\n")
+    print_table(["", "MB", "photos/s", "speed / Keras", "largest difference", "99.9 % within"], rows)
 
 
 if __name__ == "__main__":

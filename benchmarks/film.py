@@ -27,6 +27,7 @@ import keras
 import numpy as np
 
 import models
+from benchmarks.timing import print_table
 from colorizing.film import colorize_film
 from colorizing.film_reader import Reader
 from colorizing.photo import Pipeline
@@ -112,17 +113,18 @@ def main():
         path, result = Path(folder) / "film.mkv", Path(folder) / "colored.mkv"
         write_film(path, frames)
         colorize_film(pipeline, path, result)  # Compiles.
-        print(f"{len(frames)} frames of {WIDTH}x{HEIGHT}, {', '.join(PHOTOS)}, {choose_policy()}")
-        print("steadiness  flicker before cut  after cut  pan error  frames/s")
+        rows = []
         for steadiness in (0, STEADINESS):
             started = time.perf_counter()
             colorize_film(pipeline, path, result, steadiness)
             speed = len(frames) / (time.perf_counter() - started)
             ab = read_ab(result)
-            flickers = flicker(ab[:HELD]), flicker(ab[HELD + PANNED :])
             # The first frame of all is the same, however steady the others are.
             error = pan_error(ab[[0, *range(HELD, HELD + PANNED)]])
-            print(f"{steadiness:10g}  {flickers[0]:18.3f}  {flickers[1]:9.3f}  {error:9.3f}  {speed:8.1f}")
+            figures = flicker(ab[:HELD]), flicker(ab[HELD + PANNED :]), error, speed
+            rows.append([f"{steadiness:g}", *(f"{figure:.2f}" for figure in figures)])
+    print(f"{len(frames)} frames of {WIDTH}x{HEIGHT}, {', '.join(PHOTOS)}, {choose_policy()}\n")
+    print_table(["steadiness", "flicker, held before the cut", "held after it", "error in the pan", "frames/s"], rows)
 
 
 if __name__ == "__main__":

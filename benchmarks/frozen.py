@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 import models
-from benchmarks.timing import Rounds, noise, show, time_rounds
+from benchmarks.timing import Rounds, noise, print_table, show, time_rounds
 from configs import EXPERIMENTS
 from models.precision import choose_policy
 from training.callbacks import freeze_encoder
@@ -61,12 +61,13 @@ def main():
     experiment = EXPERIMENTS["natural"]
     features = cut(models.build(experiment))[0](np.zeros((1, *experiment.crop, 1), np.float32))
     kept = HALF * sum(int(np.prod(scale.shape)) for scale in features)
-    print(f"a crop of {experiment.crop}: {np.prod(experiment.crop) * 3 / 1e6:.2f} MB, its features {kept / 1e6:.2f} MB")
+    crop = 3 * np.prod(experiment.crop)
+    print(f"a crop of {experiment.crop}: {crop / 1e6:.2f} MB, its features {kept / 1e6:.2f} MB\n")
     kinds = ("frozen", "from kept features", "all weights")
     times = time_rounds({kind: make_training(experiment, kind) for kind in kinds}, options.rounds)
-    for kind, values in times.items():
-        speed = STEPS * experiment.batch_size / values
-        print(f"{kind:20} {show(speed, 1)} photos/s, {show(times['frozen'] / values, 2)} of frozen")
+    photos = STEPS * experiment.batch_size
+    rows = [[kind, show(photos / took, 1), show(times["frozen"] / took, 2)] for kind, took in times.items()]
+    print_table(["step", "photos/s", "times as fast as frozen"], rows)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks import timing
-from benchmarks.timing import show
+from benchmarks.timing import print_table, show
 from common.command_line import parse, run
 from configs import MODEL
 
@@ -77,11 +77,12 @@ def measure_load(content, model):
     """Prints requests a second and latencies by the number of visitors."""
     with server(model) as (_, address):
         visit(address, content, 4, 16)  # Compiles.
-        print("visitors  requests/s  p50 s  p95 s")
+        rows = []
         for visitors in VISITORS:
             seconds, latencies = visit(address, content, visitors, REQUESTS)
             median, most = np.quantile(latencies, [0.5, 0.95])
-            print(f"{visitors:8}  {REQUESTS / seconds:10.1f}  {median:5.2f}  {most:5.2f}", flush=True)
+            rows.append([str(visitors), f"{REQUESTS / seconds:.1f}", f"{median:.2f} s", f"{most:.2f} s"])
+    print_table(["visitors", "requests a second", "latency, median", "95 % within"], rows)
 
 
 def measure_memory(content, model):

@@ -26,7 +26,7 @@ import numpy as np
 import tensorflow as tf
 
 import models
-from benchmarks.timing import Rounds, exhaust, show, time_rounds
+from benchmarks.timing import Rounds, exhaust, print_table, show, time_rounds
 from configs import EXPERIMENTS
 from data.pairs import Pairs, TrainingOrder, training_crops, untuned
 from data.photos import PhotoStore, find_photos
@@ -98,10 +98,12 @@ def main():
     options = parse(Options, "-m benchmarks.training")
     experiment = replace(EXPERIMENTS["scenes"], dataset=(options.dataset,))
     speeds = measure(experiment, options.rounds)
-    print(f"scenes, batch {experiment.batch_size}, {experiment.crop}, {choose_policy()}")
+    rows = []
     for name, values in speeds.items():
         whole = "step on one batch" if name.startswith("step") else "decoding alone"
-        print(f"{name:20} {show(values, 1):30} photos/s, {show(values / speeds[whole], 2)} of {whole}")
+        rows.append([name, show(values, 1), f"{show(values / speeds[whole], 2)} of {whole}"])
+    print(f"scenes, batch {experiment.batch_size}, {experiment.crop}, {choose_policy()}\n")
+    print_table(["what", "photos/s", "share"], rows)
 
 
 if __name__ == "__main__":
