@@ -49,15 +49,7 @@ SCHEMA = pa.schema(
         ("notes", pa.string()),  # what the result's format could not hold
     ]
 )
-RUN_SCHEMA = pa.schema(
-    [
-        ("run", pa.string()),
-        ("source", pa.string()),
-        ("model", pa.string()),
-        ("settings", pa.string()),
-        ("files", pa.int64()),
-    ]
-)
+RUN_SCHEMA = pa.schema({**dict.fromkeys(("run", "source", "model", "settings"), pa.string()), "files": pa.int64()})
 
 
 def bucket_of(path):
@@ -174,6 +166,7 @@ class Ledger:
             return {}
 
     def _read(self, part, columns, within):
+        """Rows of a part, dicts of some columns, that pass a filter. Raises UserError where the part is damaged."""
         with self._output.open(part) as file:
             try:
                 return pq.read_table(file, columns=columns, filters=within).to_pylist()
