@@ -122,8 +122,6 @@ def main():
         f"{weights_file(variant)}: largest difference of a logit from PyTorch's, {np.abs(expected).max():.1f} at most"
     )
     print(f"in float32 {differences[0]:.1e}, in half precision {differences[1]:.1e}")
-    for logits in expected:
-        print(*(f"{logits[label]:.4f} ({label})" for label in np.argsort(-logits)[:3]))
 
 
 if __name__ == "__main__":
