@@ -96,7 +96,7 @@ def _work(model, waiting):
         for shape in dict.fromkeys(np.shape(lightness)[1:] for lightness, _ in calls):
             alike = [call for call in calls if np.shape(call[0])[1:] == shape]
             for start in range(0, len(alike), LARGEST):
-                _run(model, alike[start : start + LARGEST])
+                _run_batch(model, alike[start : start + LARGEST])
         patience = PATIENCE if len(calls) > 1 else 0
 
 
@@ -107,7 +107,8 @@ def _gather(waiting, patience):
             yield waiting.get(timeout=patience if count < LARGEST else 0)
 
 
-def _run(model, calls):
+def _run_batch(model, calls):
+    """Answers calls, (lightness, future), of one height and width by one call of the network."""
     photos = [len(lightness) for lightness, _ in calls]
     try:
         batch = np.concatenate([lightness for lightness, _ in calls])

@@ -71,6 +71,7 @@ class Room:
 
     @contextlib.contextmanager
     def hold(self, amount):
+        """A context in which the caller holds an amount. Waits until all together are below the limit."""
         ticket = object()
         with self._changed:
             self._waiting.append(ticket)

@@ -9,7 +9,7 @@ class Clock:
 
     Args:
         container: FFmpeg's name of the format.
-        late: How many seconds after its time in the result the film begins.
+        late: Seconds by which the film's own clock is ahead of that of the result.
 
     Attributes:
         reached: When what has been read so far ends, in seconds.

@@ -204,7 +204,11 @@ def _points(hint, picture):
 
 
 def _covariance(one, other):
-    """Of d at places, by vectors of one [count, channels] and of others [others, channels]: [count, others], 0..1."""
+    """Covariance of d between places, from their vectors [count, channels] and [others, channels].
+
+    Returns:
+        [count, others] in 0..1, as a share of d's variance.
+    """
     squares = _square(one)[:, None] + _square(other) - 2 * one @ other.T
     near = np.exp(np.minimum(-squares / 2, 0))
     return (1 - BROAD) * near + BROAD * np.sqrt(np.sqrt(near))

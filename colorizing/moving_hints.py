@@ -20,12 +20,15 @@ class MovingHints:
         self._active = []
 
     def at(self, end, origins):
-        """The hints of the next frame, where their places are in it.
+        """Moves the hints on to the next frame.
 
         Args:
-            end: When the frame is followed by another, in seconds from the film's start.
+            end: When the frame ends, in seconds from the film's start.
             origins: Where each pixel was in the previous frame, (x, y) in pixels, float32 [rows, columns, 2]; None for
                 the first frame of a shot.
+
+        Returns:
+            A list of the hints that act in the frame, with their places in it.
         """
         moved = [] if origins is None else [follow(hint, origins) for hint in self._active]
         self._active = [hint for hint in moved if hint is not None]

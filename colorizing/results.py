@@ -53,8 +53,8 @@ class Record:
 
         Args:
             result: Its path.
-            found: The `checksum` of what it is made from. Hints, and a film, may change after it was computed, but not
-                before: then the next run makes the result anew.
+            found: The `checksum` of what it is made from, computed before hints or a film were read. If these change
+                while the result is made, the record keeps the old checksum, and the next run makes the result anew.
 
         Raises:
             UserError: The record cannot be written, or a file has appeared where the result belongs, and no other run

@@ -98,7 +98,7 @@ def parse(options, script, **arguments):
             options.py.
     """
 
-    # Of a path it would be the working directory, and a script may have lost what a variable should hold.
+    # An empty path would stand for the working directory. Most likely a variable of a shell script is empty.
     if any(given == "" or re.fullmatch("--[^=]+=", given) for given in arguments.get("args", sys.argv[1:])):
         raise OptionError(f"an argument is empty; see python {script} --help")
 

@@ -4,9 +4,9 @@ import numpy as np
 
 
 def rescale(values, top, new_top=None):
-    """Values of 0..top as ones of 0..new_top, rounded: uint8 for a `new_top` of up to 255, else uint16.
+    """Scales whole numbers from 0..top to 0..new_top, rounded: uint8 for a `new_top` of up to 255, else uint16.
 
-    By default they fill the type: `new_top` is 255, or 65535 where `top` is more than 255.
+    By default `new_top` is 255 for a `top` of up to 255, else 65535.
     """
     new_top = new_top or (255 if top < 256 else 65535)
     if top == new_top:
@@ -16,11 +16,14 @@ def rescale(values, top, new_top=None):
 
 
 def from_video_range(values, bits):
-    """Gray or colours of 16..235 of 8 bits, or as much of `bits`, as ones that fill their type; alpha does already.
+    """Stretches gray or colours from video's range, which is 16..235 for 8 bits, to the whole range of their type.
 
     Args:
-        values: [height, width, channels], of which one more than 1 or 3 is alpha.
-        bits: Of a channel in the file.
+        values: uint8 or uint16 [height, width, 1 to 4]. With 2 or 4 channels the last one is alpha, which stays.
+        bits: Bits of a channel in the file, at least 8.
+
+    Returns:
+        The same type and shape.
     """
     top, step = np.iinfo(values.dtype).max, (1 << bits - 8) / ((1 << bits) - 1)
     colors, alpha = np.split(values, [1 if values.shape[2] < 3 else 3], axis=2)
@@ -29,7 +32,7 @@ def from_video_range(values, bits):
 
 
 def unpremultiply(values):
-    """Divides colours by alpha, the last channel."""
+    """Divides colours by alpha, the last channel: uint8 or uint16 [height, width, channels], in and out."""
     top = np.iinfo(values.dtype).max
     alpha = np.maximum(values[..., -1:], 1).astype(np.float32)
     colors = np.minimum(np.round(values[..., :-1] * (top / alpha)), top).astype(values.dtype)

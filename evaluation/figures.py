@@ -122,6 +122,7 @@ def draw_photos(rows, path, width=WIDTH, title_size=TITLE_SIZE):
 
 
 def draw_docs(options):
+    """Draws the README's pictures: three sample photos before and after, and the sheet of all of them."""
     pipeline = Pipeline(models.load(options.model))
     options.output.mkdir(parents=True, exist_ok=True)
     photos = {path.name: read_photo(path) for path in sorted(SAMPLES.iterdir()) if is_photo(path)}
@@ -139,6 +140,7 @@ def draw_docs(options):
 
 
 def draw_hints(options):
+    """Draws a row for each file of hints: the network's colours, the result with dots on it, and the result."""
     pipeline = Pipeline(models.load(options.model))
     for file in sorted(options.folder.glob("*.hints.json")):
         name, hints = file.name.removesuffix(".hints.json"), read_hints(file)
@@ -149,6 +151,7 @@ def draw_hints(options):
 
 
 def compare(options):
+    """Draws a row for each photo, of at most COLUMNS pictures; with more models, several rows."""
     colorizers = {short: models.load(name) for short, name in short_names(options.models).items()}
     paths = [path for given in options.photos for path in (find_photos(given).paths if given.is_dir() else [given])]
     rows = []
@@ -180,6 +183,7 @@ def detail(picture, down, right, side):
 
 
 def in_rows(pictures):
+    """Pictures in rows of COLUMNS; the last row may be shorter."""
     return [pictures[start : start + COLUMNS] for start in range(0, len(pictures), COLUMNS)]
 
 
@@ -190,6 +194,7 @@ def pad(rows):
 
 
 def draw_curves(options):
+    """Draws training and validation loss by epoch, a colour a run."""
     figure, axis = plt.subplots(figsize=(WIDTH, 5), layout="constrained")
     for number, folder in enumerate(options.runs):
         history = read_history(folder)

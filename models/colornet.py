@@ -22,7 +22,10 @@ class GrayFromLightness(Float32Layer):
 
 
 class Enlarge(keras.layers.Layer):
-    """Bilinear up-sampling by two. Keras's UpSampling2D fails in graphs whose height and width are not known."""
+    """Bilinear up-sampling of [batch, height, width, channels] by two, in any type.
+
+    Keras's UpSampling2D fails in graphs whose height and width are not known.
+    """
 
     def call(self, features):
         enlarged = tf.image.resize(features, 2 * tf.shape(features)[1:3])
@@ -43,13 +46,14 @@ def kernels(initializer, transposed=False):
 
 
 def double_conv(features, filters, initializer, name):
-    """Twice a 3x3 convolution without bias, batch normalisation, ReLU."""
+    """Two of `conv_norm_relu`, as in each scale of a U-Net: [batch, height, width, filters]."""
     for number in (1, 2):
         features = conv_norm_relu(features, filters, initializer, f"{name}_{number}")
     return features
 
 
 def conv_norm_relu(features, filters, initializer, name, strides=1):
+    """A 3x3 convolution without bias, batch normalisation, ReLU: `filters` channels, sides divided by `strides`."""
     options = {"use_bias": False, "kernel_initializer": kernels(initializer)}
     features = keras.layers.Conv2D(filters, 3, strides, "same", name=f"{name}_conv", **options)(features)
     features = BatchNorm(**TORCH_BATCH_NORM, name=f"{name}_norm")(features)
@@ -145,6 +149,7 @@ class ColorNet(Colorizer):
         return super().decode(output) if self.encoding == "centred" else output * 255 - 128
 
     def color_loss(self, ab, output):
+        """Mean squared error, weighted by the target's chroma where `chroma_weight` is not 0; see `Colorizer`."""
         if not self.chroma_weight:
             return super().color_loss(ab, output)
         weight = 1 + self.chroma_weight * tf.norm(ab, axis=-1, keepdims=True) / 128

@@ -61,7 +61,7 @@ def is_chief(share):
 
 
 def divide_batch(batch_size, replicas):
-    """Returns the photos a replica and step. Raises DistributionError if the replicas do not divide the batch."""
+    """Returns how many photos of a batch each replica gets. Raises DistributionError if these would not be equal."""
     if batch_size % replicas:
         raise DistributionError(
             f"{replicas} devices cannot share batches of {batch_size} photos equally; give a --batch-size that is a "

@@ -130,6 +130,7 @@ def start_from(model, name):
 
 
 def print_plan(experiment, data, policy):
+    """Prints how many photos are learned from and validated with, the batches, the numeric policy and the devices."""
     counts = f"{len(data.order_of_all.indices)} training, {len(data.validation_indices)} validation photos"
     batches = f"batches of {data.batch_size * data.share.replicas}"
     if data.share.replicas > 1:
