@@ -107,15 +107,16 @@ def main():
         failures += bad
         count = len(photo_set.photos)
         how = f"crops of {options.crop}" if options.crop else "each at its own size"
-        tables = describe_scores(scores, first) if scores else []
+        lines = [f"{count - len(bad)} of {count} photos of {photo_set.name}, {how}"]
         if scores:
+            lines += describe_scores(scores, first)
             notes += describe_gray(scores, photo_set.name)
-        if scores and folder:
-            try:
-                scores.save(folder, asdict(options), first)
-            except OSError as error:  # The tables are shown all the same.
-                failures.append(f"{folder}: the results cannot be saved: {describe_error(error)}")
-        say("\n".join([f"{count - len(bad)} of {count} photos of {photo_set.name}, {how}", *tables]))
+            if folder:
+                try:
+                    scores.save(folder, asdict(options), first)
+                except OSError as error:  # The tables are shown all the same.
+                    failures.append(f"{folder}: the results cannot be saved: {describe_error(error)}")
+        say("\n".join(lines))
     finish("", failures, notes)
 
 

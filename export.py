@@ -1,7 +1,8 @@
 """Writes a trained colorizer for other runtimes: ONNX, TensorFlow SavedModel, LiteRT.
 
-python export.py scenes --format onnx
-python export.py scenes --format onnx --photo
+python export.py natural                             L to ab, as ONNX: outputs/natural.onnx
+python export.py natural --photo                     photo to photo: outputs/natural-photo.onnx
+python export.py natural --format litert             another format
 """
 
 from dataclasses import dataclass

@@ -76,7 +76,7 @@ class Compare:
     photos: tyro.conf.Positional[tuple[Path, ...]]
     """Photos, and folders to search for photos."""
     output: Annotated[Picture, tyro.conf.arg(aliases=["-o"])]
-    """The picture: a .jpg, .webp or .png file."""
+    """The picture: a .jpg, .pdf, .png, .svg or .webp file."""
     models: tuple[str, ...] = (MODEL,)
     """Trained models: names, runs' folders, or .keras files."""
     zoom: tuple[Share, Share, Share] | None = None
@@ -91,7 +91,7 @@ class Curves:
     runs: tyro.conf.Positional[tuple[Path, ...]]
     """Folders of runs, or others that hold a history.csv."""
     output: Annotated[Picture, tyro.conf.arg(aliases=["-o"])]
-    """The picture: a .png, .jpg or .svg file."""
+    """The picture: a .jpg, .pdf, .png, .svg or .webp file."""
 
 
 def draw_photos(rows, path, width=WIDTH, title_size=TITLE_SIZE):
