@@ -90,6 +90,7 @@ class Writer:
         self.losses += dropped_streams(film) + dropped_from_pictures(film.video, like)
 
     def _keep_timecode(self, film, suffix):
+        """Writes the film's timecode where the container can hold it, and notes its loss where not."""
         timecode = film.video.metadata.get(TIMECODE) or film.metadata.get(TIMECODE)
         if timecode is None:
             return
@@ -101,27 +102,33 @@ class Writer:
             self.losses.append("timecode dropped")
 
     def _add_sound(self, stream, suffix):
+        """Adds a stream of sound for the packets of the film's, which are copied or, if need be, encoded anew."""
         if stream.codec_context is None or not stream.sample_rate:
             self.losses.append("a sound track of unknown codec dropped")
             return
-        try:
-            codec = stream.codec_context.codec.canonical_name
-            if codec not in NAMED_SOUND.get(suffix, codec):
-                raise ValueError
-            copy = self._copies[stream.index] = self._container.add_stream_from_template(stream)
-        except ValueError:  # The container does not hold the codec.
-            layout = "mono" if stream.channels == 1 else "stereo"
-            reduced = f" in stereo instead of {stream.channels} channels" if stream.channels > 2 else ""
-            copy = self._encoders[stream.index] = self._container.add_stream(
-                SOUND_ENCODERS.get(suffix, "aac"), rate=48000, layout=layout
-            )
-            self.losses.append(f"sound encoded anew{reduced}, since {suffix} does not hold {stream.codec_context.name}")
+        if added := self._copy_sound(stream, suffix):
+            self._copies[stream.index] = added
         else:
-            # AVI does not say where the channels belong, and MP4 has to.
-            if copy.codec_context.layout.name.endswith("channels") and stream.channels in LAYOUTS:
-                copy.codec_context.layout = LAYOUTS[stream.channels]
-        copy.metadata.update(stream.metadata)
-        copy.disposition = stream.disposition
+            layout = "mono" if stream.channels == 1 else "stereo"
+            added = self._container.add_stream(SOUND_ENCODERS.get(suffix, "aac"), rate=48000, layout=layout)
+            self._encoders[stream.index] = added
+            reduced = f" in stereo instead of {stream.channels} channels" if stream.channels > 2 else ""
+            self.losses.append(f"sound encoded anew{reduced}, since {suffix} does not hold {stream.codec_context.name}")
+        added.metadata.update(stream.metadata)
+        added.disposition = stream.disposition
+
+    def _copy_sound(self, stream, suffix):
+        """A stream of the same codec, or None where the container does not hold or cannot name it."""
+        if suffix in NAMED_SOUND and stream.codec_context.codec.canonical_name not in NAMED_SOUND[suffix]:
+            return None
+        try:
+            copy = self._container.add_stream_from_template(stream)
+        except ValueError:
+            return None
+        # AVI does not say where the channels belong, and MP4 has to.
+        if copy.codec_context.layout.name.endswith("channels") and stream.channels in LAYOUTS:
+            copy.codec_context.layout = LAYOUTS[stream.channels]
+        return copy
 
     def write_frame(self, pixels, like):
         """Writes a frame, sRGB uint8 [height, width, 3], at the time of the av.VideoFrame `like`."""
