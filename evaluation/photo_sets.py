@@ -82,7 +82,8 @@ def read_batches(pairs, crop):
                 read.append(pair)
             except PhotoError as error:
                 failures.append(str(error))
-        yield read, GroundTruth(*map(np.stack, zip(*photos, strict=True)), bool(crop)) if read else None, failures
+        truth = GroundTruth(*map(np.stack, zip(*photos, strict=True)), cropped=bool(crop)) if read else None
+        yield read, truth, failures
 
 
 def read_pair(pair, crop):
