@@ -124,7 +124,7 @@ def describe_rejection(rejection, names):
     argument = getattr(rejection, "argument", None)
     match rejection:
         case rejections.MissingArgs():
-            return f"missing: {', '.join(map(_name, [missing.arg for missing in rejection.missing_arguments]))}"
+            return f"missing: {', '.join(_name(missing.arg) for missing in rejection.missing_arguments)}"
         case rejections.MissingSubcommand():
             return f"missing: one of {', '.join(rejection.subcommand_spec.parser_from_name)}"
         case rejections.UnrecognizedArgs():
@@ -135,8 +135,9 @@ def describe_rejection(rejection, names):
             meant = difflib.get_close_matches(option, names, n=1) or subcommands
             return f"unknown: {', '.join(rejection.tokens)}" + (f"; use {', '.join(meant)}" if meant else "")
         case rejections.BadValue():
-            some = argument.lowered.nargs != 1
-            return f"{_name(argument)}{f': use {_in_words(argument.lowered.metavar)}' if some else ' has no value'}"
+            if argument.lowered.nargs == 1:
+                return f"{_name(argument)} has no value"
+            return f"{_name(argument)}: use {_in_words(argument.lowered.metavar)}"
         case rejections.InvalidChoice():
             choices = sorted(set(rejection.choices) - {"None"})
             return f"{_name(argument)} {rejection.value}: use {', '.join(choices)}"
