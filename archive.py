@@ -113,20 +113,20 @@ def list_source(ledger, source, skipped, options, model):
     return row
 
 
-def describe(standing, run):
-    """The counts of a `Standing` in one line, then a line for each cause."""
-    states = {DONE: 0, FAILED: 0, LEFT_OUT: 0, WAITING: 0, **standing.states}
+def describe(summary, run):
+    """The counts of a `Summary` in one line, then a line for each cause."""
+    states = {DONE: 0, FAILED: 0, LEFT_OUT: 0, WAITING: 0, **summary.states}
     lines = [f"{run['files']} files: {', '.join(f'{number} {state}' for state, number in states.items())}"]
-    causes = [(number, state, cause) for (state, cause), number in standing.causes.items() if cause]
+    causes = [(number, state, cause) for (state, cause), number in summary.causes.items() if cause]
     return [*lines, *(f"  {number} {state}: {cause}" for number, state, cause in sorted(causes, reverse=True))]
 
 
-def name_failures(standing, output):
-    """A line for each failed photo that `standing` names, for the number of others, and for photos that wait."""
-    lines = [f"{path}: {cause}" for path, cause in sorted(standing.failures)]
-    if unnamed := standing.states[FAILED] - len(lines):
+def name_failures(summary, output):
+    """A line for each failed photo that `summary` names, for the number of others, and for photos that wait."""
+    lines = [f"{path}: {cause}" for path, cause in sorted(summary.failures)]
+    if unnamed := summary.states[FAILED] - len(lines):
         lines.append(f"{unnamed} more failed; {output}/{FOLDER} names them")
-    if waiting := standing.states[WAITING]:
+    if waiting := summary.states[WAITING]:
         lines.append(f"{waiting} wait: the same command as before goes on")
     return lines
 
@@ -137,8 +137,8 @@ def report(location):
     last = ledger.last_run()
     if last is None:
         raise UserError(f"{location}: no ledger of an archive, or of one whose listing was not finished")
-    standing = ledger.standing(last)
-    finish("\n".join(describe(standing, last)), name_failures(standing, location))
+    summary = ledger.summary(last)
+    finish("\n".join(describe(summary, last)), name_failures(summary, location))
 
 
 def main():
@@ -157,7 +157,7 @@ def colorize(options, source, output, skipped, content, model):
     """Colorizes all photos of the source that wait, and ends the script with a report."""
     ledger = Ledger(output)
     last = list_source(ledger, source, skipped, options, model)
-    before = ledger.standing(last, options.retry_failed)
+    before = ledger.summary(last, options.retry_failed)
     waiting = before.states[WAITING]
     if last["files"] == before.states[LEFT_OUT]:
         raise UserError(f"{options.source}: a folder without photos; {last['files']} other files are left out")
@@ -174,8 +174,8 @@ def colorize(options, source, output, skipped, content, model):
         address = options.cluster or os.environ.get("RAY_ADDRESS")
         with cluster.connected(address), tqdm(total=waiting, unit=" photos", leave=False, disable=None) as bar:
             cluster.work_through(ledger, last, work, content, bar.update, options.retry_failed)
-    standing = ledger.standing(last)
-    finish("\n".join([*describe(standing, last), f"in {options.output}"]), name_failures(standing, options.output))
+    summary = ledger.summary(last)
+    finish("\n".join([*describe(summary, last), f"in {options.output}"]), name_failures(summary, options.output))
 
 
 if __name__ == "__main__":

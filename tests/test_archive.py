@@ -96,7 +96,7 @@ def test_object_storage_holds_photos_results_and_the_ledger(bucket):
     ledger.add("listed", "run", [{"run": "run", **row} for row in rows])
     output.write("a.jpg", b"colours")
     ledger.add("worked", "run", [{"run": "run", **rows[0], "state": DONE, "result_size": 7}])
-    assert ledger.standing(run).states == {DONE: 1, WAITING: 1, LEFT_OUT: 1}
+    assert ledger.summary(run).states == {DONE: 1, WAITING: 1, LEFT_OUT: 1}
     source.write("a.jpg", b"another photo")
     assert next(row["key"] for row in list_files(source, "out", None, ("model", "settings"))) != rows[0]["key"]
     with pytest.raises(FileNotFoundError) as error:

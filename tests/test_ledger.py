@@ -124,10 +124,10 @@ def test_a_ledger_tells_done_from_waiting(archive):
         "d.jpg": (WAITING, "new"),
         "notes.txt": (LEFT_OUT, "not a photo by its name"),
     }
-    standing = archive.ledger.standing(run)
-    assert standing.states == {DONE: 2, FAILED: 1, WAITING: 1, LEFT_OUT: 1}
-    assert sum(standing.states.values()) == sum(standing.causes.values()) == run["files"] == 5
-    assert standing.failures == [("c.jpg", "damaged")]
+    summary = archive.ledger.summary(run)
+    assert summary.states == {DONE: 2, FAILED: 1, WAITING: 1, LEFT_OUT: 1}
+    assert sum(summary.states.values()) == sum(summary.causes.values()) == run["files"] == 5
+    assert summary.failures == [("c.jpg", "damaged")]
 
 
 def test_a_later_run_sees_what_changed(archive):

@@ -63,7 +63,7 @@ def key_of(*parts):
 
 
 @dataclass
-class Standing:
+class Summary:
     """What became of the files of a run.
 
     Attributes:
@@ -150,13 +150,13 @@ class Ledger:
         for row in sorted(rows, key=lambda row: row["path"].split("/")):
             yield row, *_state_of(row, last.get(row["path"]), run, retry_failed, is_there)
 
-    def standing(self, run, retry_failed=False):
-        """The `Standing` of a run's files."""
-        standing, count = Standing(), shares(run)
+    def summary(self, run, retry_failed=False):
+        """The `Summary` of a run's files."""
+        summary, count = Summary(), shares(run)
         for number in range(count):
             for row, state, cause in self.look_up(run, number, count, retry_failed=retry_failed):
-                standing.add(row["path"], state, cause)
-        return standing
+                summary.add(row["path"], state, cause)
+        return summary
 
     def _sizes(self, folder):
         """{path: size in bytes} of the files in a folder of the output; {} where there is none."""
