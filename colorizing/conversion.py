@@ -28,14 +28,15 @@ class Converter:
 
     def __init__(self, max_megapixels=images.MAX_MEGAPIXELS, quality=images.QUALITY, widths=1):
         self._max_megapixels, self._quality, self._widths = max_megapixels, quality, widths
-        self._files, self._photos = Room(MEGABYTES_AT_A_TIME), Room(MEGAPIXELS_AT_A_TIME)
+        self._files = WeightedSemaphore(MEGABYTES_AT_A_TIME)
+        self._photos = WeightedSemaphore(MEGAPIXELS_AT_A_TIME)
 
-    def room_for(self, size):
-        """A context in which a file of `size` bytes may be in memory. Waits until there is room."""
+    def file_in_memory(self, size):
+        """A context in which a file of `size` bytes may be in memory. Waits until there is memory for it."""
         return self._files.hold(size / 1e6)
 
     def convert(self, name, content, result, work):
-        """Converts one photo. Waits until there is room for its pixels and a core is free.
+        """Converts one photo. Waits until there is memory for its pixels and a core is free.
 
         Args:
             name: The photo's path, for messages.
@@ -57,7 +58,7 @@ class Converter:
             return photo, *images.encode(result, photo, PurePath(result).suffix.lower(), self._quality)
 
 
-class Room:
+class WeightedSemaphore:
     """Lets threads in as long as what they hold together stays below a limit; one that holds more is let in alone.
 
     First come, first served: a thread that holds much does not wait for ever behind threads that hold little.

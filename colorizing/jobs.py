@@ -205,7 +205,7 @@ def process_photos(jobs, work, record, converter):
     """
 
     def do(path, result):
-        with converter.room_for(path.stat().st_size):
+        with converter.file_in_memory(path.stat().st_size):
             content = path.read_bytes()
             checksum = record.checksum(path, content)
             _, content, losses = converter.convert(path, content, result, lambda photo: work(photo, path))

@@ -10,16 +10,16 @@ import pytest
 
 from colorizing import conversion, jobs
 from colorizing.batching import LARGEST, Batcher, Cores, computing
-from colorizing.conversion import Converter, Room
+from colorizing.conversion import Converter, WeightedSemaphore
 from colorizing.jobs import plan_jobs, process_photos
 from common.images import write_photo
 
 
 def test_room_holds_no_more_than_its_limit():
-    room, held, most = Room(10), [], []
+    semaphore, held, most = WeightedSemaphore(10), [], []
 
     def hold(amount):
-        with room.hold(amount):
+        with semaphore.hold(amount):
             held.append(amount)
             most.append(list(held))
             time.sleep(0.002)
@@ -36,18 +36,18 @@ def test_room_holds_no_more_than_its_limit():
 
 
 def test_room_is_for_those_who_came_first():
-    room, order, few = Room(10), [], threading.Semaphore(0)
+    semaphore, order, few = WeightedSemaphore(10), [], threading.Semaphore(0)
 
     def hold(name, amount):
-        with room.hold(amount):
+        with semaphore.hold(amount):
             order.append(name)
             few.acquire()
 
     def start(name, amount):
-        before = len(room._waiting) + len(order)
+        before = len(semaphore._waiting) + len(order)
         thread = threading.Thread(target=hold, args=(name, amount))
         thread.start()
-        while len(room._waiting) + len(order) == before:
+        while len(semaphore._waiting) + len(order) == before:
             time.sleep(0.001)
         return thread
 
@@ -67,16 +67,16 @@ def test_room_is_for_those_who_came_first():
 
 def test_room_is_empty_when_all_have_left():
     """0.1 + 0.2 - 0.1 - 0.2 is not 0 in floating point, and one that waits to be alone must not wait for that."""
-    room = Room(1)
-    with room.hold(0.1):
-        with room.hold(0.2):
+    semaphore = WeightedSemaphore(1)
+    with semaphore.hold(0.1):
+        with semaphore.hold(0.2):
             pass
-    first, second = room.hold(0.1), room.hold(0.2)
+    first, second = semaphore.hold(0.1), semaphore.hold(0.2)
     first.__enter__()
     second.__enter__()
     first.__exit__(None, None, None)
     second.__exit__(None, None, None)
-    alone = threading.Thread(target=lambda: room.hold(5).__enter__(), daemon=True)
+    alone = threading.Thread(target=lambda: semaphore.hold(5).__enter__(), daemon=True)
     alone.start()
     alone.join(timeout=5)
     assert not alone.is_alive()

@@ -93,7 +93,7 @@ class Worker:
 
     def _colorize(self, file):
         path, result, pipeline = file["path"], file["result"], self._colorizer()
-        with self._converter.room_for(file["size"]):
+        with self._converter.file_in_memory(file["size"]):
             content = self._source.read(path)
             _, colored, losses = self._converter.convert(
                 path, content, result, lambda photo: replace(photo, pixels=pipeline(photo.pixels))
