@@ -53,19 +53,17 @@ class Conv2D(keras.layers.Conv2D):
         return batch, *(side and side * (1 + self.doubled) for side in grid), channels
 
 
-def conv(features, filters, strides=1, *, initializer, name, activation="relu", doubled=False, dtype=None):
-    """A 3x3 convolution with bias and 'same' padding: the building block of every table in the paper."""
-    return Conv2D(
-        filters,
-        3,
-        strides,
-        padding="same",
-        activation=activation,
-        kernel_initializer=initializer,
-        doubled=doubled,
-        dtype=dtype,
-        name=name,
-    )(features)
+def conv(features, filters, strides=1, *, initializer, activation="relu", **options):
+    """A 3x3 convolution with bias and 'same' padding: the building block of every table in the paper.
+
+    Args:
+        features: [batch, height, width, channels].
+        filters, strides, activation: As for `Conv2D`.
+        initializer: Of the kernel.
+        options: More for `Conv2D`, as `name` and `doubled`.
+    """
+    options |= {"activation": activation, "kernel_initializer": initializer}
+    return Conv2D(filters, 3, strides, "same", **options)(features)
 
 
 def convs(features, layout, initializer, name):

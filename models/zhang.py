@@ -198,24 +198,17 @@ class ZhangColorizer(Colorizer):
         lightness = keras.Input((None, None, 1), name="lightness")
         features = PadToMultiple(8, name="pad")(lightness)
         features = keras.layers.Rescaling(1 / 100, offset=-0.5, dtype="float32", name="scale")(features)
+        options = {"activation": "relu", "kernel_initializer": "he_normal"}
         for block, layout in enumerate(BLOCKS, start=1):
             for number, (filters, strides, dilation) in enumerate(layout, start=1):
-                features = Conv2D(
-                    filters,
-                    3,
-                    strides,
-                    "same" if strides == 1 else "valid",
-                    symmetric=strides == 2,
-                    dilation_rate=dilation,
-                    activation="relu",
-                    kernel_initializer="he_normal",
-                    name=f"block_{block}_{number}",
-                )(features)
+                padding = {"symmetric": True} if strides == 2 else {"padding": "same"}
+                name = f"block_{block}_{number}"
+                conv = Conv2D(filters, 3, strides, dilation_rate=dilation, name=name, **padding, **options)
+                features = conv(features)
             features = BatchNorm(epsilon=1e-5, name=f"block_{block}_norm")(features)
-        options = {"padding": "same", "activation": "relu", "kernel_initializer": "he_normal"}
-        features = keras.layers.Conv2DTranspose(256, 4, 2, name="block_8_1", **options)(features)
+        features = keras.layers.Conv2DTranspose(256, 4, 2, "same", name="block_8_1", **options)(features)
         for number in (2, 3):
-            features = keras.layers.Conv2D(256, 3, name=f"block_8_{number}", **options)(features)
+            features = keras.layers.Conv2D(256, 3, padding="same", name=f"block_8_{number}", **options)(features)
         logits = keras.layers.Conv2D(BINS, 1, dtype="float32", name="logits")(features)
         super().__init__(inputs=lightness, outputs=logits, **kwargs)
 
