@@ -108,12 +108,8 @@ def _file(entry):
         return File(entry.name, 0, "", "" if isinstance(error, PermissionError) else "a broken link")
     if stat.S_ISDIR(status.st_mode):
         return File(entry.name, 0, "", "a link to a folder")
-    return File(
-        entry.name,
-        status.st_size,
-        str(status.st_mtime_ns),
-        "" if stat.S_ISREG(status.st_mode) else "not a regular file",
-    )
+    oddity = "" if stat.S_ISREG(status.st_mode) else "not a regular file"
+    return File(entry.name, status.st_size, str(status.st_mtime_ns), oddity)
 
 
 def naming_the_storage(method):
