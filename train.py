@@ -47,12 +47,14 @@ class Options:
 
 def read_command_line(arguments):
     """Reads the experiment's name, `paper` without one, and the options. Returns (name, Options)."""
-    name, rest = "paper", arguments
     if arguments and not arguments[0].startswith("-"):
         name, *rest = arguments
-    for before, argument in itertools.pairwise(arguments):
-        if rest is arguments and argument in EXPERIMENTS and not before.startswith("-"):
-            raise OptionError(f"{argument}: an experiment's name comes first: python train.py {argument} ...")
+    else:
+        name, rest = "paper", arguments
+        # An option of several values, like --dataset, would take a name behind it for one of them.
+        for before, argument in itertools.pairwise(rest):
+            if argument in EXPERIMENTS and not before.startswith("-"):
+                raise OptionError(f"{argument}: an experiment's name comes first: python train.py {argument} ...")
     if name not in EXPERIMENTS:
         raise OptionError(f"no experiment is named {name}; there are {', '.join(EXPERIMENTS)}")
     description = f"{Options.__doc__} There are {', '.join(EXPERIMENTS)}; the defaults shown are those of {name}."
