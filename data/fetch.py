@@ -114,7 +114,7 @@ def write_photos(builder, categories, folder, limit=None):
     """
     tfds = import_tfds()
     label = builder.info.features["label"]
-    to_name = getattr(label, "int2str", bytes.decode)
+    to_name = getattr(label, "int2str", bytes.decode)  # Labels that are no numbers are names, in bytes.
     photos = builder.as_dataset(
         split="train",
         shuffle_files=False,
