@@ -95,7 +95,7 @@ def work_through(ledger, run, work, model, report, retry_failed=False):
         worker = {"work": work, "model": model, "attempt": attempt}
         answered = 0
         with quiet(), adding(ledger, run) as add:
-            for rows in one_pass(ledger, run, worker, count, resources, retry_failed):
+            for rows in one_pass(ledger, run, worker, batch, count, resources, retry_failed):
                 add(rows)
                 report(len(rows))
                 answered += len(rows)
@@ -117,7 +117,7 @@ def find_waiting(ledger, run, retry_failed, number=None, worked=None):
                 yield {name: row[name] for name in ("path", "size", "version", "result", "key")}
 
 
-def one_pass(ledger, run, worker, count, resources, retry_failed):
+def one_pass(ledger, run, worker, batch, count, resources, retry_failed):
     """Gives every waiting photo to a worker, and yields lists of the ledger's rows as they come.
 
     A worker that ends is restarted, here or on another machine. The photos that it was working on get no row.
@@ -125,6 +125,7 @@ def one_pass(ledger, run, worker, count, resources, retry_failed):
     Args:
         ledger, run, retry_failed: As for `work_through`.
         worker: Arguments of `Worker`.
+        batch: Photos that go to a worker together.
         count, resources: Number of workers, and the resources of each.
 
     Raises:
@@ -132,8 +133,7 @@ def one_pass(ledger, run, worker, count, resources, retry_failed):
     """
     # Listed once, so that a task that Ray repeats reads the same parts.
     worked = ledger.parts("worked")
-    alone = worker["attempt"] >= Worker.ALONE
-    batch, at_a_time = (1, 1) if alone else (BATCH, BATCHES_AT_A_TIME)
+    at_a_time = 1 if batch == 1 else BATCHES_AT_A_TIME
 
     def batches(share):
         waiting = find_waiting(ledger, run, retry_failed, share["item"], worked)
