@@ -278,7 +278,7 @@ def take_steps(published):
         step()
 
 
-def memory(folder, rounds):
+def memory(rounds):
     """Compares the peak memory of training."""
     peaks = [[call_in_process(take_steps, published)[1] for published in (False, True)] for _ in range(rounds)]
     return [compare("training, peak memory", "GB", *np.transpose(peaks))]
@@ -298,7 +298,7 @@ def main():
         if "processes" in options.parts:
             rows += processes(folder, options.rounds)
         if "memory" in options.parts:
-            rows += memory(folder, options.rounds)
+            rows += memory(options.rounds)
     print(f"{original.SIZE}x{original.SIZE}, batch {BATCH_SIZE}, {choose_policy()} against float32")
     print_table(HEADER, rows)
 

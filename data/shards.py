@@ -62,18 +62,17 @@ def pack(folder, output, photos_per_shard):
     manifest.write(output)
 
     order = np.random.default_rng(SEED).permutation(len(names))
-    plan = np.array_split(order, -(-len(names) // photos_per_shard))
+    plan = [part.tolist() for part in np.array_split(order, -(-len(names) // photos_per_shard))]
     shards, skipped = [], {}
     with tqdm(total=len(names), unit=" photos", leave=False, disable=None) as bar:
-        for path, members in zip(shard_paths(output, len(plan)), plan, strict=True):
-            members = members.tolist()
-            if count_records(path) == len(members):
-                bar.update(len(members))
-            else:
-                unreadable = write_shard(path, [photos.paths[index] for index in members], bar.update)
-                skipped |= {names[members[position]]: cause for position, cause in unreadable.items()}
-                members = [index for position, index in enumerate(members) if position not in unreadable]
-            shards.append(members)
+        for path, wanted in zip(shard_paths(output, len(plan)), plan, strict=True):
+            if count_records(path) == len(wanted):
+                bar.update(len(wanted))
+                shards.append(wanted)
+                continue
+            unreadable = write_shard(path, [photos.paths[index] for index in wanted], bar.update)
+            skipped |= {names[wanted[position]]: cause for position, cause in unreadable.items()}
+            shards.append([index for position, index in enumerate(wanted) if position not in unreadable])
     manifest = replace(manifest, shards=shards, skipped=skipped)
     manifest.write(output)
     return manifest
