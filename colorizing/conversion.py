@@ -11,9 +11,9 @@ from common.encoding import check_size
 
 # Photos worked on at a time: while some are in the network, others are read and written.
 THREADS = 32
-# Files that are read and not yet done have at most this many megabytes together, or there is one only.
+# Megabytes of all files that are read and not yet done, at most; a single larger file is let in alone.
 MEGABYTES_AT_A_TIME = 256
-# Photos that are decoded and not yet encoded have at most this many megapixels together, or there is one only.
+# Megapixels of all photos that are decoded and not yet encoded, at most; a single larger photo is let in alone.
 MEGAPIXELS_AT_A_TIME = 48
 
 

@@ -1,6 +1,6 @@
-"""One clock for films of several files that were joined as they are, each of which has a clock of its own."""
+"""One clock for a film whose file is several files joined byte by byte, each with a clock of its own."""
 
-# Formats whose files are joined as they are; by how many seconds the clock then is set back at least.
+# Formats whose files can be joined byte by byte. At a seam, the clock is set back by more than SET_BACK seconds.
 JOINED, SET_BACK = ("mpeg", "mpegts"), 1
 
 

@@ -38,9 +38,10 @@ LOST = re.compile(
 )
 # A film is whole if it lasts at least PROMISED times as long as its header says, less SLACK seconds.
 PROMISED, SLACK = 0.98, 0.1
-# By how many seconds the clock of files that can be joined may go ahead between two pictures.
+# Seconds that the clock of files that can be joined may go ahead between two pictures, at most.
 SET_AHEAD = 60
-# What FFmpeg warns of when a packet of the stream lacks bytes; so many seconds later a joined file would have begun.
+# FFmpeg's warning that a packet lacks bytes. It also warns before a seam of joined files, at most NEAR_SEAM seconds
+# before the next file.
 INCOMPLETE, NEAR_SEAM = re.compile(r"Packet corrupt \(stream = (\d+)"), 0.5
 # Largest plausible number of frames a second.
 FASTEST = 1000

@@ -26,15 +26,15 @@ from common.options import find_names, find_problem
 
 
 def prepare_imports():
-    """Keeps libraries written in C and C++ quiet and out of each other's way, and speeds up imports. Comes before them.
+    """Keeps libraries written in C and C++ quiet, and speeds up imports. To be called before other imports.
 
-    What they write to stderr goes to a process that shows it only if they end this one, see native_log.py; Python's own
-    stderr stays what it was. TensorFlow reports on the machine while it loads, and libjpeg, libpng and Pillow on every
-    damaged file; the scripts say what matters of it themselves. Where the environment variable TF_CPP_MIN_LOG_LEVEL is
-    set all of it is shown at once, so TF_CPP_MIN_LOG_LEVEL=0 tells, for example, why a GPU is not used.
+    What these libraries write to stderr goes to another process, which shows it only if they end this one, see
+    native_log.py; Python's own stderr stays what it was. TensorFlow reports on the machine while it loads, and libjpeg,
+    libpng and Pillow on every damaged file; the scripts say what matters of it themselves. If the environment variable
+    TF_CPP_MIN_LOG_LEVEL is set, all of it is shown at once: with 0, for example, why a GPU is not used.
 
-    NumPy's BLAS and OpenCV get one thread each: TensorFlow has one a core, photos are worked on by several threads, and
-    more that wait by spinning take the cores away from these.
+    NumPy's BLAS and OpenCV get one thread each. TensorFlow has a thread for each core, and photos are worked on by
+    several threads: further ones, which spin while they wait, would take the cores away from these.
 
     Python collects no garbage until `run`: looking for it among the objects of modules takes a quarter of the import of
     TensorFlow and Keras.

@@ -33,14 +33,14 @@ READ_ONLY = {
     **dict.fromkeys(RAW_SUFFIXES | {".raw"}, ".tif"),
 }
 REPLACED = COLORLESS | READ_ONLY
-# What FFmpeg reads, and the containers that it cannot write so that players know times and colours, with the one that
-# is written instead.
+# Films that FFmpeg reads. In some containers, players would not find the times and colours that FFmpeg writes; another
+# one is written instead.
 FILM_SUFFIXES = frozenset(
     ".3gp .avi .dv .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .ogv .ts .vob .webm .wmv".split()
 )
 REWRAPPED = dict.fromkeys(".avi .flv .mpeg .mpg .ogv .vob .wmv".split(), ".mp4") | {".dv": ".mov", ".mxf": ".mov"}
 
-# Other formats of photos and films, so that a folder's files of these kinds are passed over with a word.
+# Other formats of photos and films, which are not read: files of these kinds in a folder are counted.
 OTHER_MEDIA = frozenset(
     ".3fr .3g2 .ai .asf .crw .dcr .divx .eps .erf .exr .f4v .fff .hdr .iiq .jpf .jpx .jxr .kdc .m2v .mef .mos .mpo "
     ".mrw .nrw .ogm .pct .pcx .pict .psb .psd .qt .raw .rm .rmvb .rwl .sr2 .srf .svg .swf .tga .wdp .wtv .x3f "
