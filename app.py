@@ -47,9 +47,7 @@ try:
     from starlette.requests import ClientDisconnect
     from starlette.responses import JSONResponse
 except ImportError as error:
-    raise SystemExit(
-        f"app.py needs {error.name}, which is not installed: pip install -r requirements-app.txt"
-    ) from None
+    raise SystemExit(f"{error.name} is missing; app.py needs it: pip install -r requirements-app.txt") from None
 
 # Longer side in pixels of what the page shows; the download has the photo's own size.
 PREVIEW_SIZE = 1600
