@@ -109,11 +109,8 @@ class Ledger:
             files, _ = self._output.list_folder(FOLDER)
         except FileNotFoundError:
             return []
-        return [
-            f"{FOLDER}/{file.name}"
-            for file in files
-            if file.name.startswith(run) and file.name.endswith(f"-{kind}.parquet")
-        ]
+        names = [file.name for file in files if file.name.startswith(run)]
+        return [f"{FOLDER}/{name}" for name in names if name.endswith(f"-{kind}.parquet")]
 
     def last_run(self):
         """The row of the last run whose listing is complete; None where there is none."""

@@ -38,15 +38,16 @@ def list_files(source, skipped, suffix, made_by):
 
 
 def _list_file(path, file, suffix, taken, made_by):
-    cause = _why_left_out(path) or file.oddity
-    if cause:
-        return _row(_readable(path), LEFT_OUT, cause, size=file.size, version=file.version)
+    """The row of the `File` at a path. Adds the path of its result to `taken`, those of the files before it."""
+    values = {"size": file.size, "version": file.version}
+    if cause := _why_left_out(path) or file.oddity:
+        return _row(_readable(path), LEFT_OUT, cause, **values)
     if str(path) != _readable(path):
-        return _row(_readable(path), FAILED, "its path is not UTF-8; rename it", size=file.size, version=file.version)
+        return _row(_readable(path), FAILED, "its path is not UTF-8; rename it", **values)
     result = str(first_free(result_name(path, path, suffix), taken.__contains__))
     taken.add(PurePosixPath(result))
     key = key_of(file.size, file.version, result, *made_by)
-    return _row(str(path), WAITING, None, size=file.size, version=file.version, result=result, key=key)
+    return _row(str(path), WAITING, None, **values, result=result, key=key)
 
 
 def _row(path, state, cause, **values):
