@@ -37,6 +37,7 @@ HIGH_DYNAMIC_RANGE = "an image of high dynamic range (PQ or HLG), which is not r
 # The sizes that a codestream of JPEG 2000 begins with. Three bytes a channel follow: its depth, and its steps.
 SIZES = struct.Struct(">8x4I16xH")
 CMYK, SRGB, GRAY, SYCC = 12, 16, 17, 18  # The numbers of its colour spaces.
+NAMED = re.compile(rb"colr[\1\2].{6}", re.DOTALL)  # How it names one, or begins to hold a profile.
 # Bytes of a profile in PNG, which is compressed, that are read.
 LARGEST_PROFILE = 1 << 24
 # Megabytes: OpenImageIO refuses to open a larger image and says its size, without having decoded anything.
@@ -209,7 +210,8 @@ def open_jpeg_2000(content):
     head = content[:start]
     right, down, left, up, count = SIZES.unpack_from(content, start)
     channels = content[start + SIZES.size : start + SIZES.size + 3 * count]
-    depths = set(channels[::3])
+    palette, kinds = (head.partition(box)[2] for box in (b"pclr", b"cdef"))
+    depths = set(palette[3 : 3 + palette[2]] if palette else channels[::3])
     if len(depths) != 1 or max(depths) > 15:  # They are stored less 1, those of signed pixels plus 128.
         raise CannotDecode("signed pixels, or ones of more than 16 bits or of different depths; convert it to 16 bits")
     if count > 4:
@@ -223,9 +225,11 @@ def open_jpeg_2000(content):
     cmyk = icc[16:20] == b"CMYK" if icc else color == CMYK
 
     def decode():
-        # Of more than 8 bits, imagecodecs spoils what it converts from a profile; colours in a palette have 8.
-        values = imagecodecs.jpeg2k_decode(content if b"pclr" in head else content[start:])
+        # Of more than 8 bits, imagecodecs spoils what it converts from a profile or a space, so it is told of none.
+        values = imagecodecs.jpeg2k_decode(NAMED.sub(b"colr\1" + bytes(6), head) + content[start:])
         values = rescale(values, (1 << bits) - 1)
+        if 2 in kinds[5 : 2 + 6 * count : 6]:  # The last channel is alpha, by which the colours are multiplied.
+            values = unpremultiply(values)
         if color == SYCC and max(channels[1::3]) == 1:  # Where colours are reduced, OpenJPEG converts them.
             values[..., :3] = cv2.cvtColor(values[..., [0, 2, 1]], cv2.COLOR_YCrCb2RGB)
         return values, icc or None

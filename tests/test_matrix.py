@@ -10,6 +10,7 @@ import sys
 
 import av
 import imagecodecs
+import matrix_reported  # noqa: F401  It registers cases.
 import numpy as np
 import pytest
 from matrix_cases import (
