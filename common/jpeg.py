@@ -27,6 +27,8 @@ PIXELS_LOST = re.compile(
 LEFT_OVER = re.compile(r"(\d+) extraneous bytes before marker 0x(..)")
 SLACK = re.compile(r"\b(\d|1[0-5]) extraneous bytes before marker 0x(c[0-2]|d[bd]|e.|fe)")
 END_OF_JPEG = b"\xff\xd9"
+# What Samsung's phones put behind a photo, and in place of a panorama's end: parts with a name, and their list.
+TRAILER = re.compile(rb"\0\0..[\1-\x40]\0\0\0[A-Z][A-Za-z]+_.*SEFT$", re.DOTALL)
 # The header of JPEG that is progressive or arithmetic: whether its pixels are all there cannot be told without its end.
 END_NEEDED = re.compile(rb"\xff[\xc2\xc9\xca]\0[\x0b\x11\x14]\x08")
 # The header of a scan: its channels, its first and last coefficient, and, in one byte, the bits it begins and ends at.
@@ -96,6 +98,8 @@ def read_whole_jpeg(content, colorspace):
         return simplejpeg.decode_jpeg(content, colorspace)
     except ValueError as error:
         said = str(error)  # Its first complaint, which others may follow.
+    if trailer := TRAILER.search(content):
+        return read_whole_jpeg(content[: trailer.start()], colorspace)
     if not PIXELS_LOST.search(said):
         return imagecodecs.jpeg8_decode(content)
     if left := LEFT_OVER.search(said):

@@ -5,12 +5,21 @@ import struct
 import numpy as np
 from matrix_cases import (
     ALPHA,
+    as_pillow_reads,
     case,
     gray,
     rgb,
     whole,
 )
-from matrix_rare import SOFT, jpeg_2000
+from matrix_rare import SOFT, jpeg, jpeg_2000
+
+
+def samsung_cases():
+    film = np.random.default_rng(0).integers(0, 256, 5000).astype(np.uint8).tobytes()
+    parts = b"\0\0\x30\x0a\x10\0\0\0MotionPhoto_Data" + film + b"SEFH" + struct.pack("<III", 106, 1, 0) + b"SEFT"
+    content = jpeg()
+    case("film-behind-its-end.jpg", content + parts, as_pillow_reads(content))
+    case("film-in-place-of-its-end.jpg", content[:-2] + parts, as_pillow_reads(content))
 
 
 def box(name, data):
@@ -39,4 +48,5 @@ def jpeg_2000_cases():
     case("multiplied.jp2", with_boxes(jpeg_2000(multiplied, 8), kinds), alpha=ALPHA, tolerance=4)
 
 
+samsung_cases()
 jpeg_2000_cases()
