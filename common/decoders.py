@@ -122,12 +122,12 @@ def _profile_of_png(values, chunks):
 
 def open_webp(content):
     image = WebPImageFile(io.BytesIO(content))
-    exif, icc = (image.info.get(kind, b"") for kind in ("exif", "icc_profile"))
+    exif, icc, xmp = (image.info.get(kind, b"") for kind in ("exif", "icc_profile", "xmp"))
 
     def decode():
         return np.asarray(image), icc or profile_by_exif(exif)
 
-    return Image(*image.size, decode, orientation=read_orientation(exif), notes=FURTHER * image.is_animated)
+    return Image(*image.size, decode, orientation=read_orientation(exif, xmp), notes=FURTHER * image.is_animated)
 
 
 def open_gif(content):

@@ -56,6 +56,7 @@ def open_jpeg(content):
         orientation, icc = find_orientation_and_profile(content)
         return Image(width, height, lambda: (_decode_jpeg(content, space), icc), space, orientation)
     info, exif, space = header.info, header.info.get("exif", b""), {"L": "gray"}.get(header.mode, header.mode.lower())
+    orientation = read_orientation(exif, info.get("xmp", b""))
     dpi = info["dpi"] if info.get("jfif_unit") in (1, 2) else None  # Otherwise it is that of EXIF, or made up.
 
     def decode():
@@ -66,7 +67,7 @@ def open_jpeg(content):
         icc = info["icc_profile"] or b"" if "icc_profile" in info else profile_by_exif(exif)
         return _decode_jpeg(content, space), icc
 
-    return Image(*header.size, decode, space, read_orientation(exif), dpi, notes=FURTHER * ("mp" in info))
+    return Image(*header.size, decode, space, orientation, dpi, notes=FURTHER * ("mp" in info))
 
 
 def _lacks_scans(scans, channels):

@@ -113,20 +113,22 @@ def read_metadata(content, suffix, resolution=None):
     return Metadata(carrier, _resolution_of(exif) or resolution, empty_xmp, text), notes
 
 
-def read_orientation(exif):
-    """The orientation in EXIF data, bytes, 1..8; 1 where they have none or are damaged."""
-    entries = PIL.Image.Exif()
+def read_orientation(exif, xmp=b""):
+    """The orientation in EXIF data, bytes, or else in XMP, bytes or any other type, 1..8; 1 where there is none."""
+    entries, found = PIL.Image.Exif(), re.search(r"tiff:Orientation(?:=\W*|>)([1-8])", str(xmp))
+    by_xmp = int(found[1]) if found else 1
     with contextlib.suppress(Exception):  # It raises whatever damaged data lead it to.
         entries.load(exif)
-        return whole_number(entries.get(ORIENTATION, 1))
-    return 1
+        return whole_number(entries.get(ORIENTATION, by_xmp))
+    return by_xmp
 
 
 def find_orientation_and_profile(content):
     """(orientation, colour profile or None) that exiv2 finds in a file's content, bytes; (1, None) where it fails."""
     with _using_exiv2, contextlib.suppress(*ERRORS):
         image = _open(content)
-        return whole_number(image.read_exif("latin-1").get("Exif.Image.Orientation", 1)), image.read_icc() or None
+        by_xmp = image.read_xmp("latin-1").get("Xmp.tiff.Orientation", 1)
+        return whole_number(image.read_exif("latin-1").get("Exif.Image.Orientation", by_xmp)), image.read_icc() or None
     return 1, None
 
 

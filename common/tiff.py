@@ -11,7 +11,7 @@ from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, SAMPLEFORMAT
 
 from common.decoders import FURTHER, CannotDecode, Image, open_raw
 from common.jpeg import read_whole_jpeg
-from common.metadata import whole_number
+from common.metadata import read_orientation, whole_number
 from common.profiles import make_profile
 from common.samples import rescale, unpremultiply
 
@@ -53,8 +53,8 @@ def open_tiff(content):
     if space is None or not _has_usual_numbers(page, photometric, max(depths)):
         raise CannotDecode(f"a TIFF file with {_name(page.photometric)} pixels, which are not read; convert it to RGB")
     width, height, bits = int(page.imagewidth), int(page.imagelength), max(depths)
-    orientation, resolution = whole_number(page.tags.valueof("Orientation", 1)), page.get_resolution("inch")
-    icc, tags = page.iccprofile, page.tags
+    icc, tags, resolution = page.iccprofile, page.tags, page.get_resolution("inch")
+    orientation = whole_number(tags.valueof("Orientation", read_orientation(b"", tags.valueof("XMP"))))
     notes = FURTHER * (len(pages) > 1 or page.imagedepth > 1)
     notes += ("transfer function left out",) * ("TransferFunction" in tags and not icc)
 

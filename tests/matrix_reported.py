@@ -1,17 +1,37 @@
 """More files for test_matrix.py: what phones, scanners and programs write, and readers get wrong."""
 
+import io
 import struct
 
 import numpy as np
 from matrix_cases import (
     ALPHA,
     as_pillow_reads,
+    by_pillow,
     case,
     gray,
     rgb,
     whole,
 )
-from matrix_rare import SOFT, jpeg, jpeg_2000
+from matrix_rare import SOFT, jpeg, jpeg_2000, page, png, tiff
+from PIL import Image
+
+# What says of a photo that it lies on its right side.
+XMP = b"""<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/></rdf:RDF></x:xmpmeta>"""
+UPRIGHT = b"II*\0" + struct.pack("<IHHHIHH", 8, 1, 274, 3, 1, 1, 0) + bytes(4)
+
+
+def orientation_cases():
+    shown = np.rot90(gray(), -1) / 255
+    case("turned-by-xmp.png", png(rgb(), (b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + XMP)), shown)
+    case("turned-by-xmp.webp", by_pillow(rgb(), "WEBP", lossless=True, xmp=XMP), shown)
+    case("turned-by-xmp.tif", tiff((page(8, t700=("B", XMP)), gray().tobytes())), shown)
+    content = by_pillow(gray(), "JPEG", quality=95, xmp=XMP)
+    case("turned-by-xmp.jpg", content, np.rot90(np.asarray(Image.open(io.BytesIO(content))), -1) / 255)
+    case("upright-by-exif.tif", tiff((page(8, t274=("H", [1]), t700=("B", XMP)), gray().tobytes())))
+    case("upright-by-exif.webp", by_pillow(rgb(), "WEBP", lossless=True, xmp=XMP, exif=UPRIGHT))
+    case("xmp-of-an-odd-type.tif", tiff((page(8, t700=("I", [1, 2])), gray().tobytes())))
 
 
 def samsung_cases():
@@ -48,5 +68,6 @@ def jpeg_2000_cases():
     case("multiplied.jp2", with_boxes(jpeg_2000(multiplied, 8), kinds), alpha=ALPHA, tolerance=4)
 
 
+orientation_cases()
 samsung_cases()
 jpeg_2000_cases()
