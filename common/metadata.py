@@ -48,7 +48,7 @@ COPY = {
 ERRORS = (RuntimeError, ValueError)
 # Formats whose header has the resolution.
 HEADERS = frozenset({".bmp", ".jpg", ".png"})
-ORIENTATION = 274  # Its tag in EXIF.
+ORIENTATION, LAYERS = 274, 37724  # Tags of EXIF and TIFF; the second one holds Photoshop's layers.
 BIG_TIFF = (b"+\0", b"\0+")  # Its third and fourth byte.
 # PNG's chunks of text, and the keywords of those that exiv2 carries.
 TEXT = (b"tEXt", b"zTXt", b"iTXt")
@@ -86,8 +86,7 @@ def read_metadata(content, suffix, resolution=None):
         return Metadata(None, resolution), ()
     with _using_exiv2:
         try:
-            # JPEG XL may be too short for exiv2 to know it.
-            source = _open_gif(content) if suffix == ".gif" else _open(content.ljust(128, b"\0"))
+            source = _open_source(content, suffix)
             carrier, lost = _copy(source, _encode_smallest(".png"), ".png")
             carrier = _open(carrier)
             exif, xmp = carrier.read_exif("latin-1"), carrier.read_xmp("latin-1")
@@ -101,7 +100,7 @@ def read_metadata(content, suffix, resolution=None):
             empty_xmp = b"" if xmp else source.read_raw_xmp("latin-1").encode("latin-1")
         except ERRORS as error:
             # exiv2 does not read BigTIFF, most of which has no text, XMP, IPTC or EXIF.
-            tags = tifffile.TiffFile(io.BytesIO(content)).pages.first.tags if content[2:4] in BIG_TIFF else None
+            tags = _tags(content) if content[2:4] in BIG_TIFF else None
             lost = tags is None or any(tag.dtype == 2 or tag.code in (700, 33723, 34665) for tag in tags)
             return Metadata(None, resolution), (f"metadata left out, since it cannot be read ({error})",) * lost
         carrier = carrier.get_bytes() if present else None
@@ -201,6 +200,22 @@ class _Image(pyexiv2.ImageData):
 def _open(content):
     pyexiv2.set_log_level(4)  # It says nothing on stderr.
     return _Image(content)
+
+
+def _open_source(content, suffix):
+    """A file in exiv2, without those parts of it that would keep exiv2 from the others."""
+    if suffix == ".gif":
+        return _open_gif(content)
+    if suffix == ".jpg":  # Beside a damaged profile, exiv2 reads nothing.
+        content = content.replace(b"ICC_PROFILE\0", bytes(12))
+    if suffix == ".tif" and LAYERS in (tags := _tags(content)):  # It would read them for minutes.
+        start = tags[LAYERS].offset
+        content = content[:start] + bytes(8) + content[start + 8 :]
+    return _open(content.ljust(128, b"\0"))  # JPEG XL may be too short for exiv2 to know it.
+
+
+def _tags(content):
+    return tifffile.TiffFile(io.BytesIO(content)).pages.first.tags
 
 
 def _open_gif(content):

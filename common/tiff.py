@@ -11,7 +11,7 @@ from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, SAMPLEFORMAT
 
 from common.decoders import FURTHER, CannotDecode, Image, open_raw
 from common.jpeg import read_whole_jpeg
-from common.metadata import read_orientation, whole_number
+from common.metadata import LAYERS, read_orientation, whole_number
 from common.profiles import make_profile
 from common.samples import rescale, unpremultiply
 
@@ -56,6 +56,7 @@ def open_tiff(content):
     icc, tags, resolution = page.iccprofile, page.tags, page.get_resolution("inch")
     orientation = whole_number(tags.valueof("Orientation", read_orientation(b"", tags.valueof("XMP"))))
     notes = FURTHER * (len(pages) > 1 or page.imagedepth > 1)
+    notes += ("Photoshop's own data, such as layers, left out",) * (LAYERS in tags)
     notes += ("transfer function left out",) * ("TransferFunction" in tags and not icc)
 
     def decode():
