@@ -33,6 +33,7 @@ from common.profiles import EXPONENTS, PLACES, make_profile, profile_by_exif
 from common.samples import from_video_range, rescale, unpremultiply
 
 FURTHER = ("further pictures left out: only the first or the main one is used",)
+CHANNELS = ("further channels left out: only colours and transparency are used",)
 HIGH_DYNAMIC_RANGE = "an image of high dynamic range (PQ or HLG), which is not read; convert it to sRGB"
 # The sizes that a codestream of JPEG 2000 begins with. Three bytes a channel follow: its depth, and its steps.
 SIZES = struct.Struct(">8x4I16xH")
@@ -100,8 +101,7 @@ def open_png(content):
         limited = chunks.get(b"cICP", b"")[3:] == b"\0"
         return from_video_range(values, 8 * values.itemsize) if limited else values, _profile_of_png(values, chunks)
 
-    notes = FURTHER * (chunks.get(b"acTL", b"")[:4] > b"\0\0\0\1")  # The number of its pictures.
-    return Image(width, height, decode, None, orientation, resolution, notes=notes)
+    return Image(width, height, decode, None, orientation, resolution, notes=FURTHER * (b"fdAT" in chunks))
 
 
 def _profile_of_png(values, chunks):

@@ -1,5 +1,6 @@
 """Formats: which one a file's content has, and what decodes it."""
 
+import logging
 import re
 
 from common import decoders
@@ -54,6 +55,8 @@ def has_lost_sectors(content, start):
 
 def open_image(content, name):
     """Reads the header of the content, bytes, of a file of that name. Raises whatever damage leads to."""
+    for library in ("imagecodecs", "tifffile"):  # What matters of a damaged file is raised as well.
+        logging.getLogger(library).setLevel(logging.CRITICAL)
     found = suffix_of(content)
     if not content:
         raise decoders.CannotDecode("the file is empty")

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from common import profiles
-from common.decoders import HIGH_DYNAMIC_RANGE, CannotDecode, describe, space_of
+from common.decoders import CHANNELS, HIGH_DYNAMIC_RANGE, CannotDecode, describe, space_of
 from common.encoding import QUALITY, encode
 from common.errors import PhotoError, TooLarge
 from common.files import describe_error, write_whole
@@ -139,16 +139,18 @@ def _decode(name, content, max_megapixels):
         if size > max_megapixels:
             raise TooLarge(name, f"{size:.3g} megapixels; the limit is {max_megapixels:g} (--max-megapixels)")
         values, icc = image.decode()
+        values = np.atleast_3d(turn_upright(values, image.orientation))
+        space = image.space or space_of(values)
+        count, channels = {"gray": 1, "rgb": 3, "cmyk": 4}[space], values.shape[2]
+        if channels < count:
+            raise CannotDecode(f"a damaged file ({channels} of {count} channels are there)")
         if profiles.HIGH_DYNAMIC_RANGE.search(icc or b""):
             raise CannotDecode(HIGH_DYNAMIC_RANGE)
-    values = np.atleast_3d(turn_upright(values, image.orientation))
-    space = image.space or space_of(values)
-    count = {"gray": 1, "rgb": 3, "cmyk": 4}[space]
-    alpha = values[..., count] if values.shape[2] > count else None
-    extra = values.shape[2] - count - 1
-    left_out = (f"{extra} further channels left out",) if extra > 0 else ()
     pixels, icc, converted = _convert(values[..., :count], space, icc)
-    notes = (*left_out, *image.notes, *converted)
+    notes = (*CHANNELS * (channels > count + 1), *image.notes, *converted)
+    alpha = values[..., count] if channels > count else None
+    if alpha is not None and not alpha.any():
+        alpha, notes = None, (*notes, "transparency left out, since nothing of the photo would be seen")
     pixels = pixels[..., 0] if pixels.shape[2] == 1 else pixels
     return Photo(pixels, alpha, icc, Metadata(resolution=image.resolution), notes, image.bits)
 

@@ -1,7 +1,6 @@
 """TIFF: which page of a file is the photo, and its pixels, by tifffile."""
 
 import io
-import logging
 import math
 
 import cv2
@@ -9,8 +8,8 @@ import numpy as np
 import tifffile
 from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, SAMPLEFORMAT
 
-from common.decoders import FURTHER, CannotDecode, Image, open_raw
-from common.jpeg import read_whole_jpeg
+from common.decoders import CHANNELS, FURTHER, CannotDecode, Image, open_raw
+from common.jpeg import open_jpeg, read_whole_jpeg
 from common.metadata import LAYERS, read_orientation, whole_number
 from common.profiles import make_profile
 from common.samples import rescale, unpremultiply
@@ -21,14 +20,11 @@ SPACES = {
     **dict.fromkeys([PHOTOMETRIC.RGB, PHOTOMETRIC.PALETTE, PHOTOMETRIC.YCBCR], "rgb"),
     PHOTOMETRIC.SEPARATED: "cmyk",
 }
-# Compressions whose YCbCr tifffile gives as RGB.
-JPEG = (COMPRESSION.JPEG, COMPRESSION.OJPEG)
 LUMA = (299, 1000, 587, 1000, 114, 1000)  # The shares of red, green and blue in JPEG's, as fractions.
 
 
 def open_tiff(content):
     """TIFF, and camera RAW that has no other suffix than TIFF's."""
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # What matters of a damaged file is raised as well.
     file = tifffile.TiffFile(io.BytesIO(content))
     first, *more = [page for page in _pages(file) if isinstance(page, tifffile.TiffPage)] or [file.pages.first]
     # The photo is the first page that is neither a reduced copy, which may have the photo below it, nor a mask.
@@ -43,9 +39,8 @@ def open_tiff(content):
     if not whole_numbers or max(depths) > 16 or len(depths) > 1:
         kind = page.dtype if page.dtype and len(depths) == 1 else f"{'/'.join(map(str, sorted(depths)))} bits"
         raise CannotDecode(f"pixels of type {kind}; convert it to 8 or 16 bits")
-    # Of JPEG in TIFF's first way, the tables may lie elsewhere.
-    apart = page.compression == COMPRESSION.OJPEG and not content.startswith(b"\xff\xd8", *page.dataoffsets[:1])
-    if page.compression not in tifffile.TIFF.DECOMPRESSORS or apart:
+    jpeg = _open_first_jpeg(page, photometric, content)
+    if not jpeg and (page.compression == COMPRESSION.OJPEG or page.compression not in tifffile.TIFF.DECOMPRESSORS):
         raise CannotDecode(
             f"a TIFF file with {_name(page.compression)} compression, which is not read; save it with LZW or ZIP"
         )
@@ -57,18 +52,29 @@ def open_tiff(content):
     orientation = whole_number(tags.valueof("Orientation", read_orientation(b"", tags.valueof("XMP"))))
     notes = FURTHER * (len(pages) > 1 or page.imagedepth > 1)
     notes += ("Photoshop's own data, such as layers, left out",) * (LAYERS in tags)
+    notes += CHANNELS * (len(page.extrasamples) > any(page.extrasamples))
     notes += ("transfer function left out",) * ("TransferFunction" in tags and not icc)
 
     def decode():
-        return _decode_page(page, photometric, bits), icc or _profile_by_tags(tags, space)
+        values = jpeg.decode()[0] if jpeg else _decode_page(page, photometric, bits)
+        return values, icc or _profile_by_tags(tags, space)
 
     return Image(width, height, decode, space, orientation, resolution, bits, notes)
+
+
+def _open_first_jpeg(page, photometric, content):
+    """JPEG in the first way of TIFF, an `Image`, where it is a JPEG file within the TIFF file; else None."""
+    start = whole_number(page.tags.valueof("JPEGInterchangeFormat", *page.dataoffsets[:1]))
+    usual = photometric in (PHOTOMETRIC.YCBCR, PHOTOMETRIC.MINISBLACK)
+    if page.compression == COMPRESSION.OJPEG and usual and content.startswith(b"\xff\xd8", start):
+        return open_jpeg(content[start : np.add(page.dataoffsets, page.databytecounts).max()])
+    return None
 
 
 def _has_usual_numbers(page, photometric, bits):
     """Whether no tag gives a page's numbers another meaning than its photometric interpretation does by itself."""
     valueof = page.tags.valueof
-    if photometric == PHOTOMETRIC.YCBCR and page.compression not in JPEG:
+    if photometric == PHOTOMETRIC.YCBCR and page.compression != COMPRESSION.JPEG:
         shares, black = valueof("YCbCrCoefficients", LUMA), valueof("ReferenceBlackWhite", [0])[0]
         return not black and np.allclose(np.divide(shares[::2], shares[1::2]), (0.299, 0.587, 0.114), atol=1e-3)
     if photometric == PHOTOMETRIC.SEPARATED:
@@ -100,10 +106,11 @@ def _pages(file):
 def _decode_page(page, photometric, bits):
     """The values of a page, see `Image`. tifffile unpacks them and leaves them as they are, apart from JPEG's."""
     ends = np.add(page.dataoffsets, page.databytecounts)
-    missing = len(ends) < math.prod(page.chunked) or 0 in page.databytecounts
-    if missing or ends.max() > page.parent.filehandle.size:
+    # How long contiguous pixels are is known, whatever their tag says.
+    short = not page.is_contiguous and (0 in page.databytecounts or ends.max() > page.parent.filehandle.size)
+    if short or len(ends) < math.prod(page.chunked):
         raise CannotDecode("a damaged file (pixels are missing)")
-    if page.compression in JPEG:  # tifffile passes over lost pixels.
+    if page.compression == COMPRESSION.JPEG:  # tifffile passes over lost pixels.
         colorspace = "CMYK" if page.samplesperpixel == 4 else "GRAY"
         tables = (page.jpegtables or b"")[:-2]
         for data, _ in page.parent.filehandle.read_segments(page.dataoffsets, page.databytecounts):
@@ -120,18 +127,16 @@ def _decode_page(page, photometric, bits):
     values = _with_straight_alpha(values, page.extrasamples) if page.extrasamples else values
     if photometric == PHOTOMETRIC.MINISWHITE:
         values[..., 0] = ~values[..., 0]
-    elif photometric == PHOTOMETRIC.YCBCR and page.compression not in JPEG:
+    elif photometric == PHOTOMETRIC.YCBCR and page.compression != COMPRESSION.JPEG:
         values[..., :3] = cv2.cvtColor(values[..., [0, 2, 1]], cv2.COLOR_YCrCb2RGB)
     return values
 
 
 def _with_straight_alpha(values, extra):
-    """Values of which alpha is straight and comes first of the extra channels; `extra` are the kinds of these."""
-    kinds = sorted(enumerate(extra, -len(extra)), key=lambda pair: pair[1] == EXTRASAMPLE.UNSPECIFIED)
-    colors, more = values[..., : -len(extra)], values[..., [place for place, _ in kinds]]
-    if kinds[0][1] == EXTRASAMPLE.ASSOCALPHA:
-        colors = unpremultiply(np.concatenate([colors, more[..., :1]], axis=-1))[..., :-1]
-    return np.concatenate([colors, more], axis=-1)
+    """Values without extra channels other than alpha, which is straight; `extra` are the kinds of these channels."""
+    places = [place for place, kind in enumerate(extra, -len(extra)) if kind != EXTRASAMPLE.UNSPECIFIED][:1]
+    values = np.concatenate([values[..., : -len(extra)], values[..., places]], axis=-1)
+    return unpremultiply(values) if EXTRASAMPLE.ASSOCALPHA in [extra[place] for place in places] else values
 
 
 def _name(value):

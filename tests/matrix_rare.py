@@ -152,10 +152,11 @@ def png(values, *chunks, after=()):
 EXIF = b"II*\0" + struct.pack("<IHHHIHH", 8, 1, 274, 3, 1, 6, 0) + bytes(4)
 
 
-def page_of_jpeg(content):
+def page_of_jpeg(content, channels=3):
     """A TIFF file whose one page is JPEG in the way of TIFF 6.0."""
     whole_file = {512: ("H", [1]), 513: ("I", [8]), 514: ("I", [len(content)]), 530: ("H", [1, 1])}
-    return tiff((page(8, 8, 8, photometric=6) | {259: ("H", [6])} | whole_file, content))
+    tags = page(*[8] * channels, photometric=6 if channels == 3 else 1)
+    return tiff((tags | {259: ("H", [6])} | whole_file, content))
 
 
 def jpeg_cases():
@@ -368,6 +369,7 @@ def damaged_files():
         "largest-value-0.pgm": (b"P5 96 72 0\n" + bytes(HEIGHT * WIDTH), r"96 x 72 pixels of 0 to 0"),
         "no-pixels.pgm": (b"P5 0 72 255\n", r"0 x 72 pixels of 0 to 255"),
         "of-an-iphone-app.png": (png(colors, (b"CgBI", b"\x50\0\x20\2")), "PNG in the form that apps for iPhones hold"),
+        "rgb-of-one-channel.tif": (tiff((page(8, photometric=2), gray().tobytes())), "1 of 3 channels are there"),
         "no-page.tif": (b"II*\0\0\0\0\0", "a damaged file"),
         "no-camera-raw.nef": (by_tifffile(gray()), r"cannot be read \(Unsupported file format or not RAW file\)"),
     }

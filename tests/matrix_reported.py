@@ -6,6 +6,8 @@ import struct
 import numpy as np
 from matrix_cases import (
     ALPHA,
+    HEIGHT,
+    WIDTH,
     as_pillow_reads,
     by_pillow,
     case,
@@ -13,7 +15,7 @@ from matrix_cases import (
     rgb,
     whole,
 )
-from matrix_rare import SOFT, jpeg, jpeg_2000, page, png, tiff
+from matrix_rare import SOFT, jpeg, jpeg_2000, page, page_of_jpeg, png, tiff
 from PIL import Image
 
 # What says of a photo that it lies on its right side.
@@ -40,6 +42,32 @@ def samsung_cases():
     content = jpeg()
     case("film-behind-its-end.jpg", content + parts, as_pillow_reads(content))
     case("film-in-place-of-its-end.jpg", content[:-2] + parts, as_pillow_reads(content))
+
+
+def claiming(content, tag, number):
+    """A TIFF file of `tiff` with another number in a tag that has one."""
+    start = content.index(struct.pack("<HHI", tag, 4, 1)) + 8
+    return content[:start] + struct.pack("<I", number) + content[start + 4 :]
+
+
+def tiff_cases():
+    for count in (0, 100, 10**6):
+        case(f"strip-that-claims-{count}-bytes.tif", claiming(tiff((page(8), gray().tobytes())), 279, count))
+    untold = page(8, 8, 8, 8, photometric=2)
+    case("alpha-of-no-named-kind.tif", tiff((untold, np.dstack([rgb(), whole(ALPHA, 8)]).tobytes())), alpha=ALPHA)
+    # JPEG in the way of TIFF 6.0, of which the strip names the part behind the tables.
+    for channels, photo in ((3, jpeg()), (1, by_pillow(gray(), "JPEG", quality=95))):
+        scan = photo.index(b"\xff\xda") + 2
+        skipped = scan + int.from_bytes(photo[scan : scan + 2], "big")
+        content = claiming(page_of_jpeg(photo, channels), 273, 8 + skipped)
+        content = claiming(content, 279, len(photo) - skipped)
+        case(f"tables-ahead-{channels}.tif", content, as_pillow_reads(photo))
+
+
+def bmp_cases():
+    masks, pixels = struct.pack("<4I", 0xFF0000, 0xFF00, 0xFF, 0xFF000000), np.dstack([rgb(), 0 * gray()]).tobytes()
+    head = struct.pack("<IiiHHIIiiII", 124, WIDTH, -HEIGHT, 1, 32, 3, 0, 0, 0, 0, 0) + masks + b"BGRs" + bytes(64)
+    case("alpha-of-0-all-over.bmp", b"BM" + struct.pack("<IHHI", 138 + len(pixels), 0, 0, 138) + head + pixels)
 
 
 def box(name, data):
@@ -70,4 +98,6 @@ def jpeg_2000_cases():
 
 orientation_cases()
 samsung_cases()
+tiff_cases()
+bmp_cases()
 jpeg_2000_cases()

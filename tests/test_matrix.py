@@ -182,7 +182,8 @@ def test_bits_of_animated_avif_are_said_to_be_reduced(bits):
 
 def test_animated_png_of_one_picture_has_no_further_ones():
     for count in (1, 2):
-        content = png(rgb(), (b"acTL", struct.pack(">II", count, 0)))
+        more = [(b"fdAT", struct.pack(">I", 1))] * (count - 1)
+        content = png(rgb(), (b"acTL", struct.pack(">II", count, 0)), after=more)
         assert images.decode("photo.png", content).notes == FURTHER * (count - 1)
 
 
@@ -200,6 +201,28 @@ def test_further_pictures_of_jpeg_xl_are_said_to_be_left_out():
         found = images.decode("photo", imagecodecs.jpegxl_encode(stack, usecontainer=container, lossless=True))
         assert found.notes == (FURTHER if pictures > 1 else ())
         np.testing.assert_array_equal(found.pixels, rgb())
+
+
+def test_what_is_no_part_of_the_picture_is_said_to_be_left_out():
+    alpha = np.dstack([rgb(), 0 * gray()])
+    for content, note in (
+        (
+            tiff((page(8, 8, 8, photometric=2, t37724=("B", bytes(99))), rgb().tobytes())),
+            "Photoshop's own data, such as layers, left out",
+        ),
+        (CASES["rgb-unspecified8.tif"][0], "further channels left out: only colours and transparency are used"),
+        (
+            CASES["alpha2-behind-another-channel.tif"][0],
+            "further channels left out: only colours and transparency are used",
+        ),
+        (by_pillow(alpha, "PNG"), "transparency left out, since nothing of the photo would be seen"),
+    ):
+        assert images.decode("photo", content).notes == (note,)
+
+
+def test_libraries_say_nothing_beside_the_messages(caplog):
+    assert images.decode("photo.png", png(rgb(), (b"iCCP", b"icc\0\0damaged"))).notes
+    assert not caplog.records
 
 
 def test_what_was_wrong_with_one_file_is_not_said_of_the_next():
