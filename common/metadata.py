@@ -206,7 +206,12 @@ def _open_source(content, suffix):
     """A file in exiv2, without those parts of it that would keep exiv2 from the others."""
     if suffix == ".gif":
         return _open_gif(content)
-    if suffix == ".jpg":  # Beside a damaged profile, exiv2 reads nothing.
+    if suffix == ".png":  # It reads nothing beside damage, and no EXIF that begins as in JPEG.
+        chunks = [(kind, data) for kind, data in read_chunks(content) if kind in (b"eXIf", *TEXT)]
+        content = _encode_smallest(".png")
+        for kind, data in reversed(chunks):
+            content = insert_chunk(content, kind, data.removeprefix(b"Exif\0\0"))
+    if suffix == ".jpg":  # Beside a damaged profile, it reads nothing.
         content = content.replace(b"ICC_PROFILE\0", bytes(12))
     if suffix == ".tif" and LAYERS in (tags := _tags(content)):  # It would read them for minutes.
         start = tags[LAYERS].offset

@@ -15,6 +15,7 @@ from PIL import Image, ImageCms, IptcImagePlugin, PngImagePlugin
 from common import images
 from common.images import Photo, read, write
 from common.metadata import embed, read_metadata
+from common.png import insert_chunk
 
 XMP = (
     b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
@@ -152,6 +153,17 @@ def test_metadata_beside_a_damaged_profile_are_carried_over(photos):
         image, losses = convert(content, ".jpg")
         assert image.getexif()[271] == "Maker"
         assert len(losses) == 1 and "colour profile left out" in losses[0]
+
+
+def test_exif_of_odd_png_is_carried_over(photos):
+    plain = encode(photos[0], "PNG")
+    exif = exif_of({271: "Maker"}).tobytes()
+    for data in (exif, exif.removeprefix(b"Exif\0\0"), b"Exif\0\0" + exif.removeprefix(b"Exif\0\0")):
+        content = insert_chunk(plain, b"eXIf", data)
+        for odd in (content, content[:-12], content[:-6]):  # The last chunk, which has 12 bytes, may be missing.
+            image, losses = convert(odd, ".jpg")
+            assert losses == [] and image.getexif()[271] == "Maker"
+    assert convert(plain[:-12], ".png")[1] == []
 
 
 def test_layout_tags_of_a_tiff_file_do_not_describe_the_result(photos):
