@@ -28,6 +28,8 @@ ERROR_WEIGHT = 80.0
 LAST_FILTERS = 64
 # The edge detection network's stride.
 EDGE_STRIDE = 8
+# Added to the spread of each channel of the perceptual loss, for channels that are 0 in all of a batch.
+SMALLEST_SPREAD = 1e-3
 # (window, standard deviation) in pixels of the Gaussian blurs of Dahl's loss.
 BLURS = ((3, 0.8), (5, 1.1))
 
@@ -81,7 +83,8 @@ class ResidualEncoder(Colorizer):
             blurred copies (Dahl 2016). "bins": logits of Zhang's 313 bins, rebalanced cross-entropy. "both": ab /
             128 and logits, squared error and cross-entropy; the colours are those of ab / 128.
         perceptual_weight: Weight of the perceptual loss: the mean absolute difference between EfficientNet-Lite0's
-            features of the photo in predicted and in true colours, at strides 2, 4 and 8 of half its size.
+            features of the photo in predicted and in true colours, at strides 8, 16 and 32, each channel divided by
+            its standard deviation over the batch in true colours.
         native_size: See `Colorizer`.
 
     Attributes:
@@ -168,7 +171,7 @@ class ResidualEncoder(Colorizer):
             critic = efficientnet.encoder()
             pretrained.load_encoder(critic, "efficientnet-lite0")
             # A function hides the network from Keras, which would save and train it.
-            self._see = lambda rgb: critic(rgb, training=False)[:3]
+            self._see = lambda rgb: critic(rgb, training=False)[2:]
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         loss = super().compute_loss(x, y, y_pred, sample_weight, training)
@@ -178,12 +181,10 @@ class ResidualEncoder(Colorizer):
         return loss + self.perceptual_weight * self._perceptual_loss(x, y, y_pred) / replicas
 
     def _perceptual_loss(self, lightness, ab, output):
-        lightness, ab = (_reduced(pad_to_multiple(image, self.grid), 2) for image in (lightness, ab))
-        predicted = tf.image.resize(self.decode(output), tf.shape(ab)[1:3])
+        lightness, ab = (pad_to_multiple(image, self.grid) for image in (lightness, ab))
+        predicted = tf.image.resize(self._decoded(output), tf.shape(ab)[1:3], "bicubic")
         seen = [self._see(255 * lab_to_rgb(tf.concat([lightness, colors], axis=-1))) for colors in (predicted, ab)]
-        return tf.add_n(
-            [tf.reduce_mean(tf.abs(tf.cast(ours - theirs, tf.float32))) for ours, theirs in zip(*seen, strict=True)]
-        )
+        return tf.add_n([_feature_distance(ours, theirs) for ours, theirs in zip(*seen, strict=True)])
 
     def encode(self, ab):
         """The mean ab / 128 of each of the output's pixels, float32 [batch, height/stride, width/stride, 2]."""
@@ -191,11 +192,14 @@ class ResidualEncoder(Colorizer):
 
     def decode(self, output):
         """ab in Lab units at the size of the padded photo."""
-        if self.loss_name == "bins":
-            ab = zhang.annealed_mean(output, self.temperature)
-        else:
-            ab = output[..., :2] * self.AB_SCALE
+        ab = self._decoded(output)
         return tf.image.resize(ab, self.stride * tf.shape(ab)[1:3])
+
+    def _decoded(self, output):
+        """ab in Lab units at the size of the output."""
+        if self.loss_name == "bins":
+            return zhang.annealed_mean(output, self.temperature)
+        return output[..., :2] * self.AB_SCALE
 
     def features(self, lightness):
         """The encoder's features at a sixteenth of the photo's size, see `Colorizer.features`."""
@@ -263,6 +267,12 @@ def _doubled(features, filters, name):
 def _normalized(skip, filters, name):
     """Batch normalisation of the encoder's features, whose scales differ tenfold, then a 1x1 convolution."""
     return keras.layers.Conv2D(filters, 1, name=name)(BatchNorm(name=f"{name}_norm")(skip))
+
+
+def _feature_distance(ours, theirs):
+    """Mean absolute difference of features [batch, height, width, channels], each channel relative to its spread."""
+    ours, theirs = (tf.cast(features, tf.float32) for features in (ours, theirs))
+    return tf.reduce_mean(tf.abs(ours - theirs) / (tf.math.reduce_std(theirs, axis=(0, 1, 2)) + SMALLEST_SPREAD))
 
 
 def _reduced(image, stride):
