@@ -52,7 +52,9 @@ def open_tiff(content):
     orientation = whole_number(tags.valueof("Orientation", read_orientation(b"", tags.valueof("XMP"))))
     notes = FURTHER * (len(pages) > 1 or page.imagedepth > 1)
     notes += ("Photoshop's own data, such as layers, left out",) * (LAYERS in tags)
-    notes += CHANNELS * (len(page.extrasamples) > any(page.extrasamples))
+    notes += CHANNELS * (len(page.extrasamples) > 1)
+    if page.extrasamples and not any(page.extrasamples):
+        notes += ("a channel of no named kind taken for transparency",)
     notes += ("transfer function left out",) * ("TransferFunction" in tags and not icc)
 
     def decode():
@@ -133,10 +135,13 @@ def _decode_page(page, photometric, bits):
 
 
 def _with_straight_alpha(values, extra):
-    """Values without extra channels other than alpha, which is straight; `extra` are the kinds of these channels."""
-    places = [place for place, kind in enumerate(extra, -len(extra)) if kind != EXTRASAMPLE.UNSPECIFIED][:1]
-    values = np.concatenate([values[..., : -len(extra)], values[..., places]], axis=-1)
-    return unpremultiply(values) if EXTRASAMPLE.ASSOCALPHA in [extra[place] for place in places] else values
+    """Values without extra channels other than alpha, which is straight; `extra` are the kinds of these channels.
+
+    As in libtiff, a channel of no named kind counts as alpha where no other does.
+    """
+    place, kind = min(enumerate(extra, -len(extra)), key=lambda pair: pair[1] == EXTRASAMPLE.UNSPECIFIED)
+    values = np.concatenate([values[..., : -len(extra)], values[..., place, None]], axis=-1)
+    return unpremultiply(values) if kind == EXTRASAMPLE.ASSOCALPHA else values
 
 
 def _name(value):

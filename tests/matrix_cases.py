@@ -125,11 +125,10 @@ def tiff_cases():
             rough = 4 if kind == "assocalpha" and bits == 8 else 1
             values = np.round(gray(bits) * (alpha / top)).astype(alpha.dtype) if kind == "assocalpha" else gray(bits)
             options = {"extrasamples": [kind], "planarconfig": "contig"}
-            shown = None if kind == "unspecified" else ALPHA
             content = by_tifffile(np.dstack([values, alpha]), photometric="minisblack", **options)
-            case(f"gray-{kind}{bits}.tif", content, alpha=shown, tolerance=rough)
+            case(f"gray-{kind}{bits}.tif", content, alpha=ALPHA, tolerance=rough)
             content = by_tifffile(np.dstack([values] * 3 + [alpha]), photometric="rgb", **options)
-            case(f"rgb-{kind}{bits}.tif", content, alpha=shown, tolerance=rough)
+            case(f"rgb-{kind}{bits}.tif", content, alpha=ALPHA, tolerance=rough)
     for compression in ("lzw", "deflate", "packbits", "jpeg", "webp"):
         content = by_tifffile(rgb(), photometric="rgb", compression=compression)
         case(f"{compression}.tif", content, tifffile.imread(io.BytesIO(content))[..., 0] / 255)

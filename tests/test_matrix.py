@@ -210,7 +210,7 @@ def test_what_is_no_part_of_the_picture_is_said_to_be_left_out():
             tiff((page(8, 8, 8, photometric=2, t37724=("B", bytes(99))), rgb().tobytes())),
             "Photoshop's own data, such as layers, left out",
         ),
-        (CASES["rgb-unspecified8.tif"][0], "further channels left out: only colours and transparency are used"),
+        (CASES["rgb-unspecified8.tif"][0], "a channel of no named kind taken for transparency"),
         (
             CASES["alpha2-behind-another-channel.tif"][0],
             "further channels left out: only colours and transparency are used",
