@@ -134,7 +134,7 @@ def find_orientation_and_profile(content):
 def whole_number(value):
     """The value of a tag of EXIF or TIFF as a whole number, whatever its type; 1 where it is none."""
     with contextlib.suppress(TypeError, ValueError, IndexError):
-        return int(value[0] if isinstance(value, (bytes, tuple)) else value)
+        return int(value[0] if isinstance(value, (bytes, tuple, list)) else value)
     return 1
 
 
@@ -179,7 +179,7 @@ def _resolution_of(exif):
     try:
         x, y = (Fraction(exif[f"Exif.Image.{axis}Resolution"]) for axis in "XY")
         scale = {"2": 1, "3": 2.54}[exif.get("Exif.Image.ResolutionUnit", "2")]
-    except (KeyError, ValueError, ZeroDivisionError):
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):  # A tag that is there twice has a list of values.
         return None
     return _sensible(x * scale, y * scale)
 

@@ -270,7 +270,10 @@ def _normalized(skip, filters, name):
 
 
 def _feature_distance(ours, theirs):
-    """Mean absolute difference of features [batch, height, width, channels], each channel relative to its spread."""
+    """Mean absolute difference of features [batch, height, width, channels], as a share of each channel's spread.
+
+    The spread is the standard deviation of `theirs` over the batch, height and width.
+    """
     ours, theirs = (tf.cast(features, tf.float32) for features in (ours, theirs))
     return tf.reduce_mean(tf.abs(ours - theirs) / (tf.math.reduce_std(theirs, axis=(0, 1, 2)) + SMALLEST_SPREAD))
 

@@ -329,6 +329,17 @@ def test_resolutions_of_zero_and_odd_types_are_no_reason_to_refuse_a_photo(tmp_p
             assert read(tmp_path / f"result{suffix}").pixels.shape == photos[0].shape
 
 
+@pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("repeated", [274, 282, 283, 296])
+def test_a_tag_that_is_there_twice_is_no_reason_to_refuse_a_photo(photos, repeated, format_):
+    tags = {274: 6, 282: 300, 283: 300, 296: 2}
+    entries = [struct.pack("<HHIHH", tag, 3, 1, tags[tag], 0) for tag in sorted([*tags, repeated])]
+    exif = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", len(entries)) + b"".join(entries) + bytes(4)
+    for target in FORMATS:
+        image, _ = convert(encode(photos[0], format_, exif=exif), target)
+        assert image.size == photos[0].shape[:2]
+
+
 def test_the_contents_of_files_are_freed(photos):
     def resident():
         return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
