@@ -69,8 +69,6 @@ class Experiment:
     """Height and width in pixels of the crops that the network learns from."""
     crop_margin: Annotated[float, Interval(ge=1)] = 1.25
     """Photos larger than this many times the size that covers the crop are first reduced to it."""
-    random_scale: bool = False
-    """Crop parts of random size, from the crop's own up to the largest that fits, and reduce them to the crop."""
     flip: bool = False
     """Mirror half of the training crops."""
     validation_fraction: Annotated[float, Interval(ge=0, lt=1)] = 0.1

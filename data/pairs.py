@@ -124,34 +124,30 @@ class TrainingOrder:
         shards: Shard of each photo, int32 [photos], so that few shards are read from at a time; None for files.
         weights: See `sampling_weights`; None to draw each photo once an epoch.
         old_film: Share of the photos whose gray input imitates old film.
-        random_scale: Crop parts of random size.
     """
 
-    def __init__(self, indices, seed, flip, shards=None, weights=None, old_film=0.0, random_scale=False):
+    def __init__(self, indices, seed, flip, shards=None, weights=None, old_film=0.0):
         self.indices = indices
         self.seed = seed
         self.flip = flip
         self.shards = shards
         self.weights = weights
         self.old_film = old_film
-        self.random_scale = random_scale
         # Of two epochs, since the first photos of one are loaded together with the last of the one before.
         self.plan = functools.lru_cache(maxsize=2)(self._plan)
 
     def _plan(self, epoch):
-        """(indices int64 [photos], draws float32 [photos, 5]) of an epoch, from 0; see `PhotoStore.load_crops`."""
+        """(indices int64 [photos], draws float32 [photos, 4]) of an epoch, from 0; see `PhotoStore.load_crops`."""
         random = np.random.default_rng([self.seed, epoch])
         order = self._shuffle(random)
-        draws = random.random((len(self.indices), 3), dtype=np.float32)
+        count = len(self.indices)
+        draws = np.zeros((count, 4), np.float32)
+        draws[:, :3] = random.random((count, 3), dtype=np.float32)
         draws[:, 2] = self.flip & (draws[:, 2] < 0.5)
-        films = np.zeros((len(self.indices), 1), np.float32)
         if self.old_film:
-            chosen = random.random(films.shape) < self.old_film
-            films = chosen * (1 - random.random(films.shape, dtype=np.float32))
-        sizes = np.zeros_like(films)
-        if self.random_scale:
-            sizes = random.random(films.shape, dtype=np.float32)
-        return self.indices[order], np.concatenate([draws, films, sizes], axis=1)
+            chosen = random.random(count) < self.old_film
+            draws[:, 3] = chosen * (1 - random.random(count, dtype=np.float32))
+        return self.indices[order], draws
 
     def _shuffle(self, random):
         if self.weights is not None:
@@ -206,19 +202,15 @@ def training_crops(store, order, batch_size, share=ALONE, epoch=0, step=0):
     return Crops(steps, _load(store, order.plan, bounds, (epoch * steps + step) * share.count, batch_size))
 
 
-def validation_crops(store, indices, batch_size, share=ALONE, size=0.0):
-    """Central crops in the order of the indices: all of them, in batches of almost equal size. See `training_crops`.
-
-    Args:
-        size: Of the parts that are cropped, see `PhotoStore.load_crops`.
-    """
+def validation_crops(store, indices, batch_size, share=ALONE):
+    """Central crops in the order of the indices: all of them, in batches of almost equal size. See `training_crops`."""
     count = len(indices)
     steps = -(-count // (batch_size * share.replicas))
     batches = share.batches(steps)
     starts, stops = (numbers * count // (steps * share.replicas) for numbers in (batches, batches + 1))
     # With fewer photos than replicas some are shown twice, since no batch may be empty.
     bounds = np.stack([starts, np.maximum(stops, starts + 1)], axis=1)
-    central = indices, np.tile(np.float32([0.5, 0.5, 0, 0, size]), (count, 1))
+    central = indices, np.tile(np.float32([0.5, 0.5, 0, 0]), (count, 1))
     return Crops(steps, _load(store, lambda epoch: central, bounds))
 
 

@@ -161,12 +161,6 @@ def cut(photo, crop, down=0.5, right=0.5):
     return photo[top : top + crop[0], left : left + crop[1]]
 
 
-def part_size(photo, crop, size):
-    """(height, width) of a part of a photo in the crop's proportions: the crop's size for 0, all that fits for 1."""
-    largest = min(photo.shape[0] / crop[0], photo.shape[1] / crop[1])
-    return tuple(min(round(side * largest**size), limit) for side, limit in zip(crop, photo.shape, strict=False))
-
-
 class PhotoStore:
     """The pixels of a data set's photos: decodes on demand, caches what fits in memory, counts what it skips.
 
@@ -215,9 +209,8 @@ class PhotoStore:
 
         Args:
             indices: The order of the photos, int64 [photos].
-            draws: float32 [photos, 5] in 0..1: place of the crop down and right (see `cut`), 1 to mirror it, the seed
-                of `as_old_film`, 0 for the gray of equal lightness, and the size of the part that is cropped and
-                reduced to the crop, see `part_size`.
+            draws: float32 [photos, 4] in 0..1: place of the crop down and right (see `cut`), 1 to mirror it, and the
+                seed of `as_old_film`, or 0 for the gray of equal lightness.
             positions: Places in the order; past its end it starts again.
 
         Returns:
@@ -231,9 +224,8 @@ class PhotoStore:
         used = np.empty(len(positions), np.int64)
         for row, wanted in enumerate(positions):
             position, photo = self._next_usable(indices, wanted)
-            down, right, mirrored, film, size = draws[position]
-            crop = cut(photo, part_size(photo, self.crop, size), down, right)
-            crop = cv2.resize(crop, self.crop[::-1], interpolation=cv2.INTER_AREA) if size else crop
+            down, right, mirrored, film = draws[position]
+            crop = cut(photo, self.crop, down, right)
             crop = cv2.flip(crop, 1) if mirrored else crop
             crops[row, ..., :3] = crop
             if self.channels == 4:

@@ -10,13 +10,11 @@ from skimage import color
 from small_networks import Gray
 from tensorflow.python.profiler import option_builder
 
-import models
-from benchmarks import frozen, hints, original, paper
+from benchmarks import hints, original, paper
 from benchmarks.paper import compare, make_photos, make_step, operations
 from benchmarks.timing import call_in_process, measure_command, show, time_rounds
 from colorizing.hints import Hint
 from common.images import read_photo, write_photo
-from configs import EXPERIMENTS
 from data.pairs import lab_pair
 from models.colorization import PaperColorizer
 
@@ -185,14 +183,3 @@ def test_plain_ways_to_spread_a_correction_ignore_what_they_should():
     even = moved(np.full_like(lightness, 50))
     assert even["lightness"] == pytest.approx(even["distance"], rel=1e-4)
     assert even["hints"][38] < 0.5 * even["distance"][38]
-
-
-def test_the_two_halves_of_natural_are_the_whole(few_channels):
-    model = models.build(EXPERIMENTS["natural"])
-    # The output layer starts with zeros.
-    output = model.get_layer("output")
-    output.set_weights([np.random.default_rng(0).normal(size=weights.shape) for weights in output.get_weights()])
-    lightness = np.linspace(0, 100, 64 * 96, dtype=np.float32).reshape(1, 64, 96, 1)
-    encoder, decoder = frozen.cut(model)
-    np.testing.assert_allclose(decoder(encoder(lightness)), model(lightness), atol=1e-6)
-    assert np.ptp(model(lightness)) > 0.1

@@ -350,6 +350,20 @@ def test_the_options_to_go_on_with_are_those_of_the_command_line(tmp_path):
         prepare_run(tmp_path, EXPERIMENTS["zhang"], photos, resume=True)
 
 
+def test_a_run_with_an_option_that_is_gone_does_not_go_on_without_it(tmp_path):
+    photos = SimpleNamespace(fingerprint={"count": 0}, paths=[])
+    prepare_run(tmp_path, EXPERIMENTS["scenes"], photos, resume=False)
+    (tmp_path / "last.weights.h5").touch()
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["experiment"] |= {"random_scale": False}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    prepare_run(tmp_path, EXPERIMENTS["scenes"], photos, resume=True)
+    config["experiment"] |= {"random_scale": True}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(TrainingError, match="a run with --random-scale, which this version does not know"):
+        prepare_run(tmp_path, EXPERIMENTS["scenes"], photos, resume=True)
+
+
 @pytest.mark.parametrize("content", [None, b"garbage"])
 def test_a_best_epoch_that_cannot_be_read_is_named(tmp_path, content):
     if content:

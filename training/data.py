@@ -25,7 +25,6 @@ class TrainingData:
         training_share: This process's part of the batches of `order`.
         batch_size: Photos that one replica gets in a step.
         validation_indices: Numbers of the validation photos of all processes, int64.
-        validation_size: Of the parts of photos that are validated with, see `PhotoStore.load_crops`.
         classes: Number of scene classes; 0 for networks that do not classify.
     """
 
@@ -37,7 +36,6 @@ class TrainingData:
     training_share: Share
     batch_size: int
     validation_indices: np.ndarray
-    validation_size: float
     classes: int
 
     @functools.cached_property
@@ -57,9 +55,7 @@ class TrainingData:
     def validation(self):
         """`Crops`, or None without photos to validate with."""
         if len(self.validation_indices):
-            return validation_crops(
-                self.store, self.validation_indices, self.batch_size, self.share, self.validation_size
-            )
+            return validation_crops(self.store, self.validation_indices, self.batch_size, self.share)
         return None
 
     def feed(self, crops):
@@ -103,14 +99,10 @@ def prepare_data(experiment, photos, share=ALONE):
 
     def order(indices, shards=None, old_film=0.0):
         weights = photo_weights(experiment, photos, indices)
-        return TrainingOrder(
-            indices, experiment.seed, experiment.flip, shards, weights, old_film, experiment.random_scale
-        )
+        return TrainingOrder(indices, experiment.seed, experiment.flip, shards, weights, old_film)
 
     orders = order(mine, shards, experiment.old_film), order(train_indices)
-    # The largest parts: of all sizes, the nearest to what the network is shown when it colorizes.
-    size = float(experiment.random_scale)
-    data = TrainingData(store, *orders, pairs, share, training_share, batch_size, validation_indices, size, classes)
+    data = TrainingData(store, *orders, pairs, share, training_share, batch_size, validation_indices, classes)
     if not data.steps:
         raise DatasetError(
             f"{name_folders(experiment)}: a machine's shards hold {len(mine)} photos, fewer than its part of a batch; "

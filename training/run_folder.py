@@ -85,6 +85,12 @@ def check_unchanged(folder, experiment, photos):
     if changed:
         options = " ".join(as_option(name, before[name]) for name in changed)
         raise TrainingError(f"{folder} holds a run with other settings; to go on, pass {options}")
+    # Without effect, a field is False, 0 or null.
+    if unknown := [as_option(name, value) for name, value in before.items() if value and name not in wanted]:
+        raise TrainingError(
+            f"{folder} holds a run with {' '.join(unknown)}, which this version does not know; go on with the version "
+            "that began the run, or give another --run-dir"
+        )
     found = made.get("photos", photos.fingerprint)
     if found != photos.fingerprint:
         # The split depends on which photos there are: some that were learned from would be validated with.
