@@ -1,12 +1,10 @@
-"""Draws the pictures of the documentation, comparisons of models, and the losses of runs.
+"""Draws the pictures of the documentation, and comparisons of models.
 
 python -m evaluation.figures docs                                       two pictures of the README, into docs/
 python -m evaluation.figures hints                                      before, with hints, and after: docs/hints/
 python -m evaluation.figures compare PHOTO ... --models A B -o OUT.jpg  photo, gray, and each model's colours
-python -m evaluation.figures curves runs/A runs/B -o OUT.png            losses of runs, epoch by epoch
 """
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -25,14 +23,12 @@ import keras
 import numpy as np
 import tyro
 from matplotlib import pyplot as plt
-from matplotlib.ticker import MaxNLocator
 
 import models
 from colorizing.hint_editor import Edits, draw_dots
 from colorizing.hints import read_hints
 from colorizing.photo import Pipeline
 from colorizing.pixels import to_gray
-from common.errors import UserError
 from common.files import is_photo
 from common.images import read_photo
 from common.options import Model, OutputFolder, Picture, Share
@@ -82,16 +78,6 @@ class Compare:
     zoom: tuple[Share, Share, Share] | None = None
     """Show a square detail below each picture: its centre down and right, and its side, as shares of the photo's
     height, width and shorter side."""
-
-
-@dataclass(frozen=True)
-class Curves:
-    """Draws the losses of runs over their epochs."""
-
-    runs: tyro.conf.Positional[tuple[Path, ...]]
-    """Folders of runs, or others that hold a history.csv."""
-    output: Annotated[Picture, tyro.conf.arg(aliases=["-o"])]
-    """The picture: a .jpg, .pdf, .png, .svg or .webp file."""
 
 
 def draw_photos(rows, path, width=WIDTH, title_size=TITLE_SIZE):
@@ -193,43 +179,10 @@ def pad(rows):
     return [row + [("", None)] * (longest - len(row)) for row in rows]
 
 
-def draw_curves(options):
-    """Draws training and validation loss by epoch, a colour a run."""
-    figure, axis = plt.subplots(figsize=(WIDTH, 5), layout="constrained")
-    for number, folder in enumerate(options.runs):
-        history = read_history(folder)
-        epochs = [row["epoch"] for row in history]
-        color, name = f"C{number}", printable(folder.name)
-        if "val_loss" in history[0]:
-            axis.plot(epochs, [row["val_loss"] for row in history], "o-", color=color, label=f"{name}, validation")
-        axis.plot(epochs, [row["loss"] for row in history], "--", color=color, label=f"{name}, training")
-    axis.set_xlabel("epoch", fontsize=TITLE_SIZE)
-    axis.set_ylabel("loss", fontsize=TITLE_SIZE)
-    axis.tick_params(labelsize=TITLE_SIZE - 3)
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axis.grid(alpha=0.3)
-    axis.legend(fontsize=TITLE_SIZE - 3)
-    figure.savefig(options.output, dpi=100)
-    plt.close(figure)
-
-
-def read_history(folder):
-    """The rows of a run's history.csv as dicts of floats."""
-    file = folder / "history.csv"
-    try:
-        rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file.open())]
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{file}: not the history of a run ({error})") from error
-    if not rows or not {"epoch", "loss"} <= set(rows[0]):
-        raise UserError(f"{file}: not the history of a run, or one without a finished epoch")
-    return rows
-
-
 def main():
-    kinds = Docs | Hints | Compare | Curves
-    options = parse(kinds, "-m evaluation.figures", description="Draws pictures of models.")
+    options = parse(Docs | Hints | Compare, "-m evaluation.figures", description="Draws pictures of models.")
     keras.config.set_dtype_policy(choose_policy())
-    {Docs: draw_docs, Hints: draw_hints, Compare: compare, Curves: draw_curves}[type(options)](options)
+    {Docs: draw_docs, Hints: draw_hints, Compare: compare}[type(options)](options)
 
 
 if __name__ == "__main__":

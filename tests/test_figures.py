@@ -2,12 +2,11 @@
 
 import cv2
 import numpy as np
-import pytest
 from processes import call
 
 from common.images import write_photo
 from configs import SAMPLES
-from evaluation.figures import COLUMNS, detail, in_rows, pad, read_history
+from evaluation.figures import COLUMNS, detail, in_rows, pad
 
 
 def test_compare_shows_each_photo_with_each_model(tmp_path, model_file, photos):
@@ -37,19 +36,3 @@ def test_rows_and_details():
     picture = np.arange(800).reshape(20, 40)
     np.testing.assert_array_equal(detail(picture, 0.5, 0.25, 0.2), picture[8:12, 8:12])
     np.testing.assert_array_equal(detail(picture, 1, 0, 0.5), picture[10:, :10])
-
-
-def test_curves_need_a_history(tmp_path):
-    for name, content in (
-        ("good", "epoch,loss,val_loss\n1,0.5,0.6\n2,0.4,0.5\n"),
-        ("bad", "epoch,loss\n"),
-        ("none", ""),
-    ):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "history.csv").write_text(content)
-    assert read_history(tmp_path / "good")[1] == {"epoch": 2, "loss": 0.4, "val_loss": 0.5}
-    status, _, errors = call("-m", "evaluation.figures", "curves", tmp_path / "good", "-o", tmp_path / "curves.png")
-    assert status == 0 and cv2.imread(str(tmp_path / "curves.png")).shape == (500, 900, 3), errors
-    for name in ("bad", "none", "missing"):
-        with pytest.raises(Exception, match=r"history\.csv: not the history"):
-            read_history(tmp_path / name)
