@@ -205,7 +205,7 @@ def test_every_experiment_is_within_its_bounds():
         ("data.shards", ["photos", "--photos-per-shard", "0"], "--photos-per-shard 0"),
         ("data.fetch", ["faces", "--limit", "0"], "--limit 0"),
         ("evaluation.figures", ["curves", "run", "-o", "a.xyz"], "--output a.xyz"),
-        ("benchmarks.training", ["--dataset", "photos", "--rounds", "0"], "--rounds 0"),
+        ("benchmarks.paper", ["--dataset", "photos", "--rounds", "0"], "--rounds 0"),
     ],
 )
 def test_scripts_refuse_values_at_the_start(module, arguments, option):
