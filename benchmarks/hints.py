@@ -1,6 +1,6 @@
 """What colour hints gain, how far a hint reaches across an object's edge, and what the correction costs.
 
-    python -m benchmarks.hints gain datasets/natural/test --plot docs/hints.svg
+    python -m benchmarks.hints gain datasets/natural/test
     python -m benchmarks.hints leak datasets/bsds500/images --boundaries datasets/bsds500/boundaries
     python -m benchmarks.hints cost
 
@@ -17,14 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.command_line import parse, prepare_imports, run
-from common.options import Count, Folder, Model, Picture
+from common.options import Count, Folder, Model
 
 if __name__ == "__main__":
     prepare_imports()
 
 import cv2
 import keras
-import matplotlib.pyplot as plt
 import numpy as np
 import tyro
 from tqdm import tqdm
@@ -73,12 +72,8 @@ class Options:
     """Photos, evenly chosen from all. Default: all."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class Gain(Options):
     """PSNR and ab error by the number of hints."""
-
-    plot: Picture | None = None
-    """File for the plot."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,7 +165,6 @@ def measure(options, function):
 
 
 def report_gain(options):
-    curves = {}
     gains = measure(options, lambda pipeline, seed, path: measure_gain(pipeline, read_reduced(path), seed))
     for name, rows in gains:
         # A gray photo that comes out gray has an infinite PSNR, and no gain.
@@ -186,32 +180,6 @@ def report_gain(options):
         ten = COUNTS.index(10)
         for method in METHODS:
             print(f"ten over none, {method}: {show_mean(means[method][:, 0, ten] - means[method][:, 0, 0])} dB")
-            curves[name, method] = [mean_interval(values) for values in means[method][:, 0].T]
-        for plain in list(METHODS)[1:]:
-            better = means["hints"][:, 0, 1:] - means[plain][:, 0, 1:]
-            print(f"hints over {plain}, mean of all numbers: {show_mean(better.mean(axis=1))} dB")
-    if options.plot:
-        draw_curves(curves, options.plot)
-
-
-def draw_curves(curves, path):
-    """Draws {(model, method): a (mean, low, high) for each of COUNTS} as lines with intervals."""
-    figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
-    marks = dict(zip(METHODS, ("o-", "s--", "^:"), strict=True))
-    for number, ((model, method), points) in enumerate(curves.items()):
-        mean, low, high = np.transpose(points)
-        # The log axis has no 0: that point stands at 0.5. Lines are shifted a little, so that intervals stay apart.
-        places = np.maximum(COUNTS, 0.5) * 1.02 ** (number % len(METHODS))
-        axes.errorbar(places, mean, (mean - low, high - mean), fmt=marks[method], capsize=2, label=f"{model}, {method}")
-    axes.set_xscale("log")
-    axes.set_xticks([max(count, 0.5) for count in COUNTS], COUNTS)
-    axes.minorticks_off()
-    axes.set_xlabel("hints")
-    axes.set_ylabel("PSNR, dB")
-    axes.grid(alpha=0.3)
-    axes.legend()
-    figure.savefig(path)
-    plt.close(figure)
 
 
 def find_places(drawn, count, random):
