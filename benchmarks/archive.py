@@ -1,16 +1,14 @@
-"""How fast archive.py is beside test.py, and the memory of its driver.
+"""How fast archive.py is beside test.py.
 
-    python -m benchmarks.archive --photos 1500 --parts throughput
+    python -m benchmarks.archive --photos 1500
 
 Photos are made from those that ship with the project.
 """
 
-import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
 
 import numpy as np
 
@@ -21,19 +19,13 @@ from common.options import Count
 from configs import SAMPLES
 from data.photos import cut, scale_to_cover
 
-Part = Literal["throughput", "memory"]
-# Empty files that are listed to measure the driver's memory.
-EMPTY_FILES = 1_000_000
-
 
 @dataclass(frozen=True)
 class Options:
-    """Measures the throughput of archive.py, and the memory of its driver."""
+    """Measures the throughput of archive.py and test.py."""
 
     photos: Count = 5000
     """Photos to colorize."""
-    parts: tuple[Part, ...] = get_args(Part)
-    """What to measure."""
 
 
 def make_photos(folder, count):
@@ -53,36 +45,18 @@ def rate(folder):
     return (last - first) / (times[last] - times[first])
 
 
-def measure_throughput(folder, count):
-    """Prints photos a second of test.py and archive.py on the same photos."""
-    make_photos(folder / "in", count)
-    rows, rates = [], {}
-    for script, options in (("test.py", ["--output"]), ("archive.py", [])):
-        seconds, _ = measure_command([sys.executable, script, folder / "in", *options, folder / script])
-        rates[script] = rate(folder / script)
-        share = rates[script] / rates["test.py"]
-        rows.append([script, f"{rates[script]:.1f}", f"{seconds:.0f} s", f"{share:.2f}"])
-    print_table(["", "photos a second", "with start and end", "of test.py's rate"], rows)
-
-
-def measure_memory(folder):
-    """Prints the peak memory of the driver of an archive of empty files, which all fail."""
-    for number in range(EMPTY_FILES):
-        path = folder / "empty" / f"{number // 1000:04}" / f"scan-{number:07}.jpg"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    listing = [sys.executable, "archive.py", folder / "empty", folder / "listed"]
-    seconds, peak = measure_command(listing, status=1, stderr=subprocess.DEVNULL)
-    print(f"{EMPTY_FILES} empty files: {seconds:.0f} s, {1000 * peak:.0f} MB in the driver at most")
-
-
 def main():
     options = parse(Options, "-m benchmarks.archive")
+    rows, rates = [], {}
     with tempfile.TemporaryDirectory() as folder:
-        if "throughput" in options.parts:
-            measure_throughput(Path(folder), options.photos)
-        if "memory" in options.parts:
-            measure_memory(Path(folder))
+        folder = Path(folder)
+        make_photos(folder / "in", options.photos)
+        for script, arguments in (("test.py", ["--output"]), ("archive.py", [])):
+            seconds, _ = measure_command([sys.executable, script, folder / "in", *arguments, folder / script])
+            rates[script] = rate(folder / script)
+            share = rates[script] / rates["test.py"]
+            rows.append([script, f"{rates[script]:.1f}", f"{seconds:.0f} s", f"{share:.2f}"])
+    print_table(["", "photos a second", "with start and end", "of test.py's rate"], rows)
 
 
 if __name__ == "__main__":

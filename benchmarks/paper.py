@@ -35,7 +35,7 @@ from skimage import feature
 import models
 from benchmarks import original
 from benchmarks.colorizing import gray_photo
-from benchmarks.timing import Rounds, call_in_process, exhaust, measure_command, noise, print_table, show, time_rounds
+from benchmarks.timing import Rounds, call_in_process, measure_command, print_table, show, time_rounds
 from colorizing.photo import Pipeline
 from common import images
 from configs import EXPERIMENTS
@@ -107,6 +107,12 @@ def compare_speed(times, photos, what, name, limit=None, limit_name=""):
     """Compares photos a second, from seconds; `photos` is {name: photos}."""
     speed = {key: photos[key] / values for key, values in times.items()}
     return compare(what, "photos/s", speed[name], speed[f"original {name}"], speed.get(limit), limit_name)
+
+
+def exhaust(dataset):
+    """Takes all batches of a data set."""
+    for _ in dataset:
+        pass
 
 
 def pipeline(folder, rounds):
@@ -181,10 +187,18 @@ def make_product(dtype):
     return lambda: product()[0, 0].numpy()
 
 
+def noise():
+    """A batch of noise: L in 0..100, float32 [BATCH_SIZE, *CROP, 1], and ab, float32 [BATCH_SIZE, *CROP, 2]."""
+    random = np.random.default_rng(0)
+    lightness = random.uniform(0, 100, (BATCH_SIZE, *CROP, 1))
+    ab = random.uniform(-60, 60, (BATCH_SIZE, *CROP, 2))
+    return lightness.astype(np.float32), ab.astype(np.float32)
+
+
 def make_step(published):
     """A function that takes a training step on noise: of the published network, as published, or of the package's."""
     keras.config.set_dtype_policy("float32" if published else choose_policy())
-    lightness, target = noise(BATCH_SIZE, *CROP)
+    lightness, target = noise()
     if published:
         model = original.network(CROP[0])
         model.compile(keras.optimizers.SGD(0.01), loss="mse")
@@ -206,7 +220,7 @@ def network(folder, rounds):
     published = original.network()
     keras.config.set_dtype_policy(policy)
     model = models.build(EXPERIMENTS["paper"])
-    lightness, _ = noise(BATCH_SIZE, *CROP)
+    lightness, _ = noise()
     photo, result = make_gray(folder, LARGE), folder / "result.jpg"
     pipeline = Pipeline(model)
     colored = images.Photo(pipeline(images.read(photo).pixels))

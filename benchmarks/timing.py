@@ -33,20 +33,6 @@ def megapixel():
     return bytes(encode("photo", Photo(photo), ".jpg")[0])
 
 
-def noise(photos, height, width):
-    """A batch of noise: L in 0..100, float32 [photos, height, width, 1], and ab, float32 [photos, height, width, 2]."""
-    random = np.random.default_rng(0)
-    lightness = random.uniform(0, 100, (photos, height, width, 1))
-    ab = random.uniform(-60, 60, (photos, height, width, 2))
-    return lightness.astype(np.float32), ab.astype(np.float32)
-
-
-def exhaust(dataset):
-    """Takes all batches of a data set."""
-    for _ in dataset:
-        pass
-
-
 def seconds(function):
     """How long a function without arguments takes."""
     started = time.perf_counter()
@@ -77,23 +63,23 @@ def print_table(header, rows):
         print(f"| {' | '.join(row)} |")
 
 
-def start(command, **options):
-    """Starts a command of words and paths, whose output is not shown: a subprocess.Popen with its options."""
-    return subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, **options)
+def start(command):
+    """Starts a command of words and paths, whose output is not shown: a subprocess.Popen."""
+    return subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL)
 
 
-def measure_command(command, status=0, **options):
+def measure_command(command):
     """Runs a command, see `start`, to its end. Returns (seconds, peak memory in GB); exits if it fails.
 
     The peak comes from /proc, since that of `os.wait4` includes the memory of this process.
     """
     started = time.perf_counter()
-    process = start(command, **options)
+    process = start(command)
     peak = 0.0
     while process.poll() is None:
         peak = memory(process.pid) or peak
         time.sleep(INTERVAL)
-    if process.returncode != status:
+    if process.returncode:
         raise SystemExit(f"{' '.join(process.args)} failed")
     return time.perf_counter() - started, peak
 
