@@ -95,8 +95,9 @@ class Experiment:
     """residual-encoder: the encoder, pretrained on ImageNet."""
     scene: bool = True
     """residual-encoder: with a global vector, from the mean of the deepest features."""
-    loss: Literal["squared", "blurred"] = "squared"
-    """residual-encoder: squared error of ab / 128, or also of blurred copies of it."""
+    loss: Literal["squared", "huber", "blurred", "bins", "both"] = "squared"
+    """residual-encoder: squared or Huber's error of ab / 128; squared error, also of blurred ab; cross-entropy over
+    Zhang's bins; or squared error and cross-entropy."""
     perceptual_weight: NotNegative = 0.0
     """residual-encoder: weight of the perceptual loss, in EfficientNet-Lite0's features of the colorized photo."""
     frozen_share: Annotated[Share, OnlyWith("model", ("residual-encoder",))] = 0.0

@@ -8,15 +8,22 @@ added at the deepest scale, and the edge detection network can be.
 import functools
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from models import efficientnet, pretrained
+from models import efficientnet, pretrained, zhang
 from models.colorizer import Colorizer
 from models.edge_detection import EdgeMap, edge_detection_network
 from models.layers import BatchNorm, Float32Layer, PadToMultiple, pad_to_multiple
 from models.precision import numeric_policy
 from utils import lab_to_rgb, neutral_from_lightness
 
+# Error in ab / 128 from which Huber's loss grows no faster than linearly: 10 Lab units.
+HUBER_DELTA = 10 / 128
+# The losses that learn a distribution over Zhang's bins.
+WITH_BINS = ("bins", "both")
+# Weight of the squared error beside the cross-entropy, for the loss "both".
+ERROR_WEIGHT = 80.0
 # Filters of the last 3x3 convolution.
 LAST_FILTERS = 64
 # The edge detection network's stride.
@@ -72,11 +79,17 @@ class ResidualEncoder(Colorizer):
         encoder: A key of `ENCODERS`. `prepare` gives it its ImageNet weights.
         scene: Whether a global vector, from the mean of the deepest features, is added at their scale.
         edges: Whether features of the edge detection network are added at an eighth of the size.
-        loss: "squared" for the squared error of ab / 128, "blurred" for that of its blurred copies, too (Dahl 2016).
+        loss: Output and loss. "squared" and "huber": ab / 128. "blurred": ab / 128 and the squared error also of its
+            blurred copies (Dahl 2016). "bins": logits of Zhang's 313 bins, rebalanced cross-entropy. "both": ab /
+            128 and logits, squared error and cross-entropy; the colours are those of ab / 128.
         perceptual_weight: Weight of the perceptual loss: the mean absolute difference between EfficientNet-Lite0's
             features of the photo in predicted and in true colours, at strides 8, 16 and 32, each channel divided by
             its standard deviation over the batch in true colours.
         native_size: See `Colorizer`.
+
+    Attributes:
+        temperature: Of the annealed mean, see `ZhangColorizer`; with the loss "bins" only.
+        class_weights: float32 [313], see `zhang.class_weights`; all 1 before `prepare`.
     """
 
     experiment_fields = ("encoder", "scene", "edges", "loss", "perceptual_weight", "native_size")
@@ -95,6 +108,7 @@ class ResidualEncoder(Colorizer):
         build_encoder, deepest_stride, widths = ENCODERS[encoder]
         body = build_encoder()
         stride = deepest_stride // 2 ** (len(widths) - 1)
+        channels = {"bins": zhang.BINS, "both": 2 + zhang.BINS}.get(loss, 2)
 
         # === Graph ===
         lightness = keras.Input((None, None, 1), name="lightness")
@@ -110,7 +124,7 @@ class ResidualEncoder(Colorizer):
             features = _conv(features, filters, f"decoder_{number}")
         features = _conv(features, LAST_FILTERS, "decoder_last")
         # Zeros, so that training starts from gray and not from random colours.
-        output = keras.layers.Conv2D(2, 1, kernel_initializer="zeros", dtype="float32", name="output")(features)
+        output = keras.layers.Conv2D(channels, 1, kernel_initializer="zeros", dtype="float32", name="output")(features)
         super().__init__(inputs=lightness, outputs=output, **kwargs)
 
         # === Configuration ===
@@ -123,6 +137,9 @@ class ResidualEncoder(Colorizer):
         self.native_size = native_size
         self.stride = stride
         self.grid = deepest_stride
+        if loss == "bins":
+            self.temperature = zhang.TEMPERATURE
+        self.class_weights = np.ones(zhang.BINS, np.float32)
         self._see = None
 
     @classmethod
@@ -136,7 +153,7 @@ class ResidualEncoder(Colorizer):
             return super().from_config(config)
 
     def prepare(self, pairs, folder):
-        """Gives the encoder its ImageNet weights."""
+        """Gives the encoder its ImageNet weights and, where bins are learned, sets the class weights."""
         if self.encoder_name == "vgg16":
             published = keras.applications.VGG16(include_top=False)
             for layer in self.encoder.layers:
@@ -144,6 +161,8 @@ class ResidualEncoder(Colorizer):
                     layer.set_weights(published.get_layer(layer.name).get_weights())
         else:
             pretrained.load_encoder(self.encoder, self.encoder_name)
+        if self.loss_name in WITH_BINS:
+            self.class_weights = zhang.learn_class_weights(pairs, folder)
 
     def compile(self, *arguments, **options):
         """See `Colorizer.compile`. A perceptual loss belongs to every training step, also to those that are timed."""
@@ -163,18 +182,24 @@ class ResidualEncoder(Colorizer):
 
     def _perceptual_loss(self, lightness, ab, output):
         lightness, ab = (pad_to_multiple(image, self.grid) for image in (lightness, ab))
-        predicted = tf.image.resize(super().decode(output), tf.shape(ab)[1:3], "bicubic")
+        predicted = tf.image.resize(self._decoded(output), tf.shape(ab)[1:3], "bicubic")
         seen = [self._see(255 * lab_to_rgb(tf.concat([lightness, colors], axis=-1))) for colors in (predicted, ab)]
         return tf.add_n([_feature_distance(ours, theirs) for ours, theirs in zip(*seen, strict=True)])
 
     def encode(self, ab):
         """The mean ab / 128 of each of the output's pixels, float32 [batch, height/stride, width/stride, 2]."""
-        return tf.nn.avg_pool2d(pad_to_multiple(ab, self.grid), self.stride, self.stride, "VALID") / self.AB_SCALE
+        return _reduced(pad_to_multiple(ab, self.grid), self.stride) / self.AB_SCALE
 
     def decode(self, output):
         """ab in Lab units at the size of the padded photo."""
-        ab = super().decode(output)
+        ab = self._decoded(output)
         return tf.image.resize(ab, self.stride * tf.shape(ab)[1:3])
+
+    def _decoded(self, output):
+        """ab in Lab units at the size of the output."""
+        if self.loss_name == "bins":
+            return zhang.annealed_mean(output, self.temperature)
+        return output[..., :2] * self.AB_SCALE
 
     def features(self, lightness):
         """The encoder's features at a sixteenth of the photo's size, see `Colorizer.features`."""
@@ -183,13 +208,32 @@ class ResidualEncoder(Colorizer):
         rows, columns = (-(-side // 16) for side in lightness.shape[1:3])
         return tf.cast(features[:, :rows, :columns], tf.float32)
 
+    def likely_colors(self, lightness, place):
+        """Where bins are learned, the likeliest at a pixel, see `Colorizer.likely_colors`."""
+        if self.loss_name not in WITH_BINS:
+            return super().likely_colors(lightness, place)
+        row, column = place[0] // self.stride, place[1] // self.stride
+        return zhang.likely_colors(self(lightness, training=False)[0, row, column, -zhang.BINS :])
+
     def color_loss(self, ab, output):
         """The loss of the constructor's `loss`, without the perceptual loss."""
-        error = output - self.encode(ab)
+        target = self.encode(ab)
+        if self.loss_name == "bins":
+            return self._cross_entropy(ab, output)
+        if self.loss_name == "huber":
+            # Twice Keras's, so that it equals the squared error of small errors.
+            return 2 * tf.reduce_mean(keras.losses.huber(target, output, HUBER_DELTA))
+        error = output[..., :2] - target
         loss = tf.reduce_mean(error**2)
         if self.loss_name == "blurred":
             return (loss + tf.add_n([tf.reduce_mean(_blurred(error, *blur) ** 2) for blur in BLURS])) / 3
+        if self.loss_name == "both":
+            return ERROR_WEIGHT * loss + self._cross_entropy(ab, output[..., 2:])
         return loss
+
+    def _cross_entropy(self, ab, logits):
+        encoding = zhang.soft_encode(self.encode(ab) * self.AB_SCALE)
+        return tf.reduce_mean(zhang.rebalanced_cross_entropy(encoding, logits, self.class_weights))
 
     def get_config(self):
         # `encoder` is the network, and `loss` is an attribute of Keras's.
@@ -232,6 +276,11 @@ def _feature_distance(ours, theirs):
     """
     ours, theirs = (tf.cast(features, tf.float32) for features in (ours, theirs))
     return tf.reduce_mean(tf.abs(ours - theirs) / (tf.math.reduce_std(theirs, axis=(0, 1, 2)) + SMALLEST_SPREAD))
+
+
+def _reduced(image, stride):
+    """Average pooling of [batch, height, width, channels] over blocks of stride x stride pixels."""
+    return tf.nn.avg_pool2d(image, stride, stride, "VALID")
 
 
 def _blurred(image, size, sigma):

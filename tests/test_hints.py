@@ -9,7 +9,7 @@ from processes import call
 from scipy import ndimage
 from scipy.spatial import distance
 from skimage import color
-from small_networks import Gray
+from small_networks import Gray, with_colors
 
 from colorizing import hints
 from colorizing.hints import Hint, HintError, correct, format_hints, parse_hints, read_hints
@@ -141,11 +141,14 @@ def test_networks_offer_no_features_unless_they_say_so():
     assert Colorizer.features(None, np.zeros((1, 8, 8, 1), np.float32)) is None
 
 
-def test_a_network_of_bins_offers_the_modes_of_its_distribution(few_channels):
-    model = ZhangColorizer(32)
+@pytest.mark.parametrize(
+    ("build", "first"), [(lambda: ZhangColorizer(32), 0), (lambda: with_colors(ResidualEncoder(loss="both")), 2)]
+)
+def test_networks_of_bins_offer_the_modes_of_their_distribution(few_channels, build, first):
+    model = build()
     lightness = np.random.default_rng(0).uniform(0, 100, (1, 32, 40, 1)).astype(np.float32)
     likely = model.likely_colors(lightness, (9, 30))
-    logits = model(lightness).numpy()[0, 2, 7]
+    logits = model(lightness).numpy()[0, 2, 7, first:]
     assert likely.shape == (5, 2) and likely[0].tolist() == ab_bins()[logits.argmax()].tolist()
     distances = np.linalg.norm(likely[:, None] - likely, axis=-1)[~np.eye(5, dtype=bool)]
     assert distances.min() >= 20

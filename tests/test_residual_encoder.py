@@ -15,8 +15,8 @@ from small_networks import build_small, with_colors
 
 import models
 from configs import EXPERIMENTS, SAMPLES
-from models import efficientnet, pretrained
-from models.residual_encoder import ResidualEncoder
+from models import efficientnet, pretrained, zhang
+from models.residual_encoder import HUBER_DELTA, ResidualEncoder
 from test import Options, load_model
 from training.callbacks import FrozenEncoder
 from training.optimizers import make_schedule
@@ -125,9 +125,13 @@ def test_encoding_is_the_mean_over_the_outputs_pixels(untrained, photos):
     assert np.abs(untrained.decode(untrained.encode(ab)) - ab).mean() < 4
 
 
-def losses(loss, ab, output):
+def losses(loss, ab, output, weights):
     """Each loss by its definition, in NumPy."""
-    error = output - ab.reshape(2, 8, 4, 8, 4, 2).mean(axis=(2, 4)) / 128
+    target = ab.reshape(2, 8, 4, 8, 4, 2).mean(axis=(2, 4))
+    error = output[..., :2] - target / 128
+    if loss == "huber":
+        size = np.abs(error)
+        return np.mean(np.where(size < HUBER_DELTA, size**2, HUBER_DELTA * (2 * size - HUBER_DELTA)))
     squared = np.mean(error**2)
     if loss == "blurred":
         blurred = [
@@ -135,18 +139,30 @@ def losses(loss, ab, output):
             for size, sigma in ((3, 0.8), (5, 1.1))
         ]
         return (squared + sum(np.mean(np.square(pictures)) for pictures in blurred)) / 3
-    return squared
+    if loss == "squared":
+        return squared
+    logits = output[..., -313:].astype(np.float64)
+    log_shares = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+    bins, soft = zhang.soft_encoding_table()
+    rows = (np.clip(np.round(target.astype(np.float32)).astype(int) + 128, 0, 255) @ [256, 1])[..., None]
+    rows = rows[..., 0]
+    likelihood = (soft[rows] * np.take_along_axis(log_shares, bins[rows], axis=-1)).sum(axis=-1)
+    cross_entropy = -np.mean(weights[bins[rows][..., 0]] * likelihood)
+    return cross_entropy if loss == "bins" else 80 * squared + cross_entropy
 
 
-@pytest.mark.parametrize("loss", ["squared", "blurred"])
-def test_losses_agree_with_numpy(untrained, loss, monkeypatch):
-    monkeypatch.setattr(untrained, "loss_name", loss)
+@pytest.mark.parametrize("loss", ["squared", "huber", "blurred", "bins", "both"])
+def test_losses_agree_with_numpy(untrained, loss):
+    channels = {"bins": 313, "both": 315}.get(loss, 2)
     random = np.random.default_rng(0)
     ab = random.normal(0, 30, (2, 32, 32, 2)).astype(np.float32)
-    output = random.normal(0, 0.3, (2, 8, 8, 2)).astype(np.float32)
-    np.testing.assert_allclose(
-        untrained.color_loss(tf.constant(ab), tf.constant(output)), losses(loss, ab, output), rtol=1e-4
-    )
+    output = random.normal(0, 0.3, (2, 8, 8, channels)).astype(np.float32)
+    untrained.loss_name, untrained.class_weights = loss, random.uniform(0.5, 2, 313).astype(np.float32)
+    try:
+        value = untrained.color_loss(tf.constant(ab), tf.constant(output))
+    finally:
+        untrained.loss_name = "squared"
+    np.testing.assert_allclose(value, losses(loss, ab, output, untrained.class_weights), rtol=1e-4)
 
 
 def test_temperature_is_refused_where_no_bins_decide(untrained, monkeypatch):
