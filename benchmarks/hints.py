@@ -1,14 +1,12 @@
-"""What colour hints gain, how far a hint reaches across an object's edge, and what the correction costs.
+"""What colour hints gain, and what the correction costs.
 
     python -m benchmarks.hints gain datasets/natural/test
-    python -m benchmarks.hints leak datasets/bsds500/images --boundaries datasets/bsds500/boundaries
     python -m benchmarks.hints cost
 
 `gain` follows Zhang et al., *Real-Time User-Guided Image Colorization with Learned Deep Priors*, SIGGRAPH 2017: hints
-at random places, each with the photo's mean ab of 7x7 pixels there. The hints of one draw are nested. `leak` sets one
-hint near a boundary that people drew, and compares the correction across the boundary with that on the hint's own side,
-at the same distance. Both compare three ways to spread a correction: `hints`, the package's; `lightness`, the same
-without the network's ab and features; and `distance`, also without lightness.
+at random places, each with the photo's mean ab of 7x7 pixels there. The hints of one draw are nested. It compares three
+ways to spread a correction: `hints`, the package's; `lightness`, the same without the network's ab and features; and
+`distance`, also without lightness.
 """
 
 import asyncio
@@ -17,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.command_line import parse, prepare_imports, run
-from common.options import Count, Folder, Model
+from common.options import Count, Model
 
 if __name__ == "__main__":
     prepare_imports()
@@ -32,37 +30,31 @@ import models
 from benchmarks.timing import Rounds, megapixel, print_table, show, time_rounds
 from colorizing.hints import NOISE, OF_LIGHTNESS, Hint, correct, describe, places, smooth, spread
 from colorizing.photo import Pipeline
-from colorizing.pixels import lightness_of
 from colorizing.service import Limits, Service
 from common.images import decode, read_photo
 from configs import MODEL
 from data.photos import find_photos
-from evaluation.boundaries import AGREEMENT, distance_to, read_map
 from evaluation.metrics import psnr
 from evaluation.scores import mean_interval
 from models.precision import choose_policy
 from utils import ab_from_rgb
 
 COUNTS = (0, 1, 2, 5, 10, 20, 50, 100)
-# Draws of places for each photo, and boundary places a photo at most.
-DRAWS, PLACES = 5, 5
+# Draws of places for each photo.
+DRAWS = 5
 # Shorter side in pixels that photos are reduced to.
 SIDE = 256
 # Side in pixels of the patch whose mean ab a hint has.
 PATCH = 7
-# Pixels from a boundary to a hint, and half of those from the hint to where the correction is compared.
-APART = 8
-# Length in Lab units of the correction that a hint near a boundary asks for.
-STEP = 30.0
 # Shorter sides of what the network sees, and numbers of hints, whose cost is measured.
 SIZES, COST_COUNTS = (128, 224), (0, 1, 10, 100)
 # Ways to spread a correction, see above, each with the variance of hints at which it gains most.
 METHODS = {"hints": NOISE, "lightness": 0.1, "distance": 0.3}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """What `gain` and `leak` measure on."""
+@dataclass(frozen=True)
+class Gain:
+    """PSNR and ab error by the number of hints."""
 
     photos: tyro.conf.Positional[Path]
     """Folder of colour photos, searched recursively."""
@@ -70,18 +62,6 @@ class Options:
     """Trained models."""
     count: Count | None = None
     """Photos, evenly chosen from all. Default: all."""
-
-
-class Gain(Options):
-    """PSNR and ab error by the number of hints."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Leak(Options):
-    """How much of a correction crosses boundaries that people drew."""
-
-    boundaries: Folder
-    """Folder of the photos' boundary maps, PNG files named like the photos."""
 
 
 @dataclass(frozen=True)
@@ -153,20 +133,14 @@ def show_mean(values):
     return "{:.2f} ({:.2f}..{:.2f})".format(*mean_interval(values))
 
 
-def measure(options, function):
-    """Calls a function of (pipeline, number, path) for each photo chosen. Yields (model, results, a list)."""
+def report_gain(options):
     paths = find_photos(options.photos).paths
     count = min(options.count or len(paths), len(paths))
     paths = [paths[number * len(paths) // count] for number in range(count)]
     for name in options.models:
         pipeline = Pipeline(models.load(name))
         bar = tqdm(paths, unit=" photos", leave=False, disable=None)
-        yield name, [function(pipeline, number, path) for number, path in enumerate(bar)]
-
-
-def report_gain(options):
-    gains = measure(options, lambda pipeline, seed, path: measure_gain(pipeline, read_reduced(path), seed))
-    for name, rows in gains:
+        rows = [measure_gain(pipeline, read_reduced(path), seed) for seed, path in enumerate(bar)]
         # A gray photo that comes out gray has an infinite PSNR, and no gain.
         rows = [row for row in rows if all(np.isfinite(scores).all() for scores in row.values())]
         print(f"\n{name}, {len(rows)} photos of {options.photos.name}, {DRAWS} draws, {choose_policy()}\n")
@@ -180,81 +154,6 @@ def report_gain(options):
         ten = COUNTS.index(10)
         for method in METHODS:
             print(f"ten over none, {method}: {show_mean(means[method][:, 0, ten] - means[method][:, 0, 0])} dB")
-
-
-def find_places(drawn, count, random):
-    """Where hints near boundaries can be set: up to `count` of (hint, across, own side), a (row, column) each.
-
-    The hint lies APART pixels from the nearest boundary pixel and the other two 2 * APART pixels from the hint, one
-    across the boundary, one away from it; no other boundary is between them.
-
-    Args:
-        drawn: bool [height, width], the boundaries.
-        count: Places.
-        random: A NumPy generator.
-    """
-    distance = distance_to(drawn)
-    down, right = np.gradient(distance)
-    found = []
-    rows, columns = np.nonzero(np.abs(distance - APART) < 0.5)
-    for number in random.permutation(len(rows)):
-        row, column = rows[number], columns[number]
-        normal = np.array([down[row, column], right[row, column]])
-        if np.linalg.norm(normal) < 0.9:  # Between two boundaries.
-            continue
-        normal /= np.linalg.norm(normal)
-        steps = np.arange(-2 * APART, 2 * APART + 1)
-        line = np.round([row, column] + steps[:, None] * normal).astype(int)
-        if line.min() < 0 or (line >= drawn.shape).any():
-            continue
-        away = distance[tuple(line.T)]
-        # On the line, the boundary is crossed once, half way to the place across.
-        if away[0] < APART - 1 or away[2 * APART :].min() < APART - 1 or away[: APART // 2].min() < APART / 2:
-            continue
-        found.append((tuple(line[2 * APART]), tuple(line[0]), tuple(line[-1])))
-        if len(found) == count:
-            break
-    return found
-
-
-def measure_leak(pipeline, photo, drawn, seed):
-    """Correction across a boundary and on the hint's own side, as shares of that at the hint.
-
-    Returns:
-        {method: float [places, 2]}.
-    """
-    random = np.random.default_rng(seed)
-    height, width = photo.shape[:2]
-    lightness, ab, described = predict(pipeline, photo)
-    own = lightness_of(photo)
-    before = pipeline.enlarge(photo, lightness, ab).ab(own)
-    shares = {method: [] for method in METHODS}
-    for near in find_places(drawn, PLACES, random):
-        angle = random.uniform(0, 2 * np.pi)
-        row, column = near[0]
-        wanted = before[row, column] + STEP * np.array([np.cos(angle), np.sin(angle)])
-        hint = Hint((column + 0.5) / width, (row + 0.5) / height, tuple(wanted.tolist()))
-        for method, vectors in described.items():
-            moved = pipeline.enlarge(photo, lightness, spread(ab, vectors, [hint], METHODS[method])).ab(own) - before
-            at_hint, across, same = (np.linalg.norm(moved[place]) for place in near)
-            shares[method].append((across / at_hint, same / at_hint))
-    return {method: np.reshape(rows, (-1, 2)) for method, rows in shares.items()}
-
-
-def report_leak(options):
-    def measure_one(pipeline, seed, path):
-        drawn = read_map(options.boundaries / f"{path.stem}.png") > AGREEMENT
-        return measure_leak(pipeline, read_photo(path), drawn, seed)
-
-    for name, rows in measure(options, measure_one):
-        rows = [row for row in rows if len(row["hints"])]
-        count = sum(len(row["hints"]) for row in rows)
-        print(f"\n{name}, {count} places in {len(rows)} photos of {options.photos.name}, {choose_policy()}\n")
-        table = []
-        for method in METHODS:
-            across, same = np.transpose([row[method].mean(axis=0) for row in rows])
-            table.append([method, show_mean(same), show_mean(across), f"{across.mean() / same.mean():.2f}"])
-        print_table(["spread", "own side", "across the boundary", "across, as a share of own side"], table)
 
 
 def report_cost(options):
@@ -281,9 +180,9 @@ def report_cost(options):
 
 
 def main():
-    options = parse(Gain | Leak | Cost, "-m benchmarks.hints", description=__doc__)
+    options = parse(Gain | Cost, "-m benchmarks.hints", description=__doc__)
     keras.config.set_dtype_policy(choose_policy())
-    {Gain: report_gain, Leak: report_leak, Cost: report_cost}[type(options)](options)
+    {Gain: report_gain, Cost: report_cost}[type(options)](options)
 
 
 if __name__ == "__main__":

@@ -87,10 +87,6 @@ class Pipeline:
         lightness = self.reduce(pixels)
         return self.model.likely_colors(lightness[None], place_of(hint, lightness))
 
-    def enlarge(self, pixels, lightness, ab):
-        """The `Enlargement` that brings ab to the size of a photo."""
-        return Enlargement(ab, lightness, *pixels.shape[:2])
-
     def paint(self, pixels, lightness, ab):
         """Joins a photo's own lightness with ab.
 
@@ -103,7 +99,7 @@ class Pipeline:
             sRGB of the type of `pixels`, [height, width, 3].
         """
         height, width = pixels.shape[:2]
-        enlargement = self.enlarge(pixels, lightness, ab)
+        enlargement = Enlargement(ab, lightness, height, width)
         paint_inside, paint_any = _painters(pixels.dtype.type)
         fitted = FITTED_IN_SMALL if height * width <= SMALL else FITTED_IN_LARGE
         # Blue comes first in memory, as OpenCV writes it.
@@ -121,7 +117,8 @@ class Pipeline:
     def full_size_ab(self, pixels):
         """The ab that a photo is painted with, before chroma is fitted into sRGB: float32 [height, width, 2]."""
         lightness = self.reduce(pixels)
-        return self.enlarge(pixels, lightness, self.predict(lightness[None])[0]).ab(lightness_of(pixels))
+        ab = self.predict(lightness[None])[0]
+        return Enlargement(ab, lightness, *pixels.shape[:2]).ab(lightness_of(pixels))
 
 
 def reduced_size(height, width, size, grid=8, minimum=min, maximum=max):

@@ -153,19 +153,6 @@ def test_a_gray_photo_has_no_part_in_the_gain(tmp_path, photos, monkeypatch, cap
     assert f"2 photos of {tmp_path.name}" in told and "nan" not in told and "inf" not in told
 
 
-def test_places_near_a_boundary_lie_on_both_sides_of_it():
-    drawn = np.zeros((80, 120), bool)
-    drawn[:, 50] = True
-    places = hints.find_places(drawn, 10, np.random.default_rng(0))
-    assert len(places) == 10
-    for hint, across, same in places:
-        side = np.sign(hint[1] - 50)
-        assert abs(hint[1] - 50) == 8 and across == (hint[0], 50 - side * 8) and same == (hint[0], 50 + side * 24)
-    drawn[:, 62] = True  # Between the two there is no room.
-    for hint, _, _ in hints.find_places(drawn, 100, np.random.default_rng(0)):
-        assert hint[1] < 50 or hint[1] > 62
-
-
 def test_plain_ways_to_spread_a_correction_ignore_what_they_should():
     lightness = np.full((32, 64, 1), 20, np.float32)
     lightness[:, 32:] = 80
