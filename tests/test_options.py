@@ -204,7 +204,7 @@ def test_every_experiment_is_within_its_bounds():
         ("app", ["--max-megabytes", "-1"], "--max-megabytes -1.0"),
         ("data.shards", ["photos", "--photos-per-shard", "0"], "--photos-per-shard 0"),
         ("data.fetch", ["faces", "--limit", "0"], "--limit 0"),
-        ("evaluation.figures", ["curves", "run", "-o", "a.xyz"], "--output a.xyz"),
+        ("evaluation.figures", ["compare", "a.jpg", "--models", "natural", "-o", "a.xyz"], "--output a.xyz"),
         ("benchmarks.paper", ["--dataset", "photos", "--rounds", "0"], "--rounds 0"),
     ],
 )
