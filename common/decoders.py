@@ -34,10 +34,12 @@ from common.samples import from_video_range, rescale, unpremultiply
 
 FURTHER = ("further pictures left out: only the first or the main one is used",)
 CHANNELS = ("further channels left out: only colours and transparency are used",)
+UNNAMED = ("a channel of no named kind taken for transparency",)
 HIGH_DYNAMIC_RANGE = "an image of high dynamic range (PQ or HLG), which is not read; convert it to sRGB"
 # The sizes that a codestream of JPEG 2000 begins with. Three bytes a channel follow: its depth, and its steps.
 SIZES = struct.Struct(">8x4I16xH")
 CMYK, SRGB, GRAY, SYCC = 12, 16, 17, 18  # The numbers of its colour spaces.
+ALPHA, MULTIPLIED = 1, 2  # Kinds of its last channel: alpha, and alpha by which the colours are multiplied.
 NAMED = re.compile(rb"colr[\1\2].{6}", re.DOTALL)  # How it names one, or begins to hold a profile.
 # Bytes of a profile in PNG, which is compressed, that are read.
 LARGEST_PROFILE = 1 << 24
@@ -87,7 +89,10 @@ def space_of(values):
 
 
 def open_png(content):
-    chunks = dict(reversed([*read_chunks(content)]))  # Of several of a kind, the first counts.
+    chunks = {}
+    for kind, data in read_chunks(content):
+        if b"IDAT" not in chunks or kind in (b"eXIf", b"fdAT"):  # All others count ahead of the pixels only.
+            chunks.setdefault(kind, data)  # Of several of a kind, the first counts.
     if b"CgBI" in chunks:
         raise CannotDecode("PNG in the form that apps for iPhones hold, which is not read; convert it to usual PNG")
     width, height = struct.unpack_from(">II", chunks[b"IHDR"])
@@ -210,7 +215,8 @@ def open_jpeg_2000(content):
     head = content[:start]
     right, down, left, up, count = SIZES.unpack_from(content, start)
     channels = content[start + SIZES.size : start + SIZES.size + 3 * count]
-    palette, kinds = (head.partition(box)[2] for box in (b"pclr", b"cdef"))
+    palette, cdef, captured, shown = (head.partition(box)[2] for box in (b"pclr", b"cdef", b"resc", b"resd"))
+    kinds = cdef[5 : 2 + 6 * int.from_bytes(cdef[:2]) : 6]
     depths = set(palette[3 : 3 + palette[2]] if palette else channels[::3])
     if len(depths) != 1 or max(depths) > 15:  # They are stored less 1, those of signed pixels plus 128.
         raise CannotDecode("signed pixels, or ones of more than 16 bits or of different depths; convert it to 16 bits")
@@ -223,18 +229,28 @@ def open_jpeg_2000(content):
     if not icc and color not in (CMYK, SRGB, GRAY, SYCC):
         raise CannotDecode(f"JPEG 2000 of colour space {color}, which is not read; convert it to RGB")
     cmyk = icc[16:20] == b"CMYK" if icc else color == CMYK
+    untold = not cmyk and (palette[2] if palette else count) in (2, 4) and not {ALPHA, MULTIPLIED} & {*kinds}
 
     def decode():
         # Of more than 8 bits, imagecodecs spoils what it converts from a profile or a space, so it is told of none.
         values = imagecodecs.jpeg2k_decode(NAMED.sub(b"colr\1" + bytes(6), head) + content[start:])
         values = rescale(values, (1 << bits) - 1)
-        if 2 in kinds[5 : 2 + 6 * count : 6]:  # The last channel is alpha, by which the colours are multiplied.
+        if MULTIPLIED in kinds:
             values = unpremultiply(values)
         if color == SYCC and max(channels[1::3]) == 1:  # Where colours are reduced, OpenJPEG converts them.
             values[..., :3] = cv2.cvtColor(values[..., [0, 2, 1]], cv2.COLOR_YCrCb2RGB)
         return values, icc or None
 
-    return Image(right - left, down - up, decode, "cmyk" if cmyk else None, bits=bits)
+    resolution, space = _resolution_of_grid(captured or shown), "cmyk" if cmyk else None
+    return Image(right - left, down - up, decode, space, resolution=resolution, bits=bits, notes=UNNAMED * untold)
+
+
+def _resolution_of_grid(box):
+    """Pixels per inch, (horizontal, vertical), in a box of JPEG 2000, bytes: numbers per metre; None if damaged."""
+    with contextlib.suppress(struct.error, ZeroDivisionError):
+        high, low, wide, narrow, *powers = struct.unpack_from(">4H2b", box)
+        return 0.0254 * wide / narrow * 10.0 ** powers[1], 0.0254 * high / low * 10.0 ** powers[0]
+    return None
 
 
 def open_netpbm(content):

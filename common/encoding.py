@@ -2,6 +2,7 @@
 
 import io
 import math
+import struct
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -112,7 +113,8 @@ def _encode(photo, format_, quality, metadata=()):
     if format_ == ".tif":
         return _encode_tiff(pixels, icc, photo.metadata.resolution)
     if format_ == ".jp2":  # OpenCV writes neither alpha nor small photos.
-        return imagecodecs.jpeg2k_encode(np.ascontiguousarray(pixels), level=0, codecformat="jp2")
+        content = imagecodecs.jpeg2k_encode(np.ascontiguousarray(pixels), level=0, codecformat="jp2")
+        return content if photo.alpha is None else _with_named_alpha(content)
     if format_ == ".ppm":
         pixels = as_color(pixels)
     if pixels.ndim == 3:  # OpenCV takes blue first and alpha last.
@@ -126,6 +128,15 @@ def _encode(photo, format_, quality, metadata=()):
     if not done:
         raise ValueError("the encoder failed")
     return content.tobytes()
+
+
+def _with_named_alpha(content):
+    """The content of a JPEG 2000 file of four channels, with a box that says that the last one is alpha."""
+    kinds = struct.pack(">I4s13H", 34, b"cdef", 4, *(0, 0, 1), *(1, 0, 2), *(2, 0, 3), *(3, 1, 0))
+    start = content.index(b"jp2h") - 4
+    size = int.from_bytes(content[start : start + 4])
+    header = struct.pack(">I", size + len(kinds)) + content[start + 4 : start + size] + kinds
+    return content[:start] + header + content[start + size :]
 
 
 def _encode_tiff(pixels, icc, resolution):

@@ -1,5 +1,6 @@
 """TIFF: which page of a file is the photo, and its pixels, by tifffile."""
 
+import contextlib
 import io
 import math
 
@@ -8,7 +9,7 @@ import numpy as np
 import tifffile
 from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, SAMPLEFORMAT
 
-from common.decoders import CHANNELS, FURTHER, CannotDecode, Image, open_raw
+from common.decoders import CHANNELS, FURTHER, UNNAMED, CannotDecode, Image, open_raw
 from common.jpeg import open_jpeg, read_whole_jpeg
 from common.metadata import LAYERS, read_orientation, whole_number
 from common.profiles import make_profile
@@ -20,6 +21,7 @@ SPACES = {
     **dict.fromkeys([PHOTOMETRIC.RGB, PHOTOMETRIC.PALETTE, PHOTOMETRIC.YCBCR], "rgb"),
     PHOTOMETRIC.SEPARATED: "cmyk",
 }
+HEADER = 8  # Bytes that a file begins with, which are no pixels.
 LUMA = (299, 1000, 587, 1000, 114, 1000)  # The shares of red, green and blue in JPEG's, as fractions.
 
 
@@ -46,7 +48,8 @@ def open_tiff(content):
         )
     space = SPACES.get(photometric)
     if space is None or not _has_usual_numbers(page, photometric, max(depths)):
-        raise CannotDecode(f"a TIFF file with {_name(page.photometric)} pixels, which are not read; convert it to RGB")
+        kind = f"{_name(page.photometric)} pixels of a kind that is not read"
+        raise CannotDecode(f"a TIFF file with {kind}; convert it to RGB")
     width, height, bits = int(page.imagewidth), int(page.imagelength), max(depths)
     icc, tags, resolution = page.iccprofile, page.tags, page.get_resolution("inch")
     orientation = whole_number(tags.valueof("Orientation", read_orientation(b"", tags.valueof("XMP"))))
@@ -54,7 +57,7 @@ def open_tiff(content):
     notes += ("Photoshop's own data, such as layers, left out",) * (LAYERS in tags)
     notes += CHANNELS * (len(page.extrasamples) > 1)
     if page.extrasamples and not any(page.extrasamples):
-        notes += ("a channel of no named kind taken for transparency",)
+        notes += UNNAMED
     notes += ("transfer function left out",) * ("TransferFunction" in tags and not icc)
 
     def decode():
@@ -76,21 +79,26 @@ def _open_first_jpeg(page, photometric, content):
 def _has_usual_numbers(page, photometric, bits):
     """Whether no tag gives a page's numbers another meaning than its photometric interpretation does by itself."""
     valueof = page.tags.valueof
-    if photometric == PHOTOMETRIC.YCBCR and page.compression != COMPRESSION.JPEG:
-        shares, black = valueof("YCbCrCoefficients", LUMA), valueof("ReferenceBlackWhite", [0])[0]
-        return not black and np.allclose(np.divide(shares[::2], shares[1::2]), (0.299, 0.587, 0.114), atol=1e-3)
-    if photometric == PHOTOMETRIC.SEPARATED:
-        dots = valueof("DotRange", (0, (1 << bits) - 1))  # The numbers of no ink and of all, of each or of every one.
-        return valueof("InkSet", 1) == 1 and not any(dots[::2]) and min(dots[1::2]) >= 255
-    # Some programs store RGB as gray with two more channels of an unknown kind.
-    return SPACES.get(photometric) != "gray" or page.samplesperpixel < 3 or any(page.extrasamples)
+    with contextlib.suppress(TypeError, ValueError):  # Where a tag has another type than it should have.
+        if photometric == PHOTOMETRIC.YCBCR and page.compression != COMPRESSION.JPEG:
+            shares, black = valueof("YCbCrCoefficients", LUMA), valueof("ReferenceBlackWhite", [0])[0]
+            return not black and np.allclose(np.divide(shares[::2], shares[1::2]), (0.299, 0.587, 0.114), atol=1e-3)
+        if photometric == PHOTOMETRIC.SEPARATED:
+            dots = valueof("DotRange", (0, (1 << bits) - 1))  # Of no ink and of all, for each or for every one.
+            return valueof("InkSet", 1) == 1 and not any(dots[::2]) and min(dots[1::2]) >= 255
+        # Some programs store RGB as gray with two more channels of an unknown kind.
+        return SPACES.get(photometric) != "gray" or page.samplesperpixel < 3 or any(page.extrasamples)
+    return False
 
 
 def _profile_by_tags(tags, space):
     """The profile of the primaries that a page's tags name (TIFF 6.0, section 20), see `make_profile`."""
-    fractions = np.hstack([tags.valueof(name, ()) for name in ("WhitePoint", "PrimaryChromaticities")])
-    if space != "rgb" or fractions.size != 16:
+    values = [tags.valueof(name) for name in ("WhitePoint", "PrimaryChromaticities") if name in tags]
+    if space != "rgb" or len(values) < 2:
         return None
+    fractions = np.hstack(values)
+    if fractions.size != 16:
+        return b""
     with np.errstate(divide="ignore", invalid="ignore"):  # The profile of such numbers is a damaged one.
         return make_profile(space, fractions[::2] / fractions[1::2], None)
 
@@ -107,17 +115,21 @@ def _pages(file):
 
 def _decode_page(page, photometric, bits):
     """The values of a page, see `Image`. tifffile unpacks them and leaves them as they are, apart from JPEG's."""
-    ends = np.add(page.dataoffsets, page.databytecounts)
+    ends, size = np.add(page.dataoffsets, page.databytecounts), page.parent.filehandle.size
     # How long contiguous pixels are is known, whatever their tag says.
-    short = not page.is_contiguous and (0 in page.databytecounts or ends.max() > page.parent.filehandle.size)
-    if short or len(ends) < math.prod(page.chunked):
+    short = not page.is_contiguous and (0 in page.databytecounts or ends.max() > size)
+    if short or min(page.dataoffsets) < HEADER or len(ends) < math.prod(page.chunked):
         raise CannotDecode("a damaged file (pixels are missing)")
     if page.compression == COMPRESSION.JPEG:  # tifffile passes over lost pixels.
         colorspace = "CMYK" if page.samplesperpixel == 4 else "GRAY"
         tables = (page.jpegtables or b"")[:-2]
         for data, _ in page.parent.filehandle.read_segments(page.dataoffsets, page.databytecounts):
             read_whole_jpeg(tables + data[2:] if tables else data, colorspace)
-    planes = page.asarray(squeeze=False, maxworkers=1)[:, 0]
+    try:
+        planes = page.asarray(squeeze=False, maxworkers=1)[:, 0]
+    except MemoryError:
+        claim = f"its header claims {page.nbytes / 1e9:.3g} GB of pixels, for which there is no memory"
+        raise CannotDecode(f"a damaged file, or one too large for this machine ({claim})") from None
     values = planes[0] if len(planes) == 1 else np.concatenate(planes, axis=-1)
     values, top = values.astype(np.uint8) if bits == 1 else values, (1 << bits) - 1
     if photometric == PHOTOMETRIC.PALETTE:

@@ -9,6 +9,7 @@ from fractions import Fraction
 import av
 import imagecodecs
 import numpy as np
+import tifffile
 from matrix_cases import (
     ALPHA,
     HEIGHT,
@@ -200,6 +201,7 @@ def png_cases():
     case("adobe-rgb-by-places.png", content, shown_by((colors / 255) ** 2.2, ADOBE))
     case("display-p3-by-code-points.png", png(colors, (b"cICP", b"\x0c\x0d\0\1")), shown_by(decoded(colors / 255), P3))
     case("linear-by-code-points.png", png(colors, (b"cICP", b"\1\x08\0\1")), encoded(colors / 255))
+    case("gamma-after-the-pixels.png", png(colors, after=[(b"gAMA", struct.pack(">I", 100_000))]), colors / 255)
     case("gamma-of-0.png", png(colors, (b"gAMA", bytes(4))), colors / 255)
     damaged = struct.pack(">8I", *[0] * 8)
     case("places-that-make-no-sense.png", png(colors, (b"cHRM", damaged)), colors / 255)
@@ -333,6 +335,7 @@ def damaged_files():
     bt709 = struct.pack("<6I", *(2126, 10000, 7152, 10000, 722, 10000))
     other = page(8, 8, 8, photometric=6, t530=("H", [1, 1]), t529=("R", bt709))
     four = page(8, 8, 8, 8, photometric=5)
+    many, zipped = page(8, 8, 8, photometric=2) | {277: ("I", [1 << 30])}, zlib.compress(rgb().tobytes())
     few = bytearray(tiff((page(8), gray().tobytes())))
     few[few.index(struct.pack("<HHI", 278, 3, 1)) + 8] = HEIGHT // 2  # Two strips, of which one is there.
     return {
@@ -365,6 +368,14 @@ def damaged_files():
             for dots in ((255, 0), (16, 235))
         },
         "a-strip-too-few.tif": (bytes(few), r"a damaged file \(pixels are missing\)"),
+        "strip-at-0.tif": (pixels_at(tiles, 324, 0), r"a damaged file \(pixels are missing\)"),
+        "strip-in-the-header.tif": (pixels_at(tiff((page(8), gray().tobytes())), 273, 4), "pixels are missing"),
+        **{
+            f"claims-terabytes-{name}.tif": (tiff((tags, pixels)), "its header claims 7.42e\\+03 GB of pixels")
+            for name, tags, pixels in (("plain", many, rgb().tobytes()), ("deflate", many | {259: ("H", [8])}, zipped))
+        },
+        "dots-of-an-odd-type.tif": (tiff((four | {336: ("H", [7])}, bytes(4 * HEIGHT * WIDTH))), "of a kind that is"),
+        "shares-of-an-odd-type.tif": (tiff((other | {529: ("H", [7])}, rgb().tobytes())), "of a kind that is not read"),
         "565.tif": (tiff((page(5, 6, 5, photometric=2), bytes(2 * HEIGHT * WIDTH))), "pixels of type 5/6 bits"),
         "largest-value-0.pgm": (b"P5 96 72 0\n" + bytes(HEIGHT * WIDTH), r"96 x 72 pixels of 0 to 0"),
         "no-pixels.pgm": (b"P5 0 72 255\n", r"0 x 72 pixels of 0 to 255"),
@@ -373,6 +384,12 @@ def damaged_files():
         "no-page.tif": (b"II*\0\0\0\0\0", "a damaged file"),
         "no-camera-raw.nef": (by_tifffile(gray()), r"cannot be read \(Unsupported file format or not RAW file\)"),
     }
+
+
+def pixels_at(content, tag, start):
+    """A TIFF file whose first tile or strip begins elsewhere."""
+    found = tifffile.TiffFile(io.BytesIO(content)).pages.first.tags[tag]
+    return content[: found.valueoffset] + struct.pack("<I", start) + content[found.valueoffset + 4 :]
 
 
 def without_scans():

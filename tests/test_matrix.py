@@ -211,6 +211,8 @@ def test_what_is_no_part_of_the_picture_is_said_to_be_left_out():
             "Photoshop's own data, such as layers, left out",
         ),
         (CASES["rgb-unspecified8.tif"][0], "a channel of no named kind taken for transparency"),
+        (CASES["alpha.jp2"][0], "a channel of no named kind taken for transparency"),
+        (CASES["gray-alpha8.jp2"][0], "a channel of no named kind taken for transparency"),
         (
             CASES["alpha2-behind-another-channel.tif"][0],
             "further channels left out: only colours and transparency are used",
@@ -218,6 +220,18 @@ def test_what_is_no_part_of_the_picture_is_said_to_be_left_out():
         (by_pillow(alpha, "PNG"), "transparency left out, since nothing of the photo would be seen"),
     ):
         assert images.decode("photo", content).notes == (note,)
+
+
+def test_a_result_of_jpeg_2000_says_which_channel_is_alpha():
+    for bits in (8, 16):
+        photo = images.decode("photo.png", CASES[f"gray-alpha{bits}.png"][0])
+        content = images.encode("photo", photo, ".jp2")[0]
+        # The last channel, 3, is alpha (1) of the whole picture (0).
+        assert struct.pack(">4s13H", b"cdef", 4, 0, 0, 1, 1, 0, 2, 2, 0, 3, 3, 1, 0) in content
+        found = images.decode("photo.jp2", content)
+        assert found.notes == () and (found.alpha == photo.alpha).all() and (found.pixels[..., 0] == photo.pixels).all()
+        if bits == 8:
+            np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(content)))[..., 3], whole(ALPHA, 8))
 
 
 def test_libraries_say_nothing_beside_the_messages(caplog):
@@ -307,12 +321,12 @@ def test_tiff_says_that_its_transfer_function_is_left_out():
 def test_photos_are_read_whatever_their_primaries_say():
     places = struct.pack("<12I", *(680, 1000, 320, 1000, 265, 1000, 690, 1000, 150, 1000, 60, 1000))
     damaged = "colour profile left out, since it cannot be used"
-    whites = ((("R", bytes(16)), damaged), (("R", struct.pack("<4I", 1, 0, 1, 0)), damaged), (("H", [5]), None))
+    whites = ((("R", bytes(16)), damaged), (("R", struct.pack("<4I", 1, 0, 1, 0)), damaged), (("H", [5]), damaged))
     for white, note in whites:
         content = tiff((page(8, 8, 8, photometric=2, t318=white, t319=("R", places)), rgb().tobytes()))
         found = images.decode("photo.tif", content)
         np.testing.assert_array_equal(found.pixels, rgb())
-        assert [text.split(" (")[0] for text in found.notes] == ([note] if note else [])
+        assert [text.split(" (")[0] for text in found.notes] == [note]
     for white in ((31270, 0), (0, 0), (90000, 5000)):
         places = struct.pack(">8I", *white, 64000, 33000, 30000, 60000, 15000, 6000)
         found = images.decode("photo.png", png(rgb(), (b"cHRM", places)))
