@@ -51,8 +51,8 @@ def read(path, max_megapixels=MAX_MEGAPIXELS):
 
 def decode(name, content, max_megapixels=MAX_MEGAPIXELS):
     """Decodes the content of a file, bytes, as `read` does; `name` is for messages, its suffix for camera RAW."""
-    photo = _decode(name, content, max_megapixels)
-    metadata, notes = read_metadata(content, suffix_of(content), photo.metadata.resolution)
+    photo, image = _decode(name, content, max_megapixels)
+    metadata, notes = read_metadata(content, suffix_of(content), image.resolution, image.orientation)
     return replace(photo, metadata=metadata, notes=(*photo.notes, *notes))
 
 
@@ -61,7 +61,7 @@ def read_photo(path, max_megapixels=MAX_MEGAPIXELS):
 
     Gray is expanded, transparency is dropped, 16 bits are reduced to 8. Raises PhotoError, as `read` does.
     """
-    pixels = _decode(path, _read_bytes(path), max_megapixels).pixels
+    pixels = _decode(path, _read_bytes(path), max_megapixels)[0].pixels
     return np.ascontiguousarray(as_color(rescale(pixels, np.iinfo(pixels.dtype).max, 255)))
 
 
@@ -132,7 +132,7 @@ def _read_bytes(path):
 
 
 def _decode(name, content, max_megapixels):
-    """The `Photo` in a file's content; of its metadata, only the resolution that the header has."""
+    """(photo, image): the `Photo` in a file's content, without metadata, and the `Image` that it was decoded from."""
     with _decoding(name):
         image = open_image(content, name)
         size = image.width * image.height / 1e6
@@ -152,7 +152,7 @@ def _decode(name, content, max_megapixels):
     if alpha is not None and not alpha.any():
         alpha, notes = None, (*notes, "transparency left out, since nothing of the photo would be seen")
     pixels = pixels[..., 0] if pixels.shape[2] == 1 else pixels
-    return Photo(pixels, alpha, icc, Metadata(resolution=image.resolution), notes, image.bits)
+    return Photo(pixels, alpha, icc, notes=notes, bits=image.bits), image
 
 
 def _convert(values, space, icc):

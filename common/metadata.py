@@ -15,6 +15,7 @@ import pyexiv2
 import tifffile
 
 from common.png import insert_chunk, read_chunks
+from common.samples import SIDEWAYS
 
 # Formats that exiv2 reads; of GIF, Pillow reads comments and XMP.
 READABLE = frozenset({".avif", ".gif", ".heic", ".jp2", ".jpg", ".jxl", ".png", ".raw", ".tif", ".webp"})
@@ -36,6 +37,8 @@ EXTENSION = b"http://ns.adobe.com/xmp/extension/\0"
 OUTDATED = re.compile(r"Xmp\.(tiff\.Orientation|xmp\.Thumbnails|photoshop\.(ColorMode|ICCProfile))")
 # ... and of films, gain maps and depth maps that phones put behind the photo, or into XMP.
 BESIDE = re.compile(r"Xmp\.(GCamera\.(Motion|Micro)|(Container|GContainer|GDepth|GImage|HDRGainMap|hdrgm)\.)")
+# ... and of places in the photo, such as faces, as it was before it was turned upright.
+REGIONS = re.compile(r"Xmp\.(mwg-rs|MP)\.")
 FILMS = ("Xmp.GCamera.MotionPhoto", "Xmp.GCamera.MicroVideo")  # "0" where there is none.
 # How exiv2 copies each kind. XMP and comments as text: it copies only those properties of a packet that it knows.
 NOTHING = dict.fromkeys(("exif", "iptc", "xmp", "comment", "icc", "thumbnail"), False)
@@ -50,6 +53,8 @@ ERRORS = (RuntimeError, ValueError)
 HEADERS = frozenset({".bmp", ".jpg", ".png"})
 ORIENTATION, LAYERS = 274, 37724  # Tags of EXIF and TIFF; the second one holds Photoshop's layers.
 BIG_TIFF = (b"+\0", b"\0+")  # Its third and fourth byte.
+# What a colour profile begins with. Beside a damaged one, exiv2 reads nothing.
+PROFILES = {".avif": b"colrprof", ".heic": b"colrprof", ".jp2": b"colr\2", ".jpg": b"ICC_PROFILE\0", ".webp": b"ICCP"}
 # PNG's chunks of text, and the keywords of those that exiv2 carries.
 TEXT = (b"tEXt", b"zTXt", b"iTXt")
 CARRIED = (b"Description\0", b"XML:com.adobe.xmp\0", b"Raw profile type ")
@@ -75,8 +80,14 @@ class Metadata:
     text: tuple[tuple[bytes, bytes], ...] = ()
 
 
-def read_metadata(content, suffix, resolution=None):
-    """Reads what a file's content, bytes, says about its photo, except for its orientation.
+def read_metadata(content, suffix, resolution=None, orientation=1):
+    """Reads what a file's content, bytes, says about its photo once that is upright.
+
+    Args:
+        content: The file's content.
+        suffix: Of its format.
+        resolution: Pixels per inch, (horizontal, vertical), as the header says, or None; that of EXIF comes first.
+        orientation: How the pixels were turned upright, 1..8.
 
     Returns:
         (Metadata, notes): what cannot be read, as words.
@@ -85,15 +96,18 @@ def read_metadata(content, suffix, resolution=None):
     if suffix not in READABLE or content.startswith(b"\xff\x0a"):  # JPEG XL without a container has pixels only.
         return Metadata(None, resolution), ()
     with _using_exiv2:
+        chunks = _metadata_chunks(content) if suffix == ".png" else []
+        whole = [chunk for chunk in chunks if _is_readable(chunk)]
         try:
-            source = _open_source(content, suffix)
+            source = _open_source(content, suffix, whole)
             carrier, lost = _copy(source, _encode_smallest(".png"), ".png")
             carrier = _open(carrier)
             exif, xmp = carrier.read_exif("latin-1"), carrier.read_xmp("latin-1")
             if outdated := [name for name in exif if _is_outdated(name)]:
                 carrier.modify_exif(dict.fromkeys(outdated))
             beside = [name for name in xmp if BESIDE.match(name)]
-            if outdated := beside + [name for name in xmp if OUTDATED.match(name)]:
+            regions = [name for name in xmp if orientation in range(2, 9) and REGIONS.match(name)]
+            if outdated := beside + regions + [name for name in xmp if OUTDATED.match(name)]:
                 carrier.modify_xmp(dict.fromkeys(outdated))
             beside = [name for name in beside if "GCamera" not in name or (name in FILMS and xmp[name] != "0")]
             present = any(_names(carrier).values())
@@ -105,11 +119,15 @@ def read_metadata(content, suffix, resolution=None):
             return Metadata(None, resolution), (f"metadata left out, since it cannot be read ({error})",) * lost
         carrier = carrier.get_bytes() if present else None
     lost += ["XMP"] if EXTENSION in content and "XMP" not in lost else []
+    lost += ["text of PNG"] * (whole != chunks)
     notes = tuple(f"{kind} left out, in whole or in part: damaged or too large" for kind in lost)
     notes += ("left out what the file holds beside the photo: a film, gain map or depth map",) if beside else ()
-    chunks = read_chunks(content) if suffix == ".png" else ()
-    text = tuple((kind, data) for kind, data in chunks if kind in TEXT and not data.startswith(CARRIED))
-    return Metadata(carrier, _resolution_of(exif) or resolution, empty_xmp, text), notes
+    notes += ("faces marked in the photo left out, since it was turned upright",) if regions else ()
+    text = tuple((kind, data) for kind, data in whole if kind in TEXT and not data.startswith(CARRIED))
+    resolution = _resolution_of(exif) or resolution
+    if resolution and orientation in SIDEWAYS:
+        resolution = resolution[::-1]
+    return Metadata(carrier, resolution, empty_xmp, text), notes
 
 
 def read_orientation(exif, xmp=b""):
@@ -202,17 +220,29 @@ def _open(content):
     return _Image(content)
 
 
-def _open_source(content, suffix):
-    """A file in exiv2, without those parts of it that would keep exiv2 from the others."""
+def _metadata_chunks(content):
+    """The chunks of EXIF and text in a PNG file's content."""
+    # exiv2 reads no EXIF that begins as in JPEG.
+    return [(kind, data.removeprefix(b"Exif\0\0")) for kind, data in read_chunks(content) if kind in (b"eXIf", *TEXT)]
+
+
+def _is_readable(chunk):
+    with contextlib.suppress(*ERRORS):
+        _open(insert_chunk(_encode_smallest(".png"), *chunk))
+        return True
+    return False
+
+
+def _open_source(content, suffix, chunks):
+    """A file in exiv2, without those parts of it that would keep exiv2 from the others; of PNG, some chunks."""
     if suffix == ".gif":
         return _open_gif(content)
-    if suffix == ".png":  # It reads nothing beside damage, and no EXIF that begins as in JPEG.
-        chunks = [(kind, data) for kind, data in read_chunks(content) if kind in (b"eXIf", *TEXT)]
+    if suffix == ".png":
         content = _encode_smallest(".png")
-        for kind, data in reversed(chunks):
-            content = insert_chunk(content, kind, data.removeprefix(b"Exif\0\0"))
-    if suffix == ".jpg":  # Beside a damaged profile, it reads nothing.
-        content = content.replace(b"ICC_PROFILE\0", bytes(12))
+        for chunk in reversed(chunks):
+            content = insert_chunk(content, *chunk)
+    if start := PROFILES.get(suffix):
+        content = content.replace(start, bytes(len(start)))
     if suffix == ".tif" and LAYERS in (tags := _tags(content)):  # It would read them for minutes.
         start = tags[LAYERS].offset
         content = content[:start] + bytes(8) + content[start + 8 :]
@@ -293,7 +323,7 @@ def _complete(metadata, width, height):
     current = {"Exif.Photo.PixelXDimension": width, "Exif.Photo.PixelYDimension": height}
     current |= {"Exif.Photo.ColorSpace": 1, "Exif.Iop.InteroperabilityIndex": "R98"}
     changes = {name: value for name, value in current.items() if exif.get(name, str(value)) != str(value)}
-    if metadata.resolution and "Exif.Image.XResolution" not in exif:
+    if metadata.resolution and metadata.resolution != _resolution_of(exif):
         x, y = (Fraction(value).limit_denominator(1000) for value in metadata.resolution)
         changes |= {"Exif.Image.XResolution": f"{x.numerator}/{x.denominator}"}
         changes |= {"Exif.Image.YResolution": f"{y.numerator}/{y.denominator}", "Exif.Image.ResolutionUnit": 2}

@@ -2,6 +2,9 @@
 
 import numpy as np
 
+# Orientations as in EXIF that exchange width and height.
+SIDEWAYS = (5, 6, 7, 8)
+
 
 def rescale(values, top, new_top=None):
     """Scales whole numbers from 0..top to 0..new_top, rounded: uint8 for a `new_top` of up to 255, else uint16.
@@ -41,7 +44,7 @@ def unpremultiply(values):
 
 def turn_upright(values, orientation):
     """Turns pixels upright from an orientation as in EXIF, 1..8; other numbers leave them as they are."""
-    if orientation in (5, 6, 7, 8):
+    if orientation in SIDEWAYS:
         values = np.swapaxes(values, 0, 1)
     down = {3: -1, 4: -1, 7: -1, 8: -1}.get(orientation, 1)
     right = {2: -1, 3: -1, 6: -1, 7: -1}.get(orientation, 1)

@@ -10,6 +10,7 @@ import imagecodecs
 import numpy as np
 import pytest
 import tifffile
+from matrix_reported import box, with_boxes
 from PIL import Image, ImageCms, IptcImagePlugin, PngImagePlugin
 
 from common import images
@@ -87,6 +88,30 @@ def test_resolution_is_kept(photos, source, target):
     assert image.info["dpi"] == pytest.approx((600, 300), abs=0.1)
 
 
+def test_resolution_turns_with_the_photo(photos):
+    for orientation, expected in ((3, (600, 300)), (6, (300, 600)), (9, (600, 300))):
+        header = encode(photos[0], "PNG", dpi=(600, 300), exif=exif_of({274: orientation}))
+        tags = exif_of({274: orientation, 282: 600.0, 283: 300.0, 296: 2})
+        for content in (header, *(encode(photos[0], format_, exif=tags) for format_ in ("JPEG", "PNG", "TIFF"))):
+            for target in (".jpg", ".png", ".tif"):
+                image, losses = convert(content, target)
+                exif = image.getexif()
+                assert losses == [] and image.info["dpi"] == pytest.approx(expected, abs=0.1)
+                if 282 in exif:
+                    assert (exif[282], exif[283]) == pytest.approx(expected, abs=0.1)
+
+
+@pytest.mark.parametrize("kind", [b"resc", b"resd"])
+def test_resolution_of_jpeg_2000_is_kept(photos, kind):
+    # 118.11 and 236.22 pixels per centimetre: first down, then across.
+    numbers = struct.pack(">4H2b", 11811, 1, 23622, 10, 0, 1)
+    content = with_boxes(imagecodecs.jpeg2k_encode(photos[0], codecformat="jp2"), box(b"res ", box(kind, numbers)))
+    image, losses = convert(content, ".tif")
+    assert losses == [] and image.info["dpi"] == pytest.approx((600, 300), abs=0.1)
+    damaged = content.replace(numbers, bytes(10))
+    assert "dpi" not in convert(damaged, ".png")[0].info
+
+
 def test_resolution_is_kept_in_bmp_or_said_to_be_left_out(photos):
     for source in ("BMP", "PNG"):
         image, losses = convert(encode(photos[0], source, dpi=(600, 300)), ".bmp")
@@ -148,11 +173,58 @@ def test_layers_of_the_gray_photo_do_not_cover_the_result(photos):
 
 
 def test_metadata_beside_a_damaged_profile_are_carried_over(photos):
-    for format_ in ("JPEG", "PNG", "TIFF"):
-        content = encode(photos[0], format_, exif=exif_of({271: "Maker"}), icc_profile=SRGB[:200])
+    exif = exif_of({271: "Maker"})
+    files = [encode(photos[0], format_, exif=exif, icc_profile=SRGB[:200]) for format_ in FORMATS.values()]
+    plain = images.encode("photo", images.decode("photo", encode(photos[0], "JPEG", exif=exif)), ".jp2")[0]
+    files.append(with_boxes(plain.replace(b"colr", b"free", 1), box(b"colr", b"\2\0\0" + SRGB[:200])))
+    for content in files:
         image, losses = convert(content, ".jpg")
         assert image.getexif()[271] == "Maker"
         assert len(losses) == 1 and "colour profile left out" in losses[0]
+
+
+def test_metadata_of_heic_beside_a_damaged_profile_are_carried_over(photos):
+    pillow_heif = pytest.importorskip("pillow_heif", reason="needs requirements-formats.txt")
+    file, picture = io.BytesIO(), pillow_heif.from_pillow(Image.fromarray(photos[0]))
+    picture.info.update(icc_profile=SRGB[:200], exif=exif_of({271: "Maker"}).tobytes())
+    picture.save(file)
+    image, (loss,) = convert(file.getvalue(), ".jpg")
+    assert image.getexif()[271] == "Maker" and "colour profile left out" in loss
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        (b"tEXt", b"Author"),
+        (b"tEXt", b""),
+        (b"zTXt", b"Author\0\0damaged"),
+        (b"iTXt", b"Author\0"),
+        (b"zTXt", b"Raw profile type iptc\0\0damaged"),
+    ],
+)
+def test_damaged_text_of_png_costs_nothing_else(photos, damaged):
+    content = encode(photos[0], "PNG", exif=exif_of({271: "Maker"}))
+    for chunks in ((damaged, (b"tEXt", b"Copyright\0Stadtarchiv")), ((b"tEXt", b"Copyright\0Stadtarchiv"), damaged)):
+        odd = content
+        for chunk in chunks:
+            odd = insert_chunk(odd, *chunk)
+        image, (loss,) = convert(odd, ".png")
+        assert image.text == {"Copyright": "Stadtarchiv"} and image.getexif()[271] == "Maker"
+        assert "text of PNG left out, in whole or in part: damaged" in loss
+
+
+def test_faces_are_not_marked_where_they_were_before_the_photo_was_turned(photos):
+    claim = b'xmlns:mwg-rs="http://www.metadataworkinggroup.com/schemas/regions/" mwg-rs:Regions="0.2,0.3" '
+    claim += b'xmlns:MP="http://ns.microsoft.com/photo/1.2/" MP:RegionInfo="0.2,0.3" dc:source'
+    packet = XMP.replace(b"dc:source", claim)
+    for orientation, left_out in ((1, False), (3, True), (6, True)):
+        content = encode(photos[0], "JPEG", xmp=packet, exif=exif_of({274: orientation}))
+        image, losses = convert(content, ".jpg")
+        assert b"Archive 7" in image.info["xmp"]
+        for name in (b"mwg-rs:", b"MP:"):
+            assert (name in image.info["xmp"]) != left_out
+        words = "photo: faces marked in the photo left out, since it was turned upright"
+        assert losses == [words] * left_out
 
 
 def test_exif_of_odd_png_is_carried_over(photos):
