@@ -28,6 +28,9 @@ from common.files import (
     list_files,
 )
 
+# Bytes that a file's name has at most on most disks.
+LONGEST_NAME = 255
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -78,7 +81,9 @@ def plan_jobs(inputs, output, suffix=None, films=False, hints_of=None):
             owner = taken[_without_case(root / name)]
             notes.append(f"{source}: the result is {result}, since {output / name} belongs to {owner}")
         taken[_without_case(root / result.relative_to(output))] = source
-        if os.path.lexists(result) and result not in record:
+        if (length := len(os.fsencode(result.name))) > LONGEST_NAME:
+            failures.append(f"{source}: its result's name has {length} bytes, of {LONGEST_NAME} at most; shorten it")
+        elif os.path.lexists(result) and result not in record:
             failures.append(f"{source}: {result} exists and is not a result of an earlier run; choose another --output")
         else:
             jobs.append((source, result))
