@@ -7,6 +7,7 @@ docs/film.md says what is kept and what is dropped.
 """
 
 import contextlib
+import os
 
 import av
 import numpy as np
@@ -68,8 +69,11 @@ def colorize_film(
             raise HintError(path, f"it ends at {film.seconds:.3g} s, before a hint's time, {late[0]:.3g} s")
         try:
             result.parent.mkdir(parents=True, exist_ok=True)
+            is_new = not os.path.lexists(result)
             with replacing(result) as temporary:
                 losses = _write(film, temporary, colorize)
+                if is_new and os.path.lexists(result):
+                    raise FilmError(result, "another file has appeared there since the film was begun; move it away")
         except (OSError, av.FFmpegError) as error:  # Of writing: `film` catches errors of reading.
             raise FilmError(result, f"cannot be written: {describe_error(error)}") from error
     if path.suffix.lower() in REWRAPPED:

@@ -397,6 +397,19 @@ def test_interruption_and_surprises_leave_no_file(gray, tmp_path, error):
         assert listed(tmp_path / "out") == ["2.mp4"]
 
 
+def test_a_file_that_appears_while_a_film_is_written_is_kept(gray, tmp_path):
+    path, result = make_film(tmp_path / "film.mp4", gray[:4]), tmp_path / "out" / "film.mp4"
+
+    class Slow(Painter):
+        def colorize(self, lightness):
+            result.write_text("mine")
+            return super().colorize(lightness)
+
+    (failure,) = process([(path, result)], Slow()).failures
+    assert failure.startswith(f"{result}: another file has appeared there") and result.read_text() == "mine"
+    assert listed(result.parent) == ["film.mp4"]
+
+
 def test_photos_and_films_in_one_run(loaded_once, gray, photos, model_file, tmp_path):
     folder, output = tmp_path / "in", tmp_path / "out"
     (folder / "deep").mkdir(parents=True)
