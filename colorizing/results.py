@@ -110,7 +110,7 @@ class Record:
         try:
             with self._lock:
                 self._folder.mkdir(parents=True, exist_ok=True)
-                with (self._folder / NAME).open("a") as file:
+                with (self._folder / NAME).open("a", encoding="utf-8") as file:
                     # Before the line, so that it stands alone even if the one before was cut short.
                     file.write("\n" + json.dumps({"result": name, "checksum": found}))
                 self._checksums[name] = found
@@ -127,7 +127,7 @@ def read_record(folder):
     """
     checksums = {}
     try:
-        lines = (folder / NAME).read_text(errors="replace").splitlines()
+        lines = (folder / NAME).read_text("utf-8", errors="replace").splitlines()
     except FileNotFoundError:
         return {}
     for line in lines:

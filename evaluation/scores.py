@@ -122,7 +122,7 @@ class Scores:
 def read_table(file):
     """Reads (photos, values), see `Scores`, from the Path of a photos.csv. Raises UserError for another file."""
     try:
-        header, *rows = csv.reader(file.read_text().splitlines())
+        header, *rows = csv.reader(file.read_text("utf-8").splitlines())
         rows_of = {}
         for model, photo, *values in rows:
             rows_of.setdefault(model, []).append((photo, values))

@@ -2,10 +2,12 @@
 
 import csv
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
-from processes import call
+from processes import ROOT, call
 
 from evaluation.scores import Scores, format_differences, format_means, over_seeds, seed_differences
 
@@ -54,6 +56,15 @@ def test_files(scores, tmp_path):
     assert results["photos"] == 200 and results["options"] == {"crop": [8, 8]} and results["versions"]["keras"]
     assert results["differences"]["reference"] == "base"
     assert results["means"]["base"]["psnr"] == scores.values["base"]["psnr"][1:].mean()
+
+
+def test_names_of_photos_are_read_in_any_locale(tmp_path):
+    table, photo = tmp_path / "photos.csv", "M\u00fcnchen \u5199\u771f.jpg"
+    Scores([photo], {"gray": {"psnr": np.ones(1)}}).save(tmp_path, {}, "gray")
+    script = f"from evaluation.scores import read_table; from pathlib import Path; read_table(Path({str(table)!r}))"
+    environment = {"PYTHONPATH": str(ROOT), "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    subprocess.run([sys.executable, "-c", script], env=environment, check=True, timeout=120)
+    assert Scores.load(table).photos == [photo]
 
 
 def test_tables_come_together_again(scores, tmp_path):
