@@ -58,7 +58,8 @@ def open_tiff(content):
     notes += CHANNELS * (len(page.extrasamples) > 1)
     if page.extrasamples and not any(page.extrasamples):
         notes += UNNAMED
-    notes += ("transfer function left out",) * ("TransferFunction" in tags and not icc)
+    curve = "TransferFunction" in tags or "GrayResponseCurve" in tags
+    notes += ("transfer function left out",) * (curve and not icc)
 
     def decode():
         values = jpeg.decode()[0] if jpeg else _decode_page(page, photometric, bits)

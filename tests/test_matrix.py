@@ -313,8 +313,13 @@ def test_heic_is_read_as_ffmpeg_reads_it(monkeypatch, bits, range_, mode):
 def test_tiff_says_that_its_transfer_function_is_left_out():
     curve = np.round(65535 * np.linspace(0, 1, 256) ** 1.8).astype(int).tolist()
     icc = profile(b"GRAY", np.linspace(0, 1, 1024) ** 1.8)
-    for more, notes in (({}, ("transfer function left out",)), ({"t34675": ("B", icc)}, CONVERTED)):
-        content = tiff((page(8, t301=("H", curve), **more), gray().tobytes()))
+    left_out = ("transfer function left out",)
+    for more, notes in (
+        ({"t301": ("H", curve)}, left_out),
+        ({"t290": ("H", [4]), "t291": ("H", curve)}, left_out),
+        ({"t301": ("H", curve), "t34675": ("B", icc)}, CONVERTED),
+    ):
+        content = tiff((page(8, **more), gray().tobytes()))
         assert images.decode("photo.tif", content).notes == notes
 
 
