@@ -35,7 +35,7 @@ from common.images import read_photo
 from common.options import Model
 from configs import MODEL, SAMPLES
 from models.precision import choose_policy
-from utils import rgb_to_lab
+from utils import ab_from_rgb
 
 # Sample photos before and after the cut.
 PHOTOS = ("castle-forest.jpg", "mountain-lake.jpg")
@@ -87,7 +87,7 @@ def read_ab(path):
     """The ab of a film's frames, float32 [count, height, width, 2]."""
     with Reader(path) as film:
         frames = [film.pixels(item) for item in film if isinstance(item, av.VideoFrame)]
-    return np.stack([rgb_to_lab(np.ascontiguousarray(pixels))[..., 1:] for pixels in frames])
+    return np.stack([ab_from_rgb(np.ascontiguousarray(pixels)) for pixels in frames])
 
 
 def flicker(ab):

@@ -11,7 +11,7 @@ from common.files import is_regular
 from common.images import PhotoError, read_photo
 from data.photos import MIN_SIDE, cut, find_photos, scale_to_cover
 from models.zhang import ab_bins, nearest_bins
-from utils import rgb_to_lab
+from utils import ab_from_rgb, lightness_from_rgb
 
 # Crops that are scored at a time.
 BATCH = 32
@@ -62,8 +62,8 @@ class GroundTruth:
         self.cropped = cropped
         self.photos = np.asarray(photos)
         self.pixels = self.photos if pixels is None else np.asarray(pixels)
-        self.ab = rgb_to_lab(tf.constant(self.photos)).numpy()[..., 1:]
-        self.lightness = rgb_to_lab(tf.constant(self.pixels)).numpy()[..., :1]
+        self.ab = ab_from_rgb(tf.constant(self.photos)).numpy()
+        self.lightness = lightness_from_rgb(tf.constant(self.pixels)).numpy()
 
 
 def read_batches(pairs, crop):
