@@ -79,14 +79,6 @@ def describe_by(method, ab, lightness, features):
     return near if method == "distance" else np.dstack([near, smooth(lightness) / OF_LIGHTNESS])
 
 
-def predict(pipeline, photo):
-    """Returns (lightness that the network sees of a photo, its ab, {method: vectors that describe the pixels})."""
-    lightness = pipeline.reduce(photo)
-    ab = pipeline.predict(lightness[None])[0]
-    features = pipeline.features(lightness)
-    return lightness, ab, {method: describe_by(method, ab, lightness, features) for method in METHODS}
-
-
 def draw_hints(ab, count, random):
     """Hints at random places with a photo's own colours: the mean of PATCH x PATCH pixels of ab, [height, width, 2]."""
     height, width = ab.shape[:2]
@@ -109,7 +101,8 @@ def read_reduced(path):
 def measure_gain(pipeline, photo, seed):
     """PSNR in dB and mean distance in ab of one photo, means over the draws: {method: float [2, COUNTS]}."""
     truth = np.asarray(ab_from_rgb(photo))
-    lightness, ab, described = predict(pipeline, photo)
+    lightness = pipeline.reduce(photo)
+    ab, features = pipeline.predict(lightness[None])[0], pipeline.features(lightness)
 
     def score(corrected):
         result = np.ascontiguousarray(pipeline.paint(photo, lightness, corrected))
@@ -119,9 +112,10 @@ def measure_gain(pipeline, photo, seed):
     draws = [draw_hints(truth, max(COUNTS), np.random.default_rng((seed, draw))) for draw in range(DRAWS)]
     start = score(ab)
     figures = {}
-    for method, vectors in described.items():
+    for method, variance in METHODS.items():
+        vectors = describe_by(method, ab, lightness, features)
         scores = [
-            [score(spread(ab, vectors, hints[:count], METHODS[method])) if count else start for count in COUNTS]
+            [score(spread(ab, vectors, hints[:count], variance)) if count else start for count in COUNTS]
             for hints in draws
         ]
         figures[method] = np.mean(scores, axis=0).T
