@@ -1,4 +1,4 @@
-"""The server of app.py under load: requests a second, latency and memory.
+"""The server of app.py under load: requests a second and latency.
 
     python -m benchmarks.serving
 
@@ -17,21 +17,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks import timing
-from benchmarks.timing import print_table, show
+from benchmarks.timing import megapixel, print_table, start
 from common.command_line import parse, run
 from configs import MODEL
 
 # Visitors at a time, and requests for each number of them.
 VISITORS, REQUESTS = (1, 4, 16), 96
-# Requests after which the server's memory is compared; of several servers, one after the other, since it differs by
-# chance.
-MEMORY_REQUESTS, SERVERS = (50, 500), 4
 
 
 @dataclass(frozen=True)
 class Options:
-    """Measures requests a second, latency and memory of the server."""
+    """Measures requests a second and latency of the server."""
 
     model: str = MODEL
     """A trained model: the name of a run of yours or of weights that ship."""
@@ -55,11 +51,11 @@ def visit(address, content, visitors, requests):
 
 @contextlib.contextmanager
 def server(model):
-    """A server for as long as the context lasts: (its process's number, address of the API for a model)."""
+    """A server for as long as the context lasts: the address of its API for a model."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    process, address = timing.start([sys.executable, "app.py", "--port", port]), f"http://127.0.0.1:{port}/api"
+    process, address = start([sys.executable, "app.py", "--port", port]), f"http://127.0.0.1:{port}/api"
     try:
         while True:
             if process.poll() is not None:
@@ -68,42 +64,22 @@ def server(model):
                 urllib.request.urlopen(f"{address}/health", timeout=5).close()
                 break
             time.sleep(0.2)
-        yield process.pid, f"{address}/colorize?{urllib.parse.urlencode({'model': model})}"
+        yield f"{address}/colorize?{urllib.parse.urlencode({'model': model})}"
     finally:
         process.terminate()
 
 
-def measure_load(content, model):
-    """Prints requests a second and latencies by the number of visitors."""
-    with server(model) as (_, address):
+def main():
+    options = parse(Options, "-m benchmarks.serving")
+    content = megapixel()
+    rows = []
+    with server(options.model) as address:
         visit(address, content, 4, 16)  # Compiles.
-        rows = []
         for visitors in VISITORS:
             seconds, latencies = visit(address, content, visitors, REQUESTS)
             median, most = np.quantile(latencies, [0.5, 0.95])
             rows.append([str(visitors), f"{REQUESTS / seconds:.1f}", f"{median:.2f} s", f"{most:.2f} s"])
     print_table(["visitors", "requests a second", "latency, median", "95 % within"], rows)
-
-
-def measure_memory(content, model):
-    """Starts a server and gives its memory in MB after each of MEMORY_REQUESTS in all, from four visitors."""
-    megabytes, done = [], 0
-    with server(model) as (process, address):
-        for count in MEMORY_REQUESTS:
-            visit(address, content, 4, count - done)
-            done = count
-            time.sleep(1)  # Memory is given back after the last answer.
-            megabytes.append(1000 * timing.memory(process, "VmRSS"))
-    return megabytes
-
-
-def main():
-    options = parse(Options, "-m benchmarks.serving")
-    content = timing.megapixel()
-    measure_load(content, options.model)
-    megabytes = np.transpose([measure_memory(content, options.model) for _ in range(SERVERS)])
-    for requests, values in zip(MEMORY_REQUESTS, megabytes, strict=True):
-        print(f"memory after {requests} requests: {show(values, 0)} MB")
 
 
 if __name__ == "__main__":

@@ -84,13 +84,13 @@ def measure_command(command):
     return time.perf_counter() - started, peak
 
 
-def memory(process="self", field="VmHWM"):
-    """Memory of a process in GB, its peak or with "VmRSS" the present one; None once it has ended."""
+def memory(process="self"):
+    """Peak memory of a process in GB; None once it has ended."""
     try:
         lines = Path(f"/proc/{process}/status").read_text().splitlines()
     except (ProcessLookupError, FileNotFoundError):
         return None
-    return next((int(line.split()[1]) / 1e6 for line in lines if line.startswith(field)), None)
+    return next((int(line.split()[1]) / 1e6 for line in lines if line.startswith("VmHWM")), None)
 
 
 def call_in_process(function, *arguments, cores=None):
