@@ -187,7 +187,7 @@ def test_turns_photos_gray(folder):
         (["evaluate.py", "photos", "-f", "onnx"], "unknown: -f, onnx; see python evaluate.py --help"),
         (["export.py", "scenes", "--format"], "--format has no value; see python export.py --help"),
         (["export.py", "scenes", "--format", "unknown"], "--format unknown: use litert, onnx, savedmodel; see python"),
-        (["-m", "evaluation.figures", "nothing"], "unknown: nothing; use docs, hints, compare, curves; see python"),
+        (["-m", "evaluation.figures", "nothing"], "unknown: nothing; use docs, hints, compare; see python"),
     ],
 )
 def test_wrong_command_lines_exit_with_one_sentence(command, words):
