@@ -92,14 +92,14 @@ def read_metadata(content, suffix, resolution=None, orientation=1):
     Returns:
         (Metadata, notes): what cannot be read, as words.
     """
-    resolution = resolution and _sensible(*resolution)
+    turn = -1 if orientation in SIDEWAYS else 1
+    resolution = resolution and _sensible(*resolution[::turn])
     if suffix not in READABLE or content.startswith(b"\xff\x0a"):  # JPEG XL without a container has pixels only.
         return Metadata(None, resolution), ()
     with _using_exiv2:
-        chunks = _metadata_chunks(content) if suffix == ".png" else []
-        whole = [chunk for chunk in chunks if _is_readable(chunk)]
+        content, damaged = _readable_part(content) if suffix == ".png" else (content, [])
         try:
-            source = _open_source(content, suffix, whole)
+            source = _open_source(content, suffix)
             carrier, lost = _copy(source, _encode_smallest(".png"), ".png")
             carrier = _open(carrier)
             exif, xmp = carrier.read_exif("latin-1"), carrier.read_xmp("latin-1")
@@ -119,15 +119,12 @@ def read_metadata(content, suffix, resolution=None, orientation=1):
             return Metadata(None, resolution), (f"metadata left out, since it cannot be read ({error})",) * lost
         carrier = carrier.get_bytes() if present else None
     lost += ["XMP"] if EXTENSION in content and "XMP" not in lost else []
-    lost += ["text of PNG"] * (whole != chunks)
-    notes = tuple(f"{kind} left out, in whole or in part: damaged or too large" for kind in lost)
+    notes = tuple(f"{kind} left out, in whole or in part: damaged or too large" for kind in lost + damaged)
     notes += ("left out what the file holds beside the photo: a film, gain map or depth map",) if beside else ()
     notes += ("faces marked in the photo left out, since it was turned upright",) if regions else ()
-    text = tuple((kind, data) for kind, data in whole if kind in TEXT and not data.startswith(CARRIED))
-    resolution = _resolution_of(exif) or resolution
-    if resolution and orientation in SIDEWAYS:
-        resolution = resolution[::-1]
-    return Metadata(carrier, resolution, empty_xmp, text), notes
+    chunks = read_chunks(content) if suffix == ".png" else ()
+    text = tuple((kind, data) for kind, data in chunks if kind in TEXT and not data.startswith(CARRIED))
+    return Metadata(carrier, (_resolution_of(exif) or ())[::turn] or resolution, empty_xmp, text), notes
 
 
 def read_orientation(exif, xmp=b""):
@@ -220,27 +217,24 @@ def _open(content):
     return _Image(content)
 
 
-def _metadata_chunks(content):
-    """The chunks of EXIF and text in a PNG file's content."""
-    # exiv2 reads no EXIF that begins as in JPEG.
-    return [(kind, data.removeprefix(b"Exif\0\0")) for kind, data in read_chunks(content) if kind in (b"eXIf", *TEXT)]
+def _readable_part(content):
+    """(small, damaged): a PNG file of one pixel with the EXIF and text of another one; the kinds that exiv2 does not
+    read, beside which it would not read the others."""
+    small, damaged = _encode_smallest(".png"), []
+    for kind, data in reversed([chunk for chunk in read_chunks(content) if chunk[0] in (b"eXIf", *TEXT)]):
+        try:  # It reads no EXIF that begins as in JPEG.
+            larger = insert_chunk(small, kind, data.removeprefix(b"Exif\0\0"))
+            _open(larger)
+            small = larger
+        except ERRORS:
+            damaged = ["text of PNG"]
+    return small, damaged
 
 
-def _is_readable(chunk):
-    with contextlib.suppress(*ERRORS):
-        _open(insert_chunk(_encode_smallest(".png"), *chunk))
-        return True
-    return False
-
-
-def _open_source(content, suffix, chunks):
-    """A file in exiv2, without those parts of it that would keep exiv2 from the others; of PNG, some chunks."""
+def _open_source(content, suffix):
+    """A file in exiv2, without those parts of it that would keep exiv2 from the others."""
     if suffix == ".gif":
         return _open_gif(content)
-    if suffix == ".png":
-        content = _encode_smallest(".png")
-        for chunk in reversed(chunks):
-            content = insert_chunk(content, *chunk)
     if start := PROFILES.get(suffix):
         content = content.replace(start, bytes(len(start)))
     if suffix == ".tif" and LAYERS in (tags := _tags(content)):  # It would read them for minutes.

@@ -101,6 +101,13 @@ def test_resolution_turns_with_the_photo(photos):
                     assert (exif[282], exif[283]) == pytest.approx(expected, abs=0.1)
 
 
+def test_resolution_of_big_tiff_turns_with_the_photo(photos):
+    file = io.BytesIO()
+    options = {"resolution": (600, 300), "software": "", "metadata": None, "extratags": [(274, 3, 1, 6, True)]}
+    tifffile.imwrite(file, photos[0], bigtiff=True, **options)
+    assert images.decode("photo", file.getvalue()).metadata.resolution == (300, 600)
+
+
 @pytest.mark.parametrize("kind", [b"resc", b"resd"])
 def test_resolution_of_jpeg_2000_is_kept(photos, kind):
     # 118.11 and 236.22 pixels per centimetre: first down, then across.
