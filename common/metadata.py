@@ -235,8 +235,13 @@ def _open_source(content, suffix):
     """A file in exiv2, without those parts of it that would keep exiv2 from the others."""
     if suffix == ".gif":
         return _open_gif(content)
+    # With GIMP's prefix in XMP, it does not write the one that Microsoft's programs and digiKam mark faces with.
+    content = content.replace(b"xmlns:GIMP=", b"xmlns:Gimp=").replace(b"GIMP:", b"Gimp:")
     if start := PROFILES.get(suffix):
-        content = content.replace(start, bytes(len(start)))
+        end = (
+            34 if suffix == ".webp" else len(content)
+        )  # There, XMP may have the same letters behind a profile's place.
+        content = content[:end].replace(start, bytes(len(start))) + content[end:]
     if suffix == ".tif" and LAYERS in (tags := _tags(content)):  # It would read them for minutes.
         start = tags[LAYERS].offset
         content = content[:start] + bytes(8) + content[start + 8 :]

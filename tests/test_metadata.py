@@ -22,6 +22,7 @@ XMP = (
     b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
     b'<rdf:Description xmlns:dc="http://purl.org/dc/elements/1.1/" dc:source="Archive 7"/></rdf:RDF></x:xmpmeta>'
 )
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 FORMATS = {".jpg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".tif": "TIFF", ".avif": "AVIF"}
 
 
@@ -234,6 +235,29 @@ def test_faces_are_not_marked_where_they_were_before_the_photo_was_turned(photos
         assert losses == [words] * left_out
 
 
+@pytest.mark.parametrize("icc", [b"", SRGB, SRGB[:200]])
+@pytest.mark.parametrize("format_", ["JPEG", "WEBP", "AVIF"])
+def test_xmp_that_names_a_profile_is_carried_over(photos, format_, icc):
+    claim = b'xmlns:photoshop="http://ns.adobe.com/photoshop/1.0/" photoshop:ICCProfile="Gray" dc:source'
+    packet = XMP.replace(b"dc:source", claim)
+    image, losses = convert(encode(photos[0], format_, xmp=packet, icc_profile=icc), ".png")
+    assert b"Archive 7" in image.info["xmp"] and len(losses) == (len(icc) == 200)
+
+
+def test_xmp_of_gimp_and_of_faces_are_carried_over_together(photos):
+    claim = b'xmlns:GIMP="http://www.gimp.org/xmp/" GIMP:Version="2.10" '
+    claim += b'xmlns:MP="http://ns.microsoft.com/photo/1.2/" MP:RegionInfo="0.2,0.3" dc:source'
+    packet, text = XMP.replace(b"dc:source", claim), PngImagePlugin.PngInfo()
+    text.add_itxt("XML:com.adobe.xmp", packet.decode())
+    for format_, options in (("JPEG", {"xmp": packet}), ("PNG", {"pnginfo": text}), ("WEBP", {"xmp": packet})):
+        for target in FORMATS:
+            image, losses = convert(encode(photos[0], format_, **options), target)
+            found = image.info.get("xmp") or image.getexif()[700]
+            found = found if isinstance(found, bytes) else found.encode()
+            assert losses == [] and b"http://www.gimp.org/xmp/" in found
+            assert all(part in found for part in (b'"2.10"', b'MP:RegionInfo="0.2,0.3"', b"Archive 7"))
+
+
 def test_exif_of_odd_png_is_carried_over(photos):
     plain = encode(photos[0], "PNG")
     exif = exif_of({271: "Maker"}).tobytes()
@@ -290,9 +314,6 @@ def test_a_part_of_xmp_that_is_not_read_is_said_to_be_left_out(photos):
     assert convert(content, ".jpg")[1] == []
     image, (loss,) = convert(content[:2] + segment + content[2:], ".jpg")
     assert "XMP left out, in whole or in part" in loss and b"Archive 7" in image.info["xmp"]
-
-
-SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
 @pytest.mark.parametrize("target", FORMATS)
