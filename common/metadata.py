@@ -7,6 +7,7 @@ import struct
 import threading
 from dataclasses import dataclass
 from fractions import Fraction
+from xml.etree import ElementTree
 
 import cv2
 import numpy as np
@@ -70,13 +71,13 @@ class Metadata:
     Attributes:
         carrier: A PNG file, bytes, that holds EXIF, IPTC, XMP and comment; None without any.
         resolution: Pixels per inch, (horizontal, vertical); None where the file does not say.
-        empty_xmp: An XMP packet, bytes, without a property, which exiv2 would drop.
+        unread_xmp: An XMP packet, bytes, in which exiv2 finds no property: an empty or damaged one.
         text: Chunks of text in PNG that exiv2 does not carry, see `png.read_chunks`.
     """
 
     carrier: bytes | None = None
     resolution: tuple[float, float] | None = None
-    empty_xmp: bytes = b""
+    unread_xmp: bytes = b""
     text: tuple[tuple[bytes, bytes], ...] = ()
 
 
@@ -111,7 +112,7 @@ def read_metadata(content, suffix, resolution=None, orientation=1):
                 carrier.modify_xmp(dict.fromkeys(outdated))
             beside = [name for name in beside if "GCamera" not in name or (name in FILMS and xmp[name] != "0")]
             present = any(_names(carrier).values())
-            empty_xmp = b"" if xmp else source.read_raw_xmp("latin-1").encode("latin-1")
+            unread_xmp = b"" if xmp or "XMP" in lost else source.read_raw_xmp("latin-1").encode("latin-1")
         except ERRORS as error:
             # exiv2 does not read BigTIFF, most of which has no text, XMP, IPTC or EXIF.
             tags = _tags(content) if content[2:4] in BIG_TIFF else None
@@ -124,7 +125,7 @@ def read_metadata(content, suffix, resolution=None, orientation=1):
     notes += ("faces marked in the photo left out, since it was turned upright",) if regions else ()
     chunks = read_chunks(content) if suffix == ".png" else ()
     text = tuple((kind, data) for kind, data in chunks if kind in TEXT and not data.startswith(CARRIED))
-    return Metadata(carrier, (_resolution_of(exif) or ())[::turn] or resolution, empty_xmp, text), notes
+    return Metadata(carrier, (_resolution_of(exif) or ())[::turn] or resolution, unread_xmp, text), notes
 
 
 def read_orientation(exif, xmp=b""):
@@ -173,12 +174,14 @@ def embed(content, suffix, metadata, width, height):
             content, lost = _copy(_complete(metadata, width, height), content, suffix)
         if lost and not metadata.carrier:
             lost = ["the resolution"]
+    if suffix != ".jpg" and not _is_whole(metadata.unread_xmp):
+        lost.append("damaged XMP")
     if metadata.text and suffix != ".png":
         lost.append("text of PNG")
     for chunk in reversed(metadata.text) if suffix == ".png" else ():
         content = insert_chunk(content, *chunk)
-    if suffix == ".jpg" and metadata.empty_xmp:
-        content = _insert_segment(content, b"\xe1", b"http://ns.adobe.com/xap/1.0/\0" + metadata.empty_xmp)
+    if suffix == ".jpg" and metadata.unread_xmp:
+        content = _insert_segment(content, b"\xe1", b"http://ns.adobe.com/xap/1.0/\0" + metadata.unread_xmp)
     return content, [f"{kind} left out, in whole or in part, since {suffix} does not hold it" for kind in lost]
 
 
@@ -238,14 +241,20 @@ def _open_source(content, suffix):
     # With GIMP's prefix in XMP, it does not write the one that Microsoft's programs and digiKam mark faces with.
     content = content.replace(b"xmlns:GIMP=", b"xmlns:Gimp=").replace(b"GIMP:", b"Gimp:")
     if start := PROFILES.get(suffix):
-        end = (
-            34 if suffix == ".webp" else len(content)
-        )  # There, XMP may have the same letters behind a profile's place.
+        # In WebP, XMP may have the same letters behind the place of a profile.
+        end = 34 if suffix == ".webp" else len(content)
         content = content[:end].replace(start, bytes(len(start))) + content[end:]
     if suffix == ".tif" and LAYERS in (tags := _tags(content)):  # It would read them for minutes.
         start = tags[LAYERS].offset
         content = content[:start] + bytes(8) + content[start + 8 :]
     return _open(content.ljust(128, b"\0"))  # JPEG XL may be too short for exiv2 to know it.
+
+
+def _is_whole(packet):
+    """Whether an XMP packet, bytes, is XML or missing."""
+    with contextlib.suppress(ElementTree.ParseError):
+        return not packet or ElementTree.fromstring(packet.strip(b"\0 \n")) is not None
+    return False
 
 
 def _tags(content):

@@ -160,6 +160,19 @@ def test_a_packet_without_a_property_is_kept_in_jpeg(photos):
     assert losses == [] and image.info["xmp"] == packet and image.info["comment"] == b"scanned 1998"
 
 
+def test_damaged_xmp_is_kept_in_jpeg_and_else_said_to_be_left_out(photos):
+    nothing = XMP.replace(b'dc:source="Archive 7"', b'rdf:about=""') + b"\n\0"
+    damaged = (XMP[:-40], XMP.replace(b"Archive 7", b"Archive <7"), XMP.replace(b"Archive 7", b"\xff"))
+    for packet in (*damaged, nothing):
+        losses = ["photo: damaged XMP left out, in whole or in part, since {} does not hold it"] * (packet != nothing)
+        for format_ in ("JPEG", "WEBP"):
+            content = encode(photos[0], format_, xmp=packet)
+            image, found = convert(content, ".jpg")
+            assert found == [] and image.info["xmp"] == packet
+            for target in (".png", ".webp", ".tif", ".avif"):
+                assert convert(content, target)[1] == [loss.format(target) for loss in losses]
+
+
 def test_the_gray_thumbnail_goes(photos):
     small = encode(photos[0][::4, ::4], "JPEG")
     exif = b"Exif\0\0II*\0" + struct.pack("<IHHHIII", 8, 1, 274, 3, 1, 1, 26)
