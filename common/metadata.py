@@ -223,12 +223,13 @@ def _open(content):
 def _readable_part(content):
     """(small, damaged): a PNG file of one pixel with the EXIF and text of another one; the kinds that exiv2 does not
     read, beside which it would not read the others."""
-    small, damaged = _encode_smallest(".png"), []
+    small = empty = _encode_smallest(".png")
+    damaged = []
     for kind, data in reversed([chunk for chunk in read_chunks(content) if chunk[0] in (b"eXIf", *TEXT)]):
         try:  # It reads no EXIF that begins as in JPEG.
-            larger = insert_chunk(small, kind, data.removeprefix(b"Exif\0\0"))
-            _open(larger)
-            small = larger
+            chunk = kind, data.removeprefix(b"Exif\0\0")
+            _open(insert_chunk(empty, *chunk))
+            small = insert_chunk(small, *chunk)
         except ERRORS:
             damaged = ["text of PNG"]
     return small, damaged
