@@ -72,7 +72,7 @@ class Options(Rounds):
     """What to measure."""
 
 
-HEADER = ("what", "unit", "package", "original", "times better", "limit", "share of the limit")
+HEADER = ("what", "unit", "package", "published way", "times better", "limit", "share of the limit")
 
 
 def compare(what, unit, package, original, limit=None, limit_name=""):
