@@ -1,8 +1,8 @@
 """EfficientNet-Lite, a pretrained encoder: features that know what is in the picture.
 
 Tan and Le, *EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks*, ICML 2019, in its Lite variant:
-ReLU6, no squeeze-and-excitation. Batch normalisation is folded into the convolutions. `models.pretrained` writes the
-files with the weights of ImageNet classification.
+ReLU6, no squeeze-and-excitation. Batch normalisation is folded into the convolutions. `conversion.pretrained` writes
+the files with the weights of ImageNet classification.
 """
 
 import math

@@ -8,7 +8,7 @@ LAYERS = (
     {"common"},
     {"configs", "utils"},
     {"models", "data"},
-    {"training", "colorizing"},
+    {"training", "colorizing", "conversion"},
     {"evaluation"},
     {"train", "test", "evaluate", "export", "app", "archive", "benchmarks"},
 )

@@ -9,8 +9,8 @@ from processes import call
 
 import models
 from common.errors import UserError
-from models import published
-from models.published import read_pth
+from conversion import published
+from conversion.published import read_pth
 from models.zhang import BLOCKS, ZhangColorizer, ab_bins
 
 INSTALL = "pip install -r requirements-pretrained.txt"
@@ -60,7 +60,7 @@ def test_without_pytorch_the_way_to_it_is_named(tmp_path, monkeypatch):
 
 def test_other_weights_are_one_sentence(few_channels, tmp_path, monkeypatch):
     monkeypatch.setattr(published, "read_pth", lambda path: {"a.weight": np.zeros((2, 3))})
-    status, _, errors = call("-m", "models.published", "zhang", "a.pth", "--output", tmp_path / "model.keras")
+    status, _, errors = call("-m", "conversion.published", "zhang", "a.pth", "--output", tmp_path / "model.keras")
     assert status == 1 and errors[0].startswith("a.pth: not the weights of the network of Zhang et al.")
     assert not list(tmp_path.iterdir())
 
@@ -165,7 +165,7 @@ def test_colours_are_those_of_pytorch(kind, torch, tmp_path, capsys):
     network = pytorch_network(torch)
     save(torch, network.state_dict(), tmp_path / "a.pth", kind)
     output = tmp_path / "zhang" / "model.keras"
-    status, lines, _ = call("-m", "models.published", "zhang", tmp_path / "a.pth", "--output", output)
+    status, lines, _ = call("-m", "conversion.published", "zhang", tmp_path / "a.pth", "--output", output)
     assert status == 0 and "the published weights of zhang" in lines
     assert json.loads(output.with_suffix(".json").read_text())["file"] == "a.pth"
     model = models.load(output)

@@ -15,7 +15,8 @@ from small_networks import build_small, with_colors
 
 import models
 from configs import EXPERIMENTS, SAMPLES
-from models import efficientnet, pretrained, zhang
+from conversion import pretrained
+from models import efficientnet, zhang
 from models.residual_encoder import HUBER_DELTA, ResidualEncoder
 from test import Options, load_model
 from training.callbacks import FrozenEncoder
@@ -32,12 +33,12 @@ def untrained():
 
 @pytest.fixture(scope="module")
 def load_classifier():
-    """`pretrained.load_classifier`, which loads each variant once."""
+    """`models.pretrained.load_classifier`, which loads each variant once."""
     keras.config.set_dtype_policy("float32")
-    return functools.cache(pretrained.load_classifier)
+    return functools.cache(models.pretrained.load_classifier)
 
 
-# The three largest logits of two synthetic pictures, {class: logit}, as `python -m models.pretrained` prints them.
+# The three largest logits of two synthetic pictures, {class: logit}, as `python -m conversion.pretrained` prints them.
 LOGITS = {
     "efficientnet-lite0": (
         {908: 4.2770, 818: 4.1064, 540: 3.9457},

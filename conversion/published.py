@@ -1,7 +1,7 @@
 """Turns weights that others published into a model of this package.
 
     pip install -r requirements-pretrained.txt
-    python -m models.published zhang colorization_release_v2-9b330a0b.pth
+    python -m conversion.published zhang colorization_release_v2-9b330a0b.pth
     python test.py data/samples --model zhang-published
 
 The network of Zhang et al. gives the colours of its authors' PyTorch code to within the rounding of float32, at heights
@@ -15,11 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from common.command_line import describe_run, parse, prepare_imports, run
+
+if __name__ == "__main__":
+    prepare_imports()
+
 import numpy as np
 import tyro
 
 import models
-from common.command_line import describe_run, parse, run
 from common.errors import UserError
 from common.files import replacing, write_json
 from configs import RUNS
@@ -103,7 +107,7 @@ class Options:
 
 
 def main():
-    options = parse(Options, "-m models.published")
+    options = parse(Options, "-m conversion.published")
     output = options.output or RUNS / f"{options.network}-published" / "model.keras"
     try:
         model = zhang(read_pth(options.file))

@@ -1,0 +1,1 @@
+"""Makes models of this package from weights that others published."""
