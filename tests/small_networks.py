@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from common.command_line import prepare_imports, run
-from models import classification, colornet, efficientnet, iizuka, local_features, published, residual_encoder, zhang
+from conversion import published
+from models import classification, colornet, efficientnet, iizuka, local_features, residual_encoder, zhang
 
 
 def few(layout):
