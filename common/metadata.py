@@ -240,7 +240,8 @@ def _open_source(content, suffix):
     if suffix == ".gif":
         return _open_gif(content)
     # With GIMP's prefix in XMP, it does not write the one that Microsoft's programs and digiKam mark faces with.
-    content = content.replace(b"xmlns:GIMP=", b"xmlns:Gimp=").replace(b"GIMP:", b"Gimp:")
+    if b"xmlns:GIMP=" in content:
+        content = content.replace(b"xmlns:GIMP=", b"xmlns:Gimp=").replace(b"GIMP:", b"Gimp:")
     if start := PROFILES.get(suffix):
         # In WebP, XMP may have the same letters behind the place of a profile.
         end = 34 if suffix == ".webp" else len(content)

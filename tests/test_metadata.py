@@ -14,7 +14,7 @@ from matrix_reported import box, with_boxes
 from PIL import Image, ImageCms, IptcImagePlugin, PngImagePlugin
 
 from common import images
-from common.images import Photo, read, write
+from common.images import Photo
 from common.metadata import embed, read_metadata
 from common.png import insert_chunk
 
@@ -82,52 +82,6 @@ def test_iptc_and_comments_are_carried_over_or_said_to_be_left_out(photos, encod
         assert len(losses) == 2 and "IPTC" in losses[0] and "comment" in losses[1] and target in losses[1]
 
 
-@pytest.mark.parametrize("target", [".jpg", ".png", ".tif"])
-@pytest.mark.parametrize("source", ["JPEG", "PNG", "TIFF"])
-def test_resolution_is_kept(photos, source, target):
-    image, _ = convert(encode(photos[0], source, dpi=(600, 300)), target)
-    assert image.info["dpi"] == pytest.approx((600, 300), abs=0.1)
-
-
-def test_resolution_turns_with_the_photo(photos):
-    for orientation, expected in ((3, (600, 300)), (6, (300, 600)), (9, (600, 300))):
-        header = encode(photos[0], "PNG", dpi=(600, 300), exif=exif_of({274: orientation}))
-        tags = exif_of({274: orientation, 282: 600.0, 283: 300.0, 296: 2})
-        for content in (header, *(encode(photos[0], format_, exif=tags) for format_ in ("JPEG", "PNG", "TIFF"))):
-            for target in (".jpg", ".png", ".tif"):
-                image, losses = convert(content, target)
-                exif = image.getexif()
-                assert losses == [] and image.info["dpi"] == pytest.approx(expected, abs=0.1)
-                if 282 in exif:
-                    assert (exif[282], exif[283]) == pytest.approx(expected, abs=0.1)
-
-
-def test_resolution_of_big_tiff_turns_with_the_photo(photos):
-    file = io.BytesIO()
-    options = {"resolution": (600, 300), "software": "", "metadata": None, "extratags": [(274, 3, 1, 6, True)]}
-    tifffile.imwrite(file, photos[0], bigtiff=True, **options)
-    assert images.decode("photo", file.getvalue()).metadata.resolution == (300, 600)
-
-
-@pytest.mark.parametrize("kind", [b"resc", b"resd"])
-def test_resolution_of_jpeg_2000_is_kept(photos, kind):
-    # 118.11 and 236.22 pixels per centimetre: first down, then across.
-    numbers = struct.pack(">4H2b", 11811, 1, 23622, 10, 0, 1)
-    content = with_boxes(imagecodecs.jpeg2k_encode(photos[0], codecformat="jp2"), box(b"res ", box(kind, numbers)))
-    image, losses = convert(content, ".tif")
-    assert losses == [] and image.info["dpi"] == pytest.approx((600, 300), abs=0.1)
-    damaged = content.replace(numbers, bytes(10))
-    assert "dpi" not in convert(damaged, ".png")[0].info
-
-
-def test_resolution_is_kept_in_bmp_or_said_to_be_left_out(photos):
-    for source in ("BMP", "PNG"):
-        image, losses = convert(encode(photos[0], source, dpi=(600, 300)), ".bmp")
-        assert losses == [] and image.info["dpi"] == pytest.approx((600, 300), abs=0.1)
-    _, (loss,) = convert(encode(photos[0], "BMP", dpi=(600, 300)), ".ppm")
-    assert "the resolution left out" in loss
-
-
 def test_text_of_png_is_kept_there_or_said_to_be_left_out(photos):
     text = PngImagePlugin.PngInfo()
     text.add_text("Copyright", "Stadtarchiv")
@@ -145,13 +99,6 @@ def test_text_of_png_is_kept_there_or_said_to_be_left_out(photos):
 def test_comments_of_gif_are_carried_over(photos):
     image, losses = convert(encode(photos[0], "GIF", comment="scanned in M\u00fcnchen".encode("latin-1")), ".png")
     assert losses == [] and image.text["Description"] == "scanned in M\u00fcnchen"
-
-
-@pytest.mark.parametrize("target", [".jpg", ".png", ".tif"])
-def test_no_resolution_is_invented(photos, target):
-    for source in ("PNG", "JPEG", "WEBP"):
-        image, _ = convert(encode(photos[0], source), target)
-        assert image.info.get("dpi", (1, 1)) == (1, 1)
 
 
 def test_a_packet_without_a_property_is_kept_in_jpeg(photos):
@@ -417,29 +364,6 @@ def test_no_photo_is_lost_to_its_exif(photos, pytestconfig):
         content, _ = images.encode("photo", photo, target)
         decoded = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
         assert sorted(decoded.shape) == sorted(small.shape), number
-
-
-def test_resolutions_of_zero_and_odd_types_are_no_reason_to_refuse_a_photo(tmp_path, photos):
-    for number, (kind, count, value) in enumerate(
-        [
-            (5, 1, bytes(8)),
-            (5, 1, struct.pack("<II", 72, 0)),
-            (3, 1, b"\1\0"),
-            (2, 3, b"72\0"),
-            (11, 1, b"\xff" * 4),
-            (5, 0, b""),
-        ]
-    ):
-        content = io.BytesIO()
-        tags = [(282, kind, count, value, True), (283, kind, count, value, True)]
-        try:
-            tifffile.imwrite(content, photos[0], metadata=None, extratags=tags)
-        except (ValueError, struct.error):
-            continue
-        (tmp_path / f"{number}.tif").write_bytes(content.getvalue())
-        for suffix in (".tif", ".jpg", ".png"):
-            write(tmp_path / f"result{suffix}", read(tmp_path / f"{number}.tif"))
-            assert read(tmp_path / f"result{suffix}").pixels.shape == photos[0].shape
 
 
 @pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP"])
