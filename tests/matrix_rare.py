@@ -1,7 +1,6 @@
 """More files for test_matrix.py: what formats allow and few programs write, byte by byte where no library writes it."""
 
 import io
-import re
 import struct
 import zlib
 from fractions import Fraction
@@ -9,7 +8,6 @@ from fractions import Fraction
 import av
 import imagecodecs
 import numpy as np
-import tifffile
 from matrix_cases import (
     ALPHA,
     HEIGHT,
@@ -315,92 +313,6 @@ def other_cases():
         case(f"{name}-by-code-points.avif", content, shown, tolerance=2)
 
 
-def damaged_files():
-    """Files that are refused: {name: (content, what the refusal says)}."""
-    colors = rgb()
-    tiles = by_tifffile(colors, photometric="rgb", compression="zlib", tile=(32, 32))
-    photo, restarts, inks = jpeg(), jpeg(restart_marker_blocks=4), io.BytesIO()
-    Image.fromarray(rgb()).convert("CMYK").save(inks, "JPEG", quality=95)
-    noise = np.random.default_rng(0).integers(0, 256, (96, 96, 3)).astype(np.uint8)
-    whole_files = {
-        ".webp": by_pillow(noise, "WEBP", quality=90),
-        ".avif": by_pillow(noise, "AVIF", quality=90),
-        ".jp2": imagecodecs.jpeg2k_encode(noise, level=0, codecformat="jp2"),
-        ".j2k": imagecodecs.jpeg2k_encode(noise, level=0, codecformat="j2k"),
-    }
-    old = page_of_jpeg(photo)
-    scans = old.replace(photo, photo[300:] + photo[:300])
-    black = struct.pack("<12I", *(16, 1, 235, 1, 128, 1, 240, 1, 128, 1, 240, 1))
-    limited = page(8, 8, 8, photometric=6, t530=("H", [1, 1]), t532=("R", black))
-    bt709 = struct.pack("<6I", *(2126, 10000, 7152, 10000, 722, 10000))
-    other = page(8, 8, 8, photometric=6, t530=("H", [1, 1]), t529=("R", bt709))
-    four = page(8, 8, 8, 8, photometric=5)
-    many, zipped = page(8, 8, 8, photometric=2) | {277: ("I", [1 << 30])}, zlib.compress(rgb().tobytes())
-    few = bytearray(tiff((page(8), gray().tobytes())))
-    few[few.index(struct.pack("<HHI", 278, 3, 1)) + 8] = HEIGHT // 2  # Two strips, of which one is there.
-    return {
-        "cut-in-a-tile.tif": (tiles[:-200], "a damaged file"),
-        "cut-in-jpeg.tif": (by_tifffile(colors, photometric="rgb", compression="jpeg")[:-40], "a damaged file"),
-        "zeros-inside.jpg": (zeroed(photo), r"a damaged file \(Corrupt JPEG data"),
-        "zeros-between-restarts.jpg": (zeroed(restarts), r"a damaged file \(Corrupt JPEG data"),
-        "zeros-inside-cmyk.jpg": (zeroed(inks.getvalue()), r"a damaged file \(Corrupt JPEG data"),
-        "zeros-inside-noise.jpg": (zeroed(by_pillow(noise, "JPEG")), "extraneous bytes before marker 0xd9"),
-        "progressive-without-its-end.jpg": (jpeg(progressive=True)[:-2], r"a damaged file \(Premature end"),
-        **{f"{name}.jpg": (content, "scans are missing") for name, content in without_scans()},
-        **{
-            f"zeros-inside-behind-slack-{slack[0]}.jpg": (zeroed(photo[:2] + slack + photo[2:]), "a damaged file")
-            for slack in (b"A", bytes(5))
-        },
-        "zeros-to-its-end.jpg": (photo[:-700] + bytes(700), r"a damaged file \(Corrupt JPEG data"),
-        "zeros-inside.gif": (zeroed(by_pillow(noise, "GIF")), "a damaged file"),
-        "zeros-in-jpeg.tif": (zeroed(by_tifffile(noise, photometric="rgb", compression="jpeg")), "a damaged file"),
-        **{
-            f"lost-sectors{suffix}": (lost(content), "zeros where sectors of a disk")
-            for suffix, content in whole_files.items()
-        },
-        "cut-with-an-end.jpg": (photo[: len(photo) // 2] + photo[-2:], r"a damaged file \(Corrupt JPEG data"),
-        "tables-apart.tif": (scans, "a TIFF file with OJPEG compression"),
-        "ycbcr-of-16-to-235.tif": (tiff((limited, rgb().tobytes())), "a TIFF file with YCBCR pixels"),
-        "ycbcr-by-bt709.tif": (tiff((other, rgb().tobytes())), "a TIFF file with YCBCR pixels"),
-        "gray-of-three-channels.tif": (tiff((page(8, 8, 8), rgb().tobytes())), "a TIFF file with MINISBLACK pixels"),
-        **{
-            f"inks-from-{dots[0]}.tif": (tiff((four | {336: ("H", dots)}, bytes(4 * HEIGHT * WIDTH))), "with SEPARATED")
-            for dots in ((255, 0), (16, 235))
-        },
-        "a-strip-too-few.tif": (bytes(few), r"a damaged file \(pixels are missing\)"),
-        "strip-at-0.tif": (pixels_at(tiles, 324, 0), r"a damaged file \(pixels are missing\)"),
-        "strip-in-the-header.tif": (pixels_at(tiff((page(8), gray().tobytes())), 273, 4), "pixels are missing"),
-        **{
-            f"claims-terabytes-{name}.tif": (tiff((tags, pixels)), "its header claims 7.42e\\+03 GB of pixels")
-            for name, tags, pixels in (("plain", many, rgb().tobytes()), ("deflate", many | {259: ("H", [8])}, zipped))
-        },
-        "dots-of-an-odd-type.tif": (tiff((four | {336: ("H", [7])}, bytes(4 * HEIGHT * WIDTH))), "of a kind that is"),
-        "shares-of-an-odd-type.tif": (tiff((other | {529: ("H", [7])}, rgb().tobytes())), "of a kind that is not read"),
-        "565.tif": (tiff((page(5, 6, 5, photometric=2), bytes(2 * HEIGHT * WIDTH))), "pixels of type 5/6 bits"),
-        "largest-value-0.pgm": (b"P5 96 72 0\n" + bytes(HEIGHT * WIDTH), r"96 x 72 pixels of 0 to 0"),
-        "no-pixels.pgm": (b"P5 0 72 255\n", r"0 x 72 pixels of 0 to 255"),
-        "of-an-iphone-app.png": (png(colors, (b"CgBI", b"\x50\0\x20\2")), "PNG in the form that apps for iPhones hold"),
-        "rgb-of-one-channel.tif": (tiff((page(8, photometric=2), gray().tobytes())), "1 of 3 channels are there"),
-        "no-page.tif": (b"II*\0\0\0\0\0", "a damaged file"),
-        "no-camera-raw.nef": (by_tifffile(gray()), r"cannot be read \(Unsupported file format or not RAW file\)"),
-    }
-
-
-def pixels_at(content, tag, start):
-    """A TIFF file whose first tile or strip begins elsewhere."""
-    found = tifffile.TiffFile(io.BytesIO(content)).pages.first.tags[tag]
-    return content[: found.valueoffset] + struct.pack("<I", start) + content[found.valueoffset + 4 :]
-
-
-def without_scans():
-    """JPEG that lacks one of its scans, or all from one on, and ends properly: (name, content)."""
-    for kind, content in (("progressive", jpeg(progressive=True)), ("by-channels", jpeg_by_channels(*[gray()] * 3))):
-        scans = re.findall(rb"\xff\xda.*?(?=\xff[\xc4\xda\xd9])", content, re.DOTALL)
-        for number, scan in enumerate(scans):
-            yield f"{kind}-without-scan-{number}", content.replace(scan, b"")
-            yield f"{kind}-up-to-scan-{number}", content[: content.index(scan)] + scan * (number == 0) + b"\xff\xd9"
-
-
 def jpeg_by_channels(*channels):
     """JPEG of a scan for each channel, uint8 [height, width]; not progressive."""
     files = [by_pillow(channel, "JPEG", quality=95) for channel in channels]
@@ -412,18 +324,6 @@ def jpeg_by_channels(*channels):
     scans = (file[file.index(b"\xff\xda") : -2] for file in files)
     scans = (scan[:5] + bytes([number + 1]) + scan[6:] for number, scan in enumerate(scans))
     return head + b"".join(scans) + b"\xff\xd9"
-
-
-def zeroed(content):
-    """A file's content with 200 zero bytes in the middle."""
-    middle = len(content) // 2
-    return content[:middle] + bytes(200) + content[middle + 200 :]
-
-
-def lost(content):
-    """A file's content as it is read from a disk on which two of its sectors are lost."""
-    start = len(content) // 1024 * 512
-    return content[:start] + bytes(1024) + content[start + 1024 :]
 
 
 tiff_cases()

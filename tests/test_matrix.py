@@ -27,7 +27,7 @@ from matrix_cases import (
     rgb,
     whole,
 )
-from matrix_rare import cmyk_jpeg_2000, damaged_files, jpeg_by_channels, page, png, tiff
+from matrix_rare import page, png, tiff
 from PIL import Image
 from processes import call
 from skimage.color import lab2rgb, rgb2lab
@@ -99,46 +99,6 @@ def test_what_is_read_is_what_the_file_means(results, name):
 
 CONVERTED = ("converted from its colour profile to sRGB",)
 FURTHER = ("further pictures left out: only the first or the main one is used",)
-HIGH_RANGE = by_pillow(rgb(), "AVIF")
-HIGH_RANGE = HIGH_RANGE.replace(b"colrnclx\0\1\0\x0d", b"colrnclx\0\x09\0\x10")
-HIGH_RANGE_PROFILE = profile(b"RGB ", np.linspace(0, 1, 256), more=[(b"cicp", b"cicp\0\0\0\0\x09\x10\0\1")])
-REFUSED = {
-    "pq.avif": (HIGH_RANGE, "high dynamic range"),
-    "pq-by-profile.jpg": (by_pillow(rgb(), "JPEG", icc_profile=HIGH_RANGE_PROFILE), "high dynamic range"),
-    "floats.tif": (by_tifffile(PICTURE.astype(np.float32)), "float32"),
-    "signed.tif": (by_tifffile((1000 * PICTURE).astype(np.int16)), "int16"),
-    "32-bits.tif": (by_tifffile(gray(16).astype(np.uint32)), "uint32"),
-    "lab.tif": (by_tifffile(rgb(), photometric="cielab"), "CIELAB"),
-    "signed.jp2": (imagecodecs.jpeg2k_encode(gray().astype(np.int8), level=0, codecformat="jp2"), "signed"),
-    "lab.jp2": (cmyk_jpeg_2000().replace(b"\0\0\0\x0c\0\0", b"\0\0\0\x0e\0\0"), "JPEG 2000 of colour space 14"),
-    "12-bits.jpg": (imagecodecs.jpeg8_encode(gray(12), bitspersample=12), "JPEG of more than 8 bits"),
-    "jpeg-ls.jpg": (imagecodecs.jpegls_encode(rgb()), "JPEG-LS, which is not read"),
-    "2-channels.jpg": (jpeg_by_channels(gray(), gray()), "JPEG of neither 1, 3 nor 4 channels"),
-    "floats.pfm": (b"Pf\n96 72\n-1.0\n" + PICTURE.astype("<f4").tobytes(), "not an image in a format that can be read"),
-    "drawing.svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not an image in a format that can be read"),
-}
-
-
-@pytest.mark.parametrize("name", DAMAGED := damaged_files())
-def test_what_is_damaged_is_refused_with_its_reason(name):
-    content, words = DAMAGED[name]
-    with pytest.raises(PhotoError, match=words) as refusal:
-        images.decode(name, content)
-    assert "\n" not in str(refusal.value)
-
-
-def test_zeros_that_are_pixels_are_no_lost_sectors():
-    content = by_pillow(np.full((600, 800, 3), 255, np.uint8), "WEBP", quality=100, method=0)
-    assert bytes(1024) in content
-    assert (images.decode("white.webp", content).pixels == 255).all()
-
-
-@pytest.mark.parametrize("name", REFUSED)
-def test_what_is_not_promised_is_refused_for_what_it_is(name):
-    content, words = REFUSED[name]
-    with pytest.raises(PhotoError, match=words) as refusal:
-        images.decode(name, content)
-    assert "damaged" not in str(refusal.value) and "\n" not in str(refusal.value)
 
 
 def test_usual_jpeg_is_read_the_fast_way(monkeypatch):
@@ -237,14 +197,6 @@ def test_a_result_of_jpeg_2000_says_which_channel_is_alpha():
 def test_libraries_say_nothing_beside_the_messages(caplog):
     assert images.decode("photo.png", png(rgb(), (b"iCCP", b"icc\0\0damaged"))).notes
     assert not caplog.records
-
-
-def test_what_was_wrong_with_one_file_is_not_said_of_the_next():
-    content = by_pillow(rgb(), "JPEG")
-    assert images.decode("odd.jpg", content[:20] + bytes(7) + content[20:]).notes == ()  # libjpeg complains of these.
-    with pytest.raises(PhotoError, match=r"^cut\.png: a damaged file") as refusal:
-        images.decode("cut.png", by_pillow(rgb(), "PNG")[:-500])
-    assert "JPEG" not in str(refusal.value)
 
 
 @pytest.mark.parametrize(
