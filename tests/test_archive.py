@@ -11,9 +11,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from conftest import ROOT
+from folders import touch
 from processes import call, run
 from small_networks import Gray
-from test_ledger import touch
 
 for package in ("ray", "pyarrow", "s3fs", "moto"):
     pytest.importorskip(package, reason="archives need requirements-archive.txt")

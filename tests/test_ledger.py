@@ -4,6 +4,7 @@ import os
 from types import SimpleNamespace
 
 import pytest
+from folders import touch
 from processes import call
 
 for package in ("ray", "pyarrow", "s3fs"):
@@ -14,12 +15,6 @@ from colorizing.archive.ledger import DONE, FAILED, FOLDER, LEFT_OUT, WAITING, L
 from colorizing.archive.listing import list_files
 from colorizing.archive.storage import open_storage
 from colorizing.jobs import plan_jobs
-
-
-def touch(folder, *names):
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).touch()
 
 
 def listed(folder, skipped=None, suffix=None, made_by=("model", "settings")):
