@@ -3,15 +3,14 @@
 `pytest tests/test_damaged.py --damaged-photos 10000` measures the speed too.
 """
 
-import dataclasses
 import time
 
 import numpy as np
 import pytest
 from PIL import Image
+from small_experiments import PLAIN, small
 
 from common.images import write_photo
-from configs import EXPERIMENTS
 from data.pairs import TrainingOrder, training_crops
 from data.photos import PhotoStore, find_photos
 from training.trainer import train
@@ -71,19 +70,7 @@ def make_data_set(folder, photos, count, damaged):
 
 def test_training_counts_and_lists_damaged_files(few_channels, tmp_path, photos, capfd):
     damaged = make_data_set(tmp_path / "photos", photos, count=40, damaged=0.4)
-    experiment = dataclasses.replace(
-        EXPERIMENTS["scenes"],
-        dataset=(tmp_path / "photos",),
-        crop=(64, 64),
-        classification_size=32,
-        edges=False,
-        policy="float32",
-        epochs=1,
-        batch_size=4,
-        optimizer="sgd",
-        schedule="constant",
-    )
-    train(experiment, tmp_path / "run")
+    train(small("scenes", dataset=(tmp_path / "photos",), epochs=1, batch_size=4, **PLAIN), tmp_path / "run")
     listed = dict(line.split(": ", 1) for line in (tmp_path / "run" / "skipped.txt").read_text().splitlines())
     assert set(listed) == {str(path) for path, kind in damaged.items() if DAMAGES[kind]}
     for path, cause in listed.items():

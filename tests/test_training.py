@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from processes import Script, full_disk
+from small_experiments import PLAIN, class_folders, small
 from small_networks import shrink
 
 import models
@@ -25,21 +26,13 @@ from common.files import lock_folder
 from common.images import write_photo
 from configs import EXPERIMENTS, SAMPLES
 from data.pairs import ALONE, Share
-from data.photos import DatasetError, find_all_photos
+from data.photos import DatasetError
 from models import precision
 from train import read_command_line
 from training import trainer
-from training.callbacks import Checkpoints, Speed, TrainingError, steps_done
+from training.callbacks import Checkpoints, Speed, TrainingError
 from training.run_folder import finish_run, prepare_run
 from training.trainer import train
-
-SMALL = dict(dataset=(SAMPLES,), crop=(64, 64), classification_size=64, edges=False, policy="float32")
-# For tests that are not about the optimizer. AdamW and a schedule take longer to trace than all of a small network.
-PLAIN = dict(optimizer="sgd", schedule="constant")
-
-
-def small(name, **changes):
-    return dataclasses.replace(EXPERIMENTS[name], **{**SMALL, **changes})
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -232,12 +225,6 @@ def test_unwritable_folder_is_one_sentence(tmp_path):
         train(small("scenes"), tmp_path / "file" / "run")
 
 
-def class_folders(folder, photos):
-    for number in range(12):
-        write_photo(folder / ("sea", "wood")[number % 2] / f"{number}.png", np.roll(photos[number % 4], number, axis=1))
-    return folder
-
-
 def train_on_class_folders(folder, photos, weight, **changes):
     """One epoch. Returns (experiment, history); the run and its photos lie in the folder."""
     dataset = class_folders(folder / "photos", photos)
@@ -267,63 +254,6 @@ def test_missing_class_folders_are_told(capsys, weight, classes, told):
     )
     trainer.print_plan(small("scenes", classification_weight=weight), data, "float32")
     assert ("no class folders, so the network does not classify" in capsys.readouterr().err) == told
-
-
-def test_time_budget_becomes_steps_that_a_resumed_run_keeps(tmp_path, photos, monkeypatch):
-    dataset = class_folders(tmp_path / "photos", photos)
-    experiment = small("scenes", dataset=(dataset,), batch_size=4, epochs=99, **PLAIN)
-    monkeypatch.setattr("training.trainer.measure_speed", lambda *_, **__: (2.0, 0.0))
-    history = train(experiment, tmp_path / "run", minutes=1 / 6)
-    # Ten seconds are five steps: epochs of two, two and one.
-    assert [row["epoch"] for row in history] == [1, 2, 3]
-    assert json.loads((tmp_path / "run" / "model.json").read_text())["steps"] == 5
-    with h5py.File(tmp_path / "run" / "last.weights.h5") as file:
-        assert file["optimizer/vars/0"][()] == 5
-    monkeypatch.setattr("training.trainer.measure_speed", lambda *_, **__: (1.0, 0.0))
-    assert train(experiment, tmp_path / "run", resume=True, minutes=1 / 6) == history
-    with pytest.raises(TrainingError, match="run: --minutes 9: the run keeps its 5 steps; leave it out"):
-        train(experiment, tmp_path / "run", resume=True, minutes=9)
-
-
-def test_measuring_the_speed_keeps_to_its_limit(tmp_path, photos, monkeypatch):
-    experiment = small("scenes", dataset=(class_folders(tmp_path / "photos", photos),), batch_size=4, **PLAIN)
-    data = trainer.prepare_data(experiment, find_all_photos(experiment.dataset))
-    built, build = [], trainer.build
-    monkeypatch.setattr("training.trainer.build", lambda *arguments: built.append(build(*arguments)) or built[-1])
-    # Without any time, one step compiles and one counts; with much time, so do TIMED_STEPS more.
-    for limit, steps in ((0, 2), (1000, 2 + trainer.TIMED_STEPS)):
-        seconds, start = trainer.measure_speed(experiment, data, tf.distribute.get_strategy(), limit)
-        assert 0 < seconds < start < 60 and steps_done(built[-1]) == steps
-
-
-def test_measuring_the_speed_counts_frozen_and_learning_steps_by_their_shares(monkeypatch):
-    experiment = small("natural", frozen_share=0.25)
-    model, frozen = SimpleNamespace(), []
-    monkeypatch.setattr("training.trainer.build", lambda *_: model)
-    monkeypatch.setattr("training.trainer.distribute", lambda *_: None)
-    monkeypatch.setattr("training.trainer.freeze_encoder", lambda _, is_frozen: frozen.append(is_frozen))
-    monkeypatch.setattr("training.trainer.time_steps", lambda *_: (0.2, 3.0) if frozen[-1] else (1.0, 5.0))
-    data = SimpleNamespace(training=lambda: None, feed=lambda _: None)
-    seconds, start = trainer.measure_speed(experiment, data, tf.distribute.get_strategy(), limit=60)
-    assert frozen == [True, False] and seconds == pytest.approx(0.25 * 0.2 + 0.75 * 1.0) and 8 <= start < 9
-
-
-def test_a_time_budget_includes_the_time_for_measuring(tmp_path, monkeypatch):
-    class OneStepAnEpoch:
-        steps = 1
-
-    now = [0.0]
-
-    def measure(*_, limit):
-        assert limit == 6
-        now[0] += 20  # Compiling took longer than the limit, and will again.
-        return 4.0, 16.0
-
-    monkeypatch.setattr("training.trainer.measure_speed", measure)
-    monkeypatch.setattr("training.trainer.time.monotonic", lambda: now[0])
-    (tmp_path / "config.json").write_text('{"experiment": {}}')
-    strategy = tf.distribute.get_strategy()
-    assert trainer.plan_steps(tmp_path, small("scenes"), OneStepAnEpoch(), 1, strategy, writes=True) == 6
 
 
 @pytest.mark.parametrize("name", ["config.json", "last.weights.h5"])
