@@ -1,4 +1,4 @@
-"""Photos and models that several tests use."""
+"""Photos, frames and models that several tests use."""
 
 import functools
 import gc
@@ -18,7 +18,9 @@ import pytest
 from small_networks import shrink
 
 import models
+from colorizing.pixels import to_gray
 from colorizing.service import give_back_memory
+from common.images import read_photo
 from configs import SAMPLES
 from models.colorization import PaperColorizer
 
@@ -106,6 +108,13 @@ def photos():
     """Four sample photos in colour, uint8 [4, 96, 128, 3]."""
     read = [cv2.imread(str(SAMPLES / name), cv2.IMREAD_COLOR_RGB) for name in COLOR_SAMPLES]
     return np.stack([cv2.resize(photo, (128, 96), interpolation=cv2.INTER_AREA) for photo in read])
+
+
+@pytest.fixture(scope="session")
+def gray():
+    """The frames of a film: a sample photo that moves, uint8 [20, 96, 128]."""
+    photo = to_gray(read_photo(SAMPLES / "mountain-lake.jpg"))[::3, ::3]
+    return np.stack([photo[:96, 2 * number : 2 * number + 128] for number in range(20)])
 
 
 @pytest.fixture(scope="session")

@@ -9,10 +9,7 @@ from av.video.reformatter import Colorspace
 from colorizing.film import process_films
 from colorizing.film_reader import ACCURATE
 from colorizing.photo import Pipeline
-from colorizing.pixels import to_gray
 from colorizing.results import Record
-from common.images import read_photo
-from configs import SAMPLES
 
 RATE = 25
 
@@ -26,12 +23,6 @@ class Painter:
     def colorize(self, lightness):
         across = np.linspace(-20, 20, lightness.shape[2], dtype=np.float32)[None, None, :, None]
         return np.concatenate([across + 0 * lightness, lightness / 4 - 12], axis=-1)
-
-
-def moving_photo():
-    """A sample photo that moves, uint8 [20, 96, 128]."""
-    photo = to_gray(read_photo(SAMPLES / "mountain-lake.jpg"))[::3, ::3]
-    return np.stack([photo[:96, 2 * number : 2 * number + 128] for number in range(20)])
 
 
 def make_film(
@@ -93,6 +84,17 @@ def make_changing_film(path, parts):
                 packet.stream = stream
                 container.mux(packet)
     return path
+
+
+def copy_pictures(path, container, times=1):
+    """Copies a film's pictures into a container that is open for writing, as one stream or several equal ones."""
+    with av.open(str(path)) as film:
+        streams = [container.add_stream_from_template(film.streams.video[0], opaque=True) for _ in range(times)]
+        for packet in film.demux(video=0):
+            if packet.size:
+                for stream in streams:
+                    packet.stream = stream
+                    container.mux(packet)
 
 
 def read(path):

@@ -7,15 +7,10 @@ import av
 import cv2
 import numpy as np
 import pytest
-from films import RATE, listed, make_film, moving_photo, process, read
+from films import RATE, listed, make_film, process, read
 
 from colorizing.film_ends import ASF_PROPERTIES, is_cut
 from colorizing.film_reader import Reader
-
-
-@pytest.fixture(scope="module")
-def gray():
-    return moving_photo()
 
 
 def test_broken_films_give_what_could_be_read(gray, tmp_path):
