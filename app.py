@@ -186,7 +186,7 @@ def make_page(service, folder):
             with gradio.Column():
                 slider = gradio.ImageSlider(label="Before and after", interactive=False, type="numpy", format="jpeg")
                 message = gradio.Markdown()
-                download = gradio.DownloadButton("Download at full size", interactive=False)
+                download = gradio.DownloadButton("Download at full size", variant="primary", interactive=False)
         with gradio.Row():
             model = gradio.Dropdown(models.names(), value=MODEL, label="Model")
             saturation = gradio.Slider(0, 2, value=1, step=0.05, label="Saturation")
@@ -197,17 +197,19 @@ def make_page(service, folder):
                     label = "Click where a colour is wrong"
                     look = {"interactive": False, "format": "jpeg", "buttons": ["fullscreen"]}
                     result = gradio.Image(label=label, elem_id="result", **look)
+                    with gradio.Row():
+                        look = {"size": "sm", "min_width": 100}  # So that the three fit into one row.
+                        undo = gradio.Button("Undo", **look)
+                        saved = gradio.DownloadButton("Save the hints", interactive=False, **look)
+                        loaded = gradio.UploadButton("Load hints", file_types=[".json"], type="filepath", **look)
                 with gradio.Column():
                     with gradio.Column(visible=False) as coloring:
                         look = {"interactive": False, "format": "png", "buttons": [], "height": 110}
                         swatches = gradio.Image(label="Colours for the chosen dot", elem_id="swatches", **look)
                         picker = gradio.ColorPicker(label="Another colour")
                         moving = gradio.Checkbox(label="The next click moves the chosen dot")
-                        network = gradio.Button("Keep the network's colour there")
-                        remove = gradio.Button("Remove the dot")
-                    undo = gradio.Button("Undo")
-                    saved = gradio.DownloadButton("Save the hints", interactive=False)
-                    loaded = gradio.UploadButton("Load hints", file_types=[".json"], type="filepath")
+                        network = gradio.Button("Keep the network's colour there", size="sm")
+                        remove = gradio.Button("Remove the dot", size="sm")
         examples = [[str(path)] for path in sorted(SAMPLES.iterdir()) if is_photo(path)]
         gradio.Examples(examples, photo, examples_per_page=len(examples), label="Or try one of these")
         edits, size, offered = gradio.State(Edits()), gradio.State(), gradio.State([])
