@@ -3,6 +3,7 @@
 import csv
 import functools
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -219,6 +220,15 @@ def test_models_named_like_other_rows_are_refused(tmp_path, photos):
     write_photo(tmp_path / "a.png", photos[0])
     status, _, errors = call("evaluate.py", tmp_path, "--models", "runs/gray")
     assert status == 2 and "--models runs/gray: gray is a row of its own in the tables" in errors[-1]
+
+
+def test_two_names_of_one_model_are_refused(tmp_path, photos, model_file):
+    write_photo(tmp_path / "a.png", photos[0])
+    (tmp_path / "run").mkdir()
+    shutil.copy(model_file, tmp_path / "run" / "model.keras")
+    file = tmp_path / "run" / "model.keras"
+    status, _, errors = call("evaluate.py", tmp_path, "--models", tmp_path / "run", file)
+    assert status == 2 and f"--models {tmp_path / 'run'} {file}: both are {file}; give the other" in errors[-1]
 
 
 def test_names_and_mean_colors(tmp_path):
