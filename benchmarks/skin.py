@@ -68,8 +68,13 @@ def rows_of(pairs):
             photos, results = chosen[:, 0], chosen[:, 1]
             colors = [f"{a:.1f}, {b:.1f}" for a, b in (each[:, 1:].mean(axis=0) for each in (photos, results))]
             distances = [np.linalg.norm(each[:, 1:], axis=1) for each in (results - photos, photos)]
-            errors = ["{:.1f} ({:.1f}..{:.1f})".format(*mean_interval(each)) for each in distances]
-            yield [tone, str(len(chosen)), f"{photos[:, 0].mean():.0f}", *colors, *errors]
+            yield [tone, str(len(chosen)), f"{photos[:, 0].mean():.0f}", *colors, *map(show_mean, distances)]
+
+
+def show_mean(values):
+    """The mean and, of several values, its 95 % interval."""
+    interval = "" if len(values) == 1 else " ({1:.1f}..{2:.1f})".format(*mean_interval(values))
+    return f"{values.mean():.1f}{interval}"
 
 
 def main():
