@@ -80,10 +80,12 @@ def show_mean(values):
 def main():
     options = parse(Options, "-m benchmarks.skin")
     pipeline = Pipeline(models.load(options.model))
-    photos = [read_photo(path) for path in find_photos(options.photos).paths]
-    photos = [photo for photo in photos if photo.ndim == 3 and skin_of(photo)[2] >= LOWEST_B]
-    print(f"{len(photos)} photos of {options.photos}, colours of {options.model}\n")
-    pairs = [(skin_of(photo), skin_of(pipeline(photo))) for photo in photos]
+    pairs = []
+    for path in find_photos(options.photos).paths:
+        photo = read_photo(path)
+        if photo.ndim == 3 and (skin := skin_of(photo))[2] >= LOWEST_B:
+            pairs.append((skin, skin_of(pipeline(photo))))
+    print(f"{len(pairs)} photos of {options.photos}, colours of {options.model}\n")
     print_table(["skin", "photos", "L", "a, b", "a, b, colorized", "error", "error of gray"], rows_of(pairs))
 
 
