@@ -20,17 +20,19 @@ from common.samples import SIDEWAYS
 
 # Formats that exiv2 reads; of GIF, Pillow reads comments and XMP.
 READABLE = frozenset({".avif", ".gif", ".heic", ".jp2", ".jpg", ".jxl", ".png", ".raw", ".tif", ".webp"})
-# TIFF's own tags say how the pixels of that very file are stored, apart from these, which describe the photo.
-TIFF_TAGS = range(254, 701)
+# TIFF's own tags say how the pixels of that very file are stored, and those of DNG how to develop it. Lower numbers are
+# damage, with one exception.
+TIFF_TAGS, DEVELOPING = range(701), range(50706, 52600)
+# Those of them that describe the photo.
 DESCRIPTIONS = frozenset(
-    "DocumentName ImageDescription Make Model XResolution YResolution PageName XPosition YPosition ResolutionUnit "
-    "Software DateTime Artist HostComputer TargetPrinter".split()
+    "ProcessingSoftware DocumentName ImageDescription Make Model XResolution YResolution PageName XPosition YPosition "
+    "ResolutionUnit Software DateTime Artist HostComputer TargetPrinter UniqueCameraModel LocalizedCameraModel "
+    "CameraSerialNumber LensInfo OriginalRawFileName CameraLabel ReelName".split()
 )
 # Further tags of a file's pixels, and of what exiv2 gives in another way.
 STORAGE = frozenset("CFARepeatPatternDim CFAPattern InterColorProfile XMLPacket IPTCNAA ImageResources".split())
-# Groups and tags of other pictures in the file, and of camera RAW, which say how to develop it.
+# Groups of other pictures in the file, and of the photo.
 OTHER_PICTURES = re.compile(r"Exif\.(Thumbnail|SubImage|SubThumb|Image[2-9])")
-DEVELOPING = range(50706, 52600)
 GROUPS = frozenset({"GPSInfo", "Image", "Iop", "Photo"})
 # The part of XMP that lies beyond the first segment in JPEG, which exiv2 does not read.
 EXTENSION = b"http://ns.adobe.com/xmp/extension/\0"
@@ -104,7 +106,9 @@ def read_metadata(content, suffix, resolution=None, orientation=1):
             carrier, lost = _copy(source, _encode_smallest(".png"), ".png")
             carrier = _open(carrier)
             exif, xmp = carrier.read_exif("latin-1"), carrier.read_xmp("latin-1")
-            if outdated := [name for name in exif if _is_outdated(name)]:
+            details = carrier.read_exif_detail("latin-1")
+            untyped = [name for name in _names(carrier)["EXIF"] if details[name]["typeName"] == "unknown"]
+            if outdated := untyped + [name for name in exif if _is_outdated(name)]:
                 carrier.modify_exif(dict.fromkeys(outdated))
             beside = [name for name in xmp if BESIDE.match(name)]
             regions = [name for name in xmp if orientation in range(2, 9) and REGIONS.match(name)]
@@ -119,8 +123,8 @@ def read_metadata(content, suffix, resolution=None, orientation=1):
             lost = tags is None or any(tag.dtype == 2 or tag.code in (700, 33723, 34665) for tag in tags)
             return Metadata(None, resolution), (f"metadata left out, since it cannot be read ({error})",) * lost
         carrier = carrier.get_bytes() if present else None
-    lost += ["XMP"] if EXTENSION in content and "XMP" not in lost else []
-    notes = tuple(f"{kind} left out, in whole or in part: damaged or too large" for kind in lost + damaged)
+    lost += ["EXIF"] * bool(untyped) + ["XMP"] * (EXTENSION in content) + damaged
+    notes = tuple(f"{kind} left out, in whole or in part: damaged or too large" for kind in dict.fromkeys(lost))
     notes += ("left out what the file holds beside the photo: a film, gain map or depth map",) if beside else ()
     notes += ("faces marked in the photo left out, since it was turned upright",) if regions else ()
     chunks = read_chunks(content) if suffix == ".png" else ()
@@ -282,8 +286,13 @@ def _names(image):
     """The names of what a file holds, a set for each kind."""
     exif = image.read_exif("latin-1")
     return {
-        # Those of makers' notes may change with their place in the file.
-        "EXIF": {name for name in exif if name.split(".")[1] in GROUPS and not _is_outdated(name)},
+        # Those of makers' notes may change with their place in the file. Exif.Image.GPSTag and the like say where a
+        # group begins; exiv2 leaves them out where it is empty.
+        "EXIF": {
+            name
+            for name in exif
+            if name.split(".")[1] in GROUPS and not _is_outdated(name) and not name.endswith("Tag")
+        },
         "IPTC": set(image.read_iptc("latin-1")),
         "XMP": {"packet"} if image.read_xmp("latin-1") else set(),
         "the comment": {"comment"} if image.read_comment("latin-1") else set(),
@@ -318,11 +327,9 @@ def _text(latin):
 def _is_outdated(name):
     """Whether EXIF says with a tag how pixels were stored or camera RAW is developed, or speaks of other pictures."""
     _, group, tag = name.split(".", 2)
-    unknown = tag.startswith("0x")
-    number = int(tag, 16) if unknown else tifffile.TIFF.TAGS.get(tag, 0)
-    storage = tag in STORAGE or (number in TIFF_TAGS and tag not in DESCRIPTIONS)
-    developing = tag.startswith("DNG") or (unknown and number in DEVELOPING)
-    return bool(OTHER_PICTURES.match(name)) or (group == "Image" and (storage or developing))
+    number = int(tag, 16) if tag.startswith("0x") else tifffile.TIFF.TAGS.get(tag, -1)
+    storage = tag in STORAGE or number in TIFF_TAGS or number in DEVELOPING
+    return bool(OTHER_PICTURES.match(name)) or (group == "Image" and storage and tag not in DESCRIPTIONS)
 
 
 def _complete(metadata, width, height):

@@ -1,0 +1,82 @@
+"""What is carried over from files that are whole, but not as libraries expect them."""
+
+import io
+import struct
+
+import pytest
+import tifffile
+from test_metadata import convert, encode
+
+from common import images
+
+
+def directory(*entries):
+    """One of EXIF's directories, bytes: entries (tag, type, count, value of four bytes)."""
+    assert all(len(value) == 4 for *_, value in entries)
+    return struct.pack("<H", len(entries)) + b"".join(struct.pack("<HHI4s", *entry) for entry in entries) + bytes(4)
+
+
+def exif_with(*directories):
+    """EXIF data, bytes, of directories that lie one behind the other."""
+    return b"Exif\0\0II*\0\x08\0\0\0" + b"".join(directories)
+
+
+def first_directory(content):
+    """{tag: type} in the first directory of EXIF or TIFF, bytes, as it is written there."""
+    content = content.removeprefix(b"Exif\0\0")
+    order = {b"II": "<", b"MM": ">"}[content[:2]]
+    (start,) = struct.unpack_from(f"{order}I", content, 4)
+    (count,) = struct.unpack_from(f"{order}H", content, start)
+    return dict(struct.unpack_from(f"{order}HH", content, start + 2 + 12 * number) for number in range(count))
+
+
+def results(content):
+    """(first directory, sentences) of what becomes of a file's content as TIFF, JPEG and PNG."""
+    result, losses = images.encode("photo", images.decode("photo", content), ".tif")
+    yield first_directory(result), losses
+    for suffix in (".jpg", ".png"):
+        image, losses = convert(content, suffix)
+        yield first_directory(image.info["exif"]), losses
+
+
+MAKER = (271, 2, 4, b"abc\0")
+UNTYPED = (0, 0, 0, bytes(4))
+
+
+@pytest.mark.parametrize(
+    ("tags", "lost"), [([UNTYPED], False), ([UNTYPED, (1, 0, 206, bytes(4))], False), ([(33432, 0, 4, b"abc\0")], True)]
+)
+def test_results_have_no_tag_without_a_type(photos, tags, lost):
+    exif = exif_with(directory(*sorted([MAKER, (11, 2, 4, b"old\0"), *tags])))
+    for found, losses in results(encode(photos[0], "JPEG", exif=exif)):
+        assert found[271] == found[11] == 2 and not found.keys() & {0, 1, 33432} and 0 not in found.values()
+        assert losses == ["photo: EXIF left out, in whole or in part: damaged or too large"] * lost
+
+
+def test_results_have_no_tag_of_layers(photos):
+    for order in "<>":
+        file = io.BytesIO()
+        tags = [(271, 2, None, "Maker", True), (37724, 7, 4000, bytes(4000), True)]
+        tifffile.imwrite(file, photos[0], byteorder=order, metadata=None, software="", extratags=tags)
+        for found, _ in results(file.getvalue()):
+            assert found[271] == 2 and not found.keys() & {0, 37724} and 0 not in found.values()
+
+
+def test_a_directory_without_entries_is_no_loss(photos):
+    empty = directory()
+    # 34665 and 34853 say where the directories of EXIF and GPS begin, 40965 that of interoperability.
+    size = len(directory(MAKER, MAKER, MAKER))
+    places = [struct.pack("<I", 8 + size), struct.pack("<I", 8 + size + len(directory(MAKER)))]
+    first = directory(MAKER, (34665, 4, 1, places[0]), (34853, 4, 1, places[1]))
+    exif = exif_with(first, directory((40965, 4, 1, places[1])), empty)
+    for content in (exif, exif_with(first, empty, empty)):
+        for found, losses in results(encode(photos[0], "JPEG", exif=content)):
+            assert found[271] == 2 and losses == []
+
+
+def test_how_to_develop_camera_raw_is_not_said_of_the_result(photos):
+    file = io.BytesIO()
+    tags = [(50708, 2, None, "Maker 100", True), (50721, 10, 9, (1, 1) * 9, True), (50938, 11, 99, (0.5,) * 99, True)]
+    tifffile.imwrite(file, photos[0], metadata=None, software="", extratags=tags)
+    for found, losses in results(file.getvalue()):
+        assert found[50708] == 2 and not found.keys() & {50721, 50938} and losses == []
