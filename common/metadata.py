@@ -51,7 +51,7 @@ COPY = {
     "XMP": lambda source, target: target.modify_raw_xmp(_text(source.read_raw_xmp("latin-1"))),
     "the comment": lambda source, target: target.modify_comment(_text(source.read_comment("latin-1"))),
 }
-ERRORS = (RuntimeError, ValueError)
+ERRORS = (OverflowError, RuntimeError, ValueError)
 # Formats whose header has the resolution.
 HEADERS = frozenset({".bmp", ".jpg", ".png"})
 ORIENTATION, LAYERS = 274, 37724  # Tags of EXIF and TIFF; the second one holds Photoshop's layers.

@@ -3,6 +3,7 @@
 import io
 import struct
 
+import pyexiv2
 import pytest
 import tifffile
 from test_metadata import convert, encode
@@ -80,3 +81,12 @@ def test_how_to_develop_camera_raw_is_not_said_of_the_result(photos):
     tifffile.imwrite(file, photos[0], metadata=None, software="", extratags=tags)
     for found, losses in results(file.getvalue()):
         assert found[50708] == 2 and not found.keys() & {50721, 50938} and losses == []
+
+
+def test_an_overflow_in_exiv2_is_no_reason_to_refuse_a_photo(photos, monkeypatch):
+    def overflow(*_, **__):
+        raise OverflowError("Overflow in addition")
+
+    monkeypatch.setattr(pyexiv2.ImageData, "copy_to_another_image", overflow)
+    image, (loss,) = convert(encode(photos[0], "JPEG", exif=exif_with(directory(MAKER))), ".jpg")
+    assert image.size == (128, 96) and "EXIF left out" in loss
