@@ -1,10 +1,13 @@
-"""TIFF: which page of a file is the photo, and its pixels, by tifffile."""
+"""TIFF: which page of a file is the photo, and its pixels, by tifffile; those of fax by libtiff."""
 
 import contextlib
 import io
 import math
+import struct
+import zlib
 
 import cv2
+import imagecodecs
 import numpy as np
 import tifffile
 from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, SAMPLEFORMAT
@@ -21,6 +24,7 @@ SPACES = {
     **dict.fromkeys([PHOTOMETRIC.RGB, PHOTOMETRIC.PALETTE, PHOTOMETRIC.YCBCR], "rgb"),
     PHOTOMETRIC.SEPARATED: "cmyk",
 }
+FAX = (COMPRESSION.CCITTRLE, COMPRESSION.CCITT_T4, COMPRESSION.CCITT_T6)
 HEADER = 8  # Bytes that a file begins with, which are no pixels.
 LUMA = (299, 1000, 587, 1000, 114, 1000)  # The shares of red, green and blue in JPEG's, as fractions.
 
@@ -32,8 +36,7 @@ def open_tiff(content):
     # The photo is the first page that is neither a reduced copy, which may have the photo below it, nor a mask.
     pages = [page for page in (first, *more, *(first.pages or ())) if not page.is_reduced] or [first, *more]
     page = next((page for page in pages if not page.is_mask), pages[0])
-    usual = PHOTOMETRIC.RGB if page.samplesperpixel > 2 else PHOTOMETRIC.MINISBLACK
-    photometric = page.tags.valueof("PhotometricInterpretation", usual)
+    photometric = page.tags.valueof("PhotometricInterpretation", _usual_photometric(page))
     if first.is_dng or photometric in (PHOTOMETRIC.CFA, PHOTOMETRIC.LINEAR_RAW):
         return open_raw(content)
     depths = set(np.atleast_1d(page.bitspersample).tolist())
@@ -46,6 +49,9 @@ def open_tiff(content):
         raise CannotDecode(
             f"a TIFF file with {_name(page.compression)} compression, which is not read; save it with LZW or ZIP"
         )
+    if photometric is None:
+        count = page.samplesperpixel
+        raise CannotDecode(f"a TIFF file that does not say what its {count} channels are; convert it to RGB")
     space = SPACES.get(photometric)
     if space is None or not _has_usual_numbers(page, photometric, max(depths)):
         kind = f"{_name(page.photometric)} pixels of a kind that is not read"
@@ -62,7 +68,7 @@ def open_tiff(content):
     notes += ("transfer function left out",) * (curve and not icc)
 
     def decode():
-        values = jpeg.decode()[0] if jpeg else _decode_page(page, photometric, bits)
+        values = jpeg.decode()[0] if jpeg else _decode_page(content, page, photometric, bits)
         return values, icc or _profile_by_tags(tags, space)
 
     return Image(width, height, decode, space, orientation, resolution, bits, notes)
@@ -75,6 +81,14 @@ def _open_first_jpeg(page, photometric, content):
     if page.compression == COMPRESSION.OJPEG and usual and content.startswith(b"\xff\xd8", start):
         return open_jpeg(content[start : np.add(page.dataoffsets, page.databytecounts).max()])
     return None
+
+
+def _usual_photometric(page):
+    """What a page whose photometric interpretation is missing holds; None where four channels may be RGBA or CMYK."""
+    if page.compression in FAX:
+        return PHOTOMETRIC.MINISWHITE
+    colors = page.samplesperpixel - len(page.tags.valueof("ExtraSamples", ()))
+    return {1: PHOTOMETRIC.MINISBLACK, 2: PHOTOMETRIC.MINISBLACK, 3: PHOTOMETRIC.RGB}.get(colors)
 
 
 def _has_usual_numbers(page, photometric, bits):
@@ -114,8 +128,8 @@ def _pages(file):
         yield page
 
 
-def _decode_page(page, photometric, bits):
-    """The values of a page, see `Image`. tifffile unpacks them and leaves them as they are, apart from JPEG's."""
+def _decode_page(content, page, photometric, bits):
+    """The values of a page, see `Image`."""
     ends, size = np.add(page.dataoffsets, page.databytecounts), page.parent.filehandle.size
     # How long contiguous pixels are is known, whatever their tag says.
     short = not page.is_contiguous and (0 in page.databytecounts or ends.max() > size)
@@ -127,7 +141,7 @@ def _decode_page(page, photometric, bits):
         for data, _ in page.parent.filehandle.read_segments(page.dataoffsets, page.databytecounts):
             read_whole_jpeg(tables + data[2:] if tables else data, colorspace)
     try:
-        planes = page.asarray(squeeze=False, maxworkers=1)[:, 0]
+        planes = _unpack(content, page)
     except MemoryError:
         claim = f"its header claims {page.nbytes / 1e9:.3g} GB of pixels, for which there is no memory"
         raise CannotDecode(f"a damaged file, or one too large for this machine ({claim})") from None
@@ -145,6 +159,21 @@ def _decode_page(page, photometric, bits):
     elif photometric == PHOTOMETRIC.YCBCR and page.compression != COMPRESSION.JPEG:
         values[..., :3] = cv2.cvtColor(values[..., [0, 2, 1]], cv2.COLOR_YCrCb2RGB)
     return values
+
+
+def _unpack(content, page):
+    """The numbers of a page as stored, [planes, height, width, channels], apart from JPEG's."""
+    if page.compression not in FAX:
+        try:
+            return page.asarray(squeeze=False, maxworkers=1)[:, 0]
+        except imagecodecs.DeflateError:  # It takes strips of more rows than the page for damaged: their sums tell.
+            for data, _ in page.parent.filehandle.read_segments(page.dataoffsets, page.databytecounts):
+                zlib.decompress(data)
+    # libtiff tells damage in fax, which tifffile leaves white. It reads the page that the file's header leads to.
+    header = page.parent.tiff
+    place = struct.pack(header.offsetformat, page.offset)
+    values = imagecodecs.tiff_decode(content[: header.offsetsize] + place + content[2 * header.offsetsize :])
+    return values.reshape(page.shaped[0], page.imagelength, page.imagewidth, -1)
 
 
 def _with_straight_alpha(values, extra):

@@ -2,11 +2,14 @@
 
 import io
 import struct
+import zlib
 
 import numpy as np
+import tifffile
 from matrix_cases import (
     ALPHA,
     HEIGHT,
+    PICTURE,
     WIDTH,
     as_pillow_reads,
     by_pillow,
@@ -63,6 +66,33 @@ def tiff_cases():
         content = claiming(content, 279, len(photo) - skipped)
         case(f"tables-ahead-{channels}.tif", content, as_pillow_reads(photo))
 
+    rows = np.concatenate([gray(), gray()[:7]])
+    case("more-rows-than-it-says.tif", tiff((page(8) | {259: ("H", [8])}, zlib.compress(rows.tobytes()))))
+
+
+def fax(group):
+    """A page of fax: its tags, and the pixels of `PICTURE` in two tones as libtiff packs them, in one strip."""
+    file = io.BytesIO(by_pillow(PICTURE > 0.5, "TIFF", compression=f"group{group}"))
+    stored = tifffile.TiffFile(file).pages.first
+    ((strip, _),) = stored.parent.filehandle.read_segments(stored.dataoffsets, stored.databytecounts)
+    return page(1) | {259: ("H", [group])}, strip
+
+
+def fax_cases():
+    shown, small = 1.0 * (PICTURE > 0.5), (page(8, t254=("I", [1])), gray().tobytes())
+    case("below-its-reduced-copy-group4.tif", tiff(small, sub=fax(4)), shown)
+    case("second-page-group4.tif", tiff(small, fax(4)), shown)
+    case("big-group4.tif", by_pillow(PICTURE > 0.5, "TIFF", compression="group4", big_tiff=True), shown)
+    tags, strip = fax(3)
+    end = "000000000001"  # Of a line. Ahead of it, bits of 0 may fill the last byte.
+    lines = (end + line for line in "".join(f"{byte:08b}" for byte in strip).split(end)[1:])
+    bits = "".join(line.ljust(-len(line) // 8 * -8, "0") for line in lines)
+    filled = int(bits, 2).to_bytes(len(bits) // 8, "big")
+    case("lines-of-whole-bytes-group3.tif", tiff((tags, filled)), shown)
+    tags, strip = fax(4)
+    del tags[262]
+    case("untold-photometric-group4.tif", tiff((tags, strip)), 1 - shown)
+
 
 def bmp_cases():
     masks, pixels = struct.pack("<4I", 0xFF0000, 0xFF00, 0xFF, 0xFF000000), np.dstack([rgb(), 0 * gray()]).tobytes()
@@ -99,5 +129,6 @@ def jpeg_2000_cases():
 orientation_cases()
 samsung_cases()
 tiff_cases()
+fax_cases()
 bmp_cases()
 jpeg_2000_cases()

@@ -11,6 +11,7 @@ import pytest
 import tifffile
 from matrix_cases import HEIGHT, PICTURE, WIDTH, by_pillow, by_tifffile, gray, profile, rgb
 from matrix_rare import cmyk_jpeg_2000, jpeg, jpeg_by_channels, page, page_of_jpeg, png, tiff
+from matrix_reported import fax
 from PIL import Image
 
 from common import images
@@ -26,6 +27,10 @@ REFUSED = {
     "signed.tif": (by_tifffile((1000 * PICTURE).astype(np.int16)), "int16"),
     "32-bits.tif": (by_tifffile(gray(16).astype(np.uint32)), "uint32"),
     "lab.tif": (by_tifffile(rgb(), photometric="cielab"), "CIELAB"),
+    "rgba-or-cmyk.tif": (
+        tiff(({tag: value for tag, value in page(8, 8, 8, 8).items() if tag != 262}, bytes(4 * HEIGHT * WIDTH))),
+        "does not say what its 4 channels are",
+    ),
     "signed.jp2": (imagecodecs.jpeg2k_encode(gray().astype(np.int8), level=0, codecformat="jp2"), "signed"),
     "lab.jp2": (cmyk_jpeg_2000().replace(b"\0\0\0\x0c\0\0", b"\0\0\0\x0e\0\0"), "JPEG 2000 of colour space 14"),
     "12-bits.jpg": (imagecodecs.jpeg8_encode(gray(12), bitspersample=12), "JPEG of more than 8 bits"),
@@ -59,7 +64,15 @@ def damaged_files():
     many, zipped = page(8, 8, 8, photometric=2) | {277: ("I", [1 << 30])}, zlib.compress(rgb().tobytes())
     few = bytearray(tiff((page(8), gray().tobytes())))
     few[few.index(struct.pack("<HHI", 278, 3, 1)) + 8] = HEIGHT // 2  # Two strips, of which one is there.
+    fax_tags, lines = fax(4)
+    more = bytearray(zlib.compress(rgb().tobytes()))  # Three times the rows that its page has.
+    more[-1] ^= 1  # Of its checksum.
     return {
+        "more-rows-than-it-says.tif": (tiff((page(8) | {259: ("H", [8])}, bytes(more))), "incorrect data check"),
+        **{
+            f"{name}-group4.tif": (tiff((fax_tags, strip)), r"a damaged file \(imcd_packints_decode")
+            for name, strip in (("cut", lines[:30]), ("zeros-inside", lines[:30] + bytes(4) + lines[34:]))
+        },
         "cut-in-a-tile.tif": (tiles[:-200], "a damaged file"),
         "cut-in-jpeg.tif": (by_tifffile(colors, photometric="rgb", compression="jpeg")[:-40], "a damaged file"),
         "zeros-inside.jpg": (zeroed(photo), r"a damaged file \(Corrupt JPEG data"),
