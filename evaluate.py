@@ -66,16 +66,6 @@ def find_mean_colors(names):
     return known
 
 
-def check_distinct(names):
-    """Raises OptionError where two names mean the same model, as `natural` does after a training run of that name."""
-    found = {}
-    for name in names:
-        file = models.find(name)
-        first = found.setdefault(file.resolve(), name)
-        if first != name:
-            raise OptionError(f"--models {first} {name}: both are {file}; give the other model by its file")
-
-
 def results_folders(output, sets):
     """The folder for the results of each `PhotoSet`: `output` itself for one, else one inside it named like the set.
 
@@ -104,7 +94,7 @@ def main():
     names = short_names(options.models)
     for name in names.keys() & {"photo", "gray"}:
         raise OptionError(f"--models {names[name]}: {name} is a row of its own in the tables; rename the model")
-    check_distinct(options.models)
+    models.check_distinct(options.models)
     pipelines = {
         short: Pipeline(models.load(name), options.render_size, options.saturation) for short, name in names.items()
     }

@@ -138,6 +138,7 @@ def draw_hints(options):
 
 def compare(options):
     """Draws a row for each photo, of at most COLUMNS pictures; with more models, several rows."""
+    models.check_distinct(options.models)
     colorizers = {short: models.load(name) for short, name in short_names(options.models).items()}
     paths = [path for given in options.photos for path in (find_photos(given).paths if given.is_dir() else [given])]
     rows = []

@@ -6,7 +6,7 @@ import zipfile
 import keras
 
 from common import trained
-from common.errors import first_line
+from common.errors import OptionError, first_line
 from common.files import describe_error
 from common.trained import ModelError
 from configs import RUNS, WEIGHTS
@@ -55,6 +55,16 @@ def find(name):
 def names():
     """Names of all trained models that `find` finds, sorted."""
     return trained.names(RUNS, WEIGHTS)
+
+
+def check_distinct(names):
+    """Raises OptionError where two names mean the same file, as `natural` does after a training run of that name."""
+    found = {}
+    for name in names:
+        file = find(name)
+        first = found.setdefault(file.resolve(), name)
+        if first != name:
+            raise OptionError(f"--models {first} {name}: both are {file}; give the other model by its file")
 
 
 def load(name):

@@ -28,6 +28,15 @@ def test_compare_shows_each_photo_with_each_model(tmp_path, model_file, photos):
     assert sum(bands[:, 1] - bands[:, 0] > 100) == 4 and picture.shape[1] == 900
 
 
+def test_compare_refuses_two_names_of_one_model(tmp_path, model_file):
+    (tmp_path / "again.keras").symlink_to(model_file)
+    status, _, errors = call(
+        *("-m", "evaluation.figures", "compare", SAMPLES, "-o", tmp_path / "out.png"),
+        *("--models", model_file, tmp_path / "again.keras"),
+    )
+    assert status == 2 and f"both are {tmp_path / 'again.keras'}; give the other model" in errors[-1]
+
+
 def test_rows_and_details():
     pictures = [(str(number), np.full((20, 40), number)) for number in range(6)]
     rows = pad(in_rows(pictures))
