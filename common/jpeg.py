@@ -1,7 +1,7 @@
 """JPEG: its header, and its pixels where all are there; see decoders.py.
 
 simplejpeg is the fastest where photos are small, and says what is damaged. imagecodecs passes over what costs no
-pixels, and knows all kinds of sampling.
+pixels, and knows all kinds of sampling. Where simplejpeg stops at such a thing, FFmpeg says whether pixels are lost.
 """
 
 import contextlib
@@ -9,6 +9,7 @@ import io
 import itertools
 import re
 
+import av
 import imagecodecs
 import numpy as np
 import simplejpeg
@@ -27,8 +28,9 @@ PIXELS_LOST = re.compile(
 LEFT_OVER = re.compile(r"(\d+) extraneous bytes before marker 0x(..)")
 SLACK = re.compile(r"\b(\d|1[0-5]) extraneous bytes before marker 0x(c[0-2]|d[bd]|e.|fe)")
 END_OF_JPEG = b"\xff\xd9"
-# What Samsung's phones put behind a photo, and in place of a panorama's end: parts with a name, and their list.
-TRAILER = re.compile(rb"\0\0..[\1-\x40]\0\0\0[A-Z][A-Za-z]+_.*SEFT$", re.DOTALL)
+# What Samsung's phones put behind a photo, and in place of a panorama's end: parts with a name, and their list. Early
+# ones put a log ahead of the end.
+TRAILER = re.compile(rb"\0\0..[\1-\x40]\0\0\0[A-Z][A-Za-z]+_.*SEFT$|DEBUGINF.*\xff\xd9$", re.DOTALL)
 # The header of JPEG that is progressive or arithmetic: whether its pixels are all there cannot be told without its end.
 END_NEEDED = re.compile(rb"\xff[\xc2\xc9\xca]\0[\x0b\x11\x14]\x08")
 # The header of a scan: its channels, its first and last coefficient, and, in one byte, the bits it begins and ends at.
@@ -102,6 +104,7 @@ def read_whole_jpeg(content, colorspace):
     if trailer := TRAILER.search(content):
         return read_whole_jpeg(content[: trailer.start()], colorspace)
     if not PIXELS_LOST.search(said):
+        _check_whole(content)
         return imagecodecs.jpeg8_decode(content)
     if left := LEFT_OVER.search(said):
         byte = "." if SLACK.search(said) else r"\0"
@@ -112,3 +115,17 @@ def read_whole_jpeg(content, colorspace):
     if content.endswith(END_OF_JPEG) or END_NEEDED.search(content):
         raise CannotDecode(f"a damaged file ({said})")
     return read_whole_jpeg(content.rstrip(b"\0") + END_OF_JPEG, colorspace)
+
+
+def _check_whole(content):
+    """Raises CannotDecode where FFmpeg finds damage in JPEG; kinds that it does not read pass."""
+    decoder = av.CodecContext.create("mjpeg", "r")
+    decoder.options = {"err_detect": "explode"}
+    try:
+        whole = bool(decoder.decode(av.Packet(content)) + decoder.decode(None))
+    except av.error.PatchWelcomeError:
+        return
+    except av.FFmpegError:
+        whole = False
+    if not whole:
+        raise CannotDecode("a damaged file (pixels are missing)")

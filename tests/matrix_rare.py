@@ -176,6 +176,8 @@ def jpeg_cases():
     case("odd-scan-header.jpg", content[:at] + b"\0" + content[at + 1 :], shown)
     tables = content.index(b"\xff\xdb")
     case("bytes-between-segments.jpg", content[:tables] + b"camera" + content[tables:], shown)
+    for name, odd in oddities(content).items():
+        case(f"{name}.jpg", odd, shown)
     turned_photo = jpeg(exif=b"Exif\0\0" + EXIF)
     tables = turned_photo.index(b"\xff\xdb")
     case("turned-and-with-slack.jpg", turned_photo[:tables] + b"A" + turned_photo[tables:], np.rot90(shown, -1))
@@ -186,6 +188,14 @@ def jpeg_cases():
     case("profile-in-two-segments.jpg", content[:2] + segments + content[2:], encoded(shown**1.8))
     content = by_pillow(gray(), "JPEG", quality=95, icc_profile=icc)
     case("gray-with-profile-of-rgb.jpg", content, encoded(as_pillow_reads(content) ** 1.8))
+
+
+def oddities(content):
+    """JPEG with what libjpeg complains of although no pixel is lost: {name: content}."""
+    return {
+        "unknown-revision": content.replace(b"JFIF\0\1", b"JFIF\0\x23"),
+        "profile-without-its-parts": content[:2] + b"\xff\xe2\0\x14ICC_PROFILE\0\5\2icc!" + content[2:],
+    }
 
 
 def jpeg(**options):

@@ -45,6 +45,9 @@ def samsung_cases():
     content = jpeg()
     case("film-behind-its-end.jpg", content + parts, as_pillow_reads(content))
     case("film-in-place-of-its-end.jpg", content[:-2] + parts, as_pillow_reads(content))
+    case(
+        "log-ahead-of-its-end.jpg", content[:-2] + b"DEBUGINF\1AFLIBLOG" + film + content[-2:], as_pillow_reads(content)
+    )
 
 
 def claiming(content, tag, number):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tifffile
 from matrix_cases import HEIGHT, PICTURE, WIDTH, by_pillow, by_tifffile, gray, profile, rgb
-from matrix_rare import cmyk_jpeg_2000, jpeg, jpeg_by_channels, page, page_of_jpeg, png, tiff
+from matrix_rare import cmyk_jpeg_2000, jpeg, jpeg_by_channels, oddities, page, page_of_jpeg, png, tiff
 from matrix_reported import fax
 from PIL import Image
 
@@ -93,6 +93,11 @@ def damaged_files():
             for suffix, content in whole_files.items()
         },
         "cut-with-an-end.jpg": (photo[: len(photo) // 2] + photo[-2:], r"a damaged file \(Corrupt JPEG data"),
+        **{
+            f"cut-with-an-end-{name}.jpg": (content[: len(content) // 2] + photo[-2:], "pixels are missing")
+            for name, content in oddities(photo).items()
+        },
+        "cut-in-the-header-of-its-scan.jpg": (photo[: photo.index(b"\xff\xda") + 14], "a damaged file"),
         "tables-apart.tif": (scans, "a TIFF file with OJPEG compression"),
         "ycbcr-of-16-to-235.tif": (tiff((limited, rgb().tobytes())), "a TIFF file with YCBCR pixels"),
         "ycbcr-by-bt709.tif": (tiff((other, rgb().tobytes())), "a TIFF file with YCBCR pixels"),
