@@ -1,8 +1,8 @@
 """Decoders: what an image's header says, and its pixels with straight alpha in the whole range of their type.
 
 libpng reads PNG; libavif AVIF; OpenJPEG JPEG 2000; OpenImageIO JPEG XL; netpbmfile Netpbm; Pillow WebP, GIF and BMP;
-where they are installed, pillow-heif HEIC and rawpy camera RAW. For JPEG and TIFF see jpeg.py and tiff.py. A damaged
-file makes libraries raise whatever it leads them to; see `describe`.
+FFmpeg BMP in run lengths; where they are installed, pillow-heif HEIC and rawpy camera RAW. For JPEG and TIFF see
+jpeg.py and tiff.py. A damaged file makes libraries raise whatever it leads them to; see `describe`.
 """
 
 import contextlib
@@ -21,9 +21,9 @@ import cv2
 import imagecodecs
 import numpy as np
 import OpenImageIO as oiio
-import PIL.Image
 from netpbmfile import NetpbmFile
 from PIL.AvifImagePlugin import AvifImageFile
+from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
@@ -52,6 +52,7 @@ STUMBLES = (AttributeError, LookupError, TypeError, UnicodeDecodeError, ZeroDivi
 TEMPORARY = re.compile(r'( for)?( file)? ("/[^"]*"|<[^>]*>)')
 
 _opening = threading.Lock()
+_using_log = threading.Lock()  # FFmpeg's, of which the level is one for the whole process.
 
 
 class CannotDecode(Exception):
@@ -312,9 +313,8 @@ def _jpeg_xl_file(content, megabytes):
 
 
 def open_bmp(content):
-    """BMP by Pillow; pixels in run lengths, which may leave some out, by OpenCV."""
-    PIL.Image.MAX_IMAGE_PIXELS = None  # The limit is the caller's.
-    bitmap = PIL.Image.open(io.BytesIO(content))
+    """BMP by Pillow; pixels in run lengths, which may leave some out, by FFmpeg."""
+    bitmap = BmpImageFile(io.BytesIO(content))
     mode = {"1": "L", "L": "L", "RGBA": "RGBA"}.get(bitmap.mode, "RGB")
     # The header's fifth version may say where a profile begins, counted from the header, and how long it is.
     start, size = struct.unpack_from("<2I", content, 126) if content.startswith(b"DEBM", 70) else (0, 0)
@@ -322,14 +322,24 @@ def open_bmp(content):
     dpi = bitmap.info.get("dpi")
 
     def decode():
-        if content[30:34] in RUN_LENGTHS:
-            values = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_RGB)
-            if values is None:
-                raise CannotDecode("a damaged file (its pixels end too early)")
-            return values, icc
-        return np.asarray(bitmap.convert(mode)), icc
+        return _decode_run_lengths(content) if content[30:34] in RUN_LENGTHS else np.asarray(bitmap.convert(mode)), icc
 
     return Image(*bitmap.size, decode, resolution=dpi)
+
+
+def _decode_run_lengths(content):
+    """The pixels of BMP in run lengths, uint8 [height, width, 3]. FFmpeg only logs what is damaged."""
+    decoder = av.CodecContext.create("bmp", "r")
+    with _using_log, av.logging.Capture() as complaints:
+        level = av.logging.get_level()
+        av.logging.set_level(av.logging.WARNING)
+        try:
+            frames = decoder.decode(av.Packet(content))
+        finally:
+            av.logging.set_level(level)
+    for _, _, complaint in complaints:
+        raise CannotDecode(f"a damaged file ({complaint.strip()})")
+    return frames[0].to_ndarray(format="rgb24")
 
 
 def open_raw(content):
@@ -356,13 +366,13 @@ def _optional(module, kind):
 
 def describe(error):
     """What a library says of a file that it does not decode: a sentence, in which the file is damaged unless it says
-    that it does not support the file."""
+    that it does not support the file, or files of its size."""
     said = next(iter(getattr(error, "args", ())), None)
     text = said.decode(errors="replace") if isinstance(said, bytes) else str(error)
     text = "" if isinstance(error, STUMBLES) else TEMPORARY.sub("", text)
     # imagecodecs may give a few random bytes for a message.
     lines = [line.strip() for line in text.splitlines() if " " in line.strip() and "unable to" not in line]
-    unsupported = next((line for line in lines if "upport" in line), None)
+    unsupported = next((line for line in lines if "upport" in line or "exceeds limit" in line), None)
     if unsupported:
         return f"cannot be read ({unsupported})"
     return f"a damaged file ({lines[0] if lines else 'no reason given'})"

@@ -249,6 +249,28 @@ def bmp_cases():
     shown = np.zeros((4, 8))
     shown[3, :3], shown[2, 5:7], shown[1] = 200 / 255, 100 / 255, 50 / 255
     case("steps-between-runs.bmp", content, shown)
+    for bits in (4, 8):
+        values = gray(bits)[:, 1:]  # Of an odd width.
+        for slack in (0, 1):
+            shown = values / ((1 << bits) - 1)
+            case(f"run-lengths-of-{bits}-bits-{slack}-more.bmp", run_lengths(values, bits, slack), shown)
+
+
+def run_lengths(values, bits, slack=0):
+    """BMP in run lengths, of gray values of 4 or 8 bits; rows have `slack` more pixels than they should."""
+    data = b""
+    for row in values[::-1]:
+        for value in [*row, *[0] * slack]:
+            data += bytes([1, value << 8 - bits & 255])
+        data += b"\0\0"
+    levels = np.linspace(0, 255, 1 << bits).astype(np.uint8)
+    colors = np.dstack([levels, levels, levels, 0 * levels]).tobytes()
+    data, (height, width) = data[:-2] + b"\0\1", values.shape
+    head = struct.pack(
+        "<IiiHHIIiiII", 40, width, height, 1, bits, 2 if bits == 4 else 1, len(data), 0, 0, len(levels), 0
+    )
+    start = 54 + len(colors)
+    return b"BM" + struct.pack("<IHHI", start + len(data), 0, 0, start) + head + colors + data
 
 
 def jpeg_2000(values, bits):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tifffile
 from matrix_cases import HEIGHT, PICTURE, WIDTH, by_pillow, by_tifffile, gray, profile, rgb
-from matrix_rare import cmyk_jpeg_2000, jpeg, jpeg_by_channels, oddities, page, page_of_jpeg, png, tiff
+from matrix_rare import cmyk_jpeg_2000, jpeg, jpeg_by_channels, oddities, page, page_of_jpeg, png, run_lengths, tiff
 from matrix_reported import fax
 from PIL import Image
 
@@ -116,6 +116,8 @@ def damaged_files():
         "dots-of-an-odd-type.tif": (tiff((four | {336: ("H", [7])}, bytes(4 * HEIGHT * WIDTH))), "of a kind that is"),
         "shares-of-an-odd-type.tif": (tiff((other | {529: ("H", [7])}, rgb().tobytes())), "of a kind that is not read"),
         "565.tif": (tiff((page(5, 6, 5, photometric=2), bytes(2 * HEIGHT * WIDTH))), "pixels of type 5/6 bits"),
+        "cut-in-run-lengths.bmp": (run_lengths(gray(), 8)[:-500], r"a damaged file \(.*not enough data"),
+        "zeros-in-run-lengths.bmp": (zeroed(run_lengths(gray(), 8)), "a damaged file"),
         "largest-value-0.pgm": (b"P5 96 72 0\n" + bytes(HEIGHT * WIDTH), r"96 x 72 pixels of 0 to 0"),
         "no-pixels.pgm": (b"P5 0 72 255\n", r"0 x 72 pixels of 0 to 255"),
         "of-an-iphone-app.png": (png(colors, (b"CgBI", b"\x50\0\x20\2")), "PNG in the form that apps for iPhones hold"),
