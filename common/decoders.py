@@ -192,6 +192,8 @@ def _profile_of_code_points(space, primaries, transfer):
 def open_heic(content):
     """HEIC by pillow-heif, and what it leaves to do."""
     image = _optional("pillow_heif", "HEIC").open_heif(content, convert_hdr_to_8bit=False)
+    if not len(image):
+        raise CannotDecode("HEIC in a compression that is not read; convert it to JPEG")
     (width, height), bits, coding = image.size, image.info["bit_depth"], image.info.get("nclx_profile") or {}
 
     def decode():

@@ -304,6 +304,12 @@ def test_heic_gives_its_main_picture_and_straight_alpha():
         assert np.abs(found.pixels.astype(int) - rgb()).max() <= (0 if mode == "RGBA" else 3)
 
 
+def test_heic_of_another_compression_is_not_called_damaged():
+    content = by_pillow_heif(rgb(), "RGB").replace(b"hvc1", b"unci")
+    with pytest.raises(PhotoError, match="HEIC in a compression that is not read; convert it"):
+        images.decode("photo.heic", content)
+
+
 def test_heic_needs_its_library(monkeypatch):
     content = by_pillow_heif(rgb(), "RGB")
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
