@@ -44,11 +44,9 @@ def open_tiff(content):
     if not whole_numbers or max(depths) > 16 or len(depths) > 1:
         kind = page.dtype if page.dtype and len(depths) == 1 else f"{'/'.join(map(str, sorted(depths)))} bits"
         raise CannotDecode(f"pixels of type {kind}; convert it to 8 or 16 bits")
-    jpeg = _open_first_jpeg(page, photometric, content)
+    jpeg = _find_first_jpeg(page, photometric, content)
     if not jpeg and (page.compression == COMPRESSION.OJPEG or page.compression not in tifffile.TIFF.DECOMPRESSORS):
-        raise CannotDecode(
-            f"a TIFF file with {_name(page.compression)} compression, which is not read; save it with LZW or ZIP"
-        )
+        raise _cannot_unpack(page)
     if photometric is None:
         count = page.samplesperpixel
         raise CannotDecode(f"a TIFF file that does not say what its {count} channels are; convert it to RGB")
@@ -68,19 +66,38 @@ def open_tiff(content):
     notes += ("transfer function left out",) * (curve and not icc)
 
     def decode():
-        values = jpeg.decode()[0] if jpeg else _decode_page(content, page, photometric, bits)
+        values = _decode_first_jpeg(page, jpeg) if jpeg else _decode_page(content, page, photometric, bits)
         return values, icc or _profile_by_tags(tags, space)
 
     return Image(width, height, decode, space, orientation, resolution, bits, notes)
 
 
-def _open_first_jpeg(page, photometric, content):
-    """JPEG in the first way of TIFF, an `Image`, where it is a JPEG file within the TIFF file; else None."""
-    start = whole_number(page.tags.valueof("JPEGInterchangeFormat", *page.dataoffsets[:1]))
+def _find_first_jpeg(page, photometric, content):
+    """JPEG in the first way of TIFF, bytes, where it is a JPEG file within the TIFF file; else None."""
+    valueof = page.tags.valueof
+    start = whole_number(valueof("JPEGInterchangeFormat", *page.dataoffsets[:1]))
     usual = photometric in (PHOTOMETRIC.YCBCR, PHOTOMETRIC.MINISBLACK)
     if page.compression == COMPRESSION.OJPEG and usual and content.startswith(b"\xff\xd8", start):
-        return open_jpeg(content[start : np.add(page.dataoffsets, page.databytecounts).max()])
+        end = start + whole_number(
+            valueof("JPEGInterchangeFormatLength")
+        )  # Or that of its pixels; either may be wrong.
+        return content[start : max(end, *np.add(page.dataoffsets, page.databytecounts))]
     return None
+
+
+def _decode_first_jpeg(page, jpeg):
+    try:
+        return open_jpeg(jpeg).decode()[0]
+    except MemoryError:
+        raise
+    except Exception:  # Programs put parts of such files together in ways of their own.
+        raise _cannot_unpack(page) from None
+
+
+def _cannot_unpack(page):
+    return CannotDecode(
+        f"a TIFF file with {_name(page.compression)} compression, which is not read; save it with LZW or ZIP"
+    )
 
 
 def _usual_photometric(page):

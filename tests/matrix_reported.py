@@ -69,6 +69,10 @@ def tiff_cases():
         content = claiming(content, 279, len(photo) - skipped)
         case(f"tables-ahead-{channels}.tif", content, as_pillow_reads(photo))
 
+    # Of such JPEG, one of the strip and the tag names less than is there.
+    photo = jpeg()
+    case("strip-ends-early.tif", claiming(page_of_jpeg(photo), 279, len(photo) // 2), as_pillow_reads(photo))
+    case("tag-ends-early.tif", claiming(page_of_jpeg(photo), 514, len(photo) // 2), as_pillow_reads(photo))
     rows = np.concatenate([gray(), gray()[:7]])
     case("more-rows-than-it-says.tif", tiff((page(8) | {259: ("H", [8])}, zlib.compress(rows.tobytes()))))
 

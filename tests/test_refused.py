@@ -17,6 +17,14 @@ from PIL import Image
 from common import images
 from common.images import PhotoError
 
+
+def strips_of_jpeg():
+    """TIFF whose JPEG, in the way of TIFF 6.0, has a scan of its own for each of two strips."""
+    photo = jpeg()
+    scan = photo.index(b"\xff\xda")
+    return page_of_jpeg(photo[:-2] + photo[scan:])
+
+
 HIGH_RANGE = by_pillow(rgb(), "AVIF")
 HIGH_RANGE = HIGH_RANGE.replace(b"colrnclx\0\1\0\x0d", b"colrnclx\0\x09\0\x10")
 HIGH_RANGE_PROFILE = profile(b"RGB ", np.linspace(0, 1, 256), more=[(b"cicp", b"cicp\0\0\0\0\x09\x10\0\1")])
@@ -31,6 +39,7 @@ REFUSED = {
         tiff(({tag: value for tag, value in page(8, 8, 8, 8).items() if tag != 262}, bytes(4 * HEIGHT * WIDTH))),
         "does not say what its 4 channels are",
     ),
+    "strips-of-jpeg.tif": (strips_of_jpeg(), "a TIFF file with OJPEG compression, which is not read"),
     "signed.jp2": (imagecodecs.jpeg2k_encode(gray().astype(np.int8), level=0, codecformat="jp2"), "signed"),
     "lab.jp2": (cmyk_jpeg_2000().replace(b"\0\0\0\x0c\0\0", b"\0\0\0\x0e\0\0"), "JPEG 2000 of colour space 14"),
     "12-bits.jpg": (imagecodecs.jpeg8_encode(gray(12), bitspersample=12), "JPEG of more than 8 bits"),
