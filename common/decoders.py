@@ -47,7 +47,9 @@ LARGEST_PROFILE = 1 << 24
 HEADER_ONLY, ANY_SIZE = 1, 1 << 24
 RUN_LENGTHS = (b"\1\0\0\0", b"\2\0\0\0")  # BMP's compressions with 8 and 4 bits.
 # Errors of Python libraries that did not expect the damage, and say nothing of it.
-STUMBLES = (AttributeError, LookupError, TypeError, UnicodeDecodeError, ZeroDivisionError, struct.error)
+STUMBLES = (AttributeError, ArithmeticError, LookupError, TypeError, UnicodeDecodeError, struct.error)
+# Words of messages that say as little.
+SAYS_NOTHING = re.compile(r"unable to|\b(array|broadcast|reshaped?)\b|\b(self\.|int\(\))")
 # Names of objects and temporary files in what libraries say.
 TEMPORARY = re.compile(r'( for)?( file)? ("/[^"]*"|<[^>]*>)')
 
@@ -371,10 +373,11 @@ def describe(error):
     that it does not support the file, or files of its size."""
     said = next(iter(getattr(error, "args", ())), None)
     text = said.decode(errors="replace") if isinstance(said, bytes) else str(error)
-    text = "" if isinstance(error, STUMBLES) else TEMPORARY.sub("", text)
+    # Pillow may hand on the error that a damaged file led to.
+    text = "" if isinstance(error, STUMBLES) or isinstance(said, STUMBLES) else TEMPORARY.sub("", text)
     # imagecodecs may give a few random bytes for a message.
-    lines = [line.strip() for line in text.splitlines() if " " in line.strip() and "unable to" not in line]
+    lines = [line.strip() for line in text.splitlines() if " " in line.strip() and not SAYS_NOTHING.search(line)]
     unsupported = next((line for line in lines if "upport" in line or "exceeds limit" in line), None)
     if unsupported:
         return f"cannot be read ({unsupported})"
-    return f"a damaged file ({lines[0] if lines else 'no reason given'})"
+    return f"a damaged file ({lines[0]})" if lines else "a damaged file"

@@ -82,6 +82,13 @@ def damaged_files():
             f"{name}-group4.tif": (tiff((fax_tags, strip)), r"a damaged file \(imcd_packints_decode")
             for name, strip in (("cut", lines[:30]), ("zeros-inside", lines[:30] + bytes(4) + lines[34:]))
         },
+        # Here libraries tell of arrays, of a row or of an index.
+        "cut.pgm": (b"P5 96 72 255\n" + bytes(100), "^cut.pgm: a damaged file$"),
+        "strips-of-no-rows.tif": (
+            tiff((page(8) | {278: ("H", [0])}, gray().tobytes())),
+            "^strips-of-no-rows.tif: a damaged file$",
+        ),
+        "cut-in-its-header.gif": (by_pillow(gray(), "GIF")[:8], "^cut-in-its-header.gif: a damaged file$"),
         "cut-in-a-tile.tif": (tiles[:-200], "a damaged file"),
         "cut-in-jpeg.tif": (by_tifffile(colors, photometric="rgb", compression="jpeg")[:-40], "a damaged file"),
         "zeros-inside.jpg": (zeroed(photo), r"a damaged file \(Corrupt JPEG data"),
