@@ -5,6 +5,7 @@ import io
 import re
 import struct
 import threading
+import zlib
 from dataclasses import dataclass
 from fractions import Fraction
 from xml.etree import ElementTree
@@ -47,7 +48,7 @@ FILMS = ("Xmp.GCamera.MotionPhoto", "Xmp.GCamera.MicroVideo")  # "0" where there
 NOTHING = dict.fromkeys(("exif", "iptc", "xmp", "comment", "icc", "thumbnail"), False)
 COPY = {
     "EXIF": lambda source, target: source.copy_to_another_image(target, **NOTHING | {"exif": True}),
-    "IPTC": lambda source, target: source.copy_to_another_image(target, **NOTHING | {"iptc": True}),
+    "IPTC": lambda source, target: _copy_iptc(source, target),
     "XMP": lambda source, target: target.modify_raw_xmp(_text(source.read_raw_xmp("latin-1"))),
     "the comment": lambda source, target: target.modify_comment(_text(source.read_comment("latin-1"))),
 }
@@ -61,6 +62,9 @@ PROFILES = {".avif": b"colrprof", ".heic": b"colrprof", ".jp2": b"colr\2", ".jpg
 # PNG's chunks of text, and the keywords of those that exiv2 carries.
 TEXT = (b"tEXt", b"zTXt", b"iTXt")
 CARRIED = (b"Description\0", b"XML:com.adobe.xmp\0", b"Raw profile type ")
+# IPTC there: compressed, as hexadecimal digits, its length ahead of it. exiv2 takes a length that ends in 1c (28 bytes,
+# 284 ...) for the beginning of IPTC's first tag, and finds nothing.
+IPTC, MISREAD_LENGTH = b"Raw profile type iptc\0\0", re.compile(rb"(?i)(3842494d04040000).{6}1c")
 
 # exiv2's XMP parser is one for the whole process.
 _using_exiv2 = threading.Lock()
@@ -232,10 +236,13 @@ def _readable_part(content):
     for kind, data in reversed([chunk for chunk in read_chunks(content) if chunk[0] in (b"eXIf", *TEXT)]):
         try:  # It reads no EXIF that begins as in JPEG.
             chunk = kind, data.removeprefix(b"Exif\0\0")
+            if data.startswith(IPTC):
+                digits = MISREAD_LENGTH.sub(rb"\g<1>00000000", zlib.decompress(data[len(IPTC) :]))
+                chunk = kind, IPTC + zlib.compress(digits)
             _open(insert_chunk(empty, *chunk))
             small = insert_chunk(small, *chunk)
-        except ERRORS:
-            damaged = ["text of PNG"]
+        except (*ERRORS, zlib.error):
+            damaged.append("EXIF" if kind == b"eXIf" else "text of PNG")
     return small, damaged
 
 
@@ -314,6 +321,13 @@ def _copy(source, content, suffix):
     with contextlib.suppress(*ERRORS):
         found = _names(_open(content))
     return content, [kind for kind in wanted if wanted[kind] - found.get(kind, set())]
+
+
+def _copy_iptc(source, target):
+    source.copy_to_another_image(target, **NOTHING | {"iptc": True})
+    tags, version = source.read_iptc("latin-1"), "Iptc.Envelope.ModelVersion"
+    if _open(target.get_bytes()).read_iptc("latin-1") != tags:  # See `MISREAD_LENGTH`: a tag more or less changes it.
+        target.modify_iptc({version: None if version in tags else 4})
 
 
 def _text(latin):

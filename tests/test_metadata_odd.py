@@ -6,6 +6,7 @@ import struct
 import pyexiv2
 import pytest
 import tifffile
+from PIL import IptcImagePlugin, PngImagePlugin
 from test_metadata import convert, encode
 
 from common import images
@@ -90,3 +91,46 @@ def test_an_overflow_in_exiv2_is_no_reason_to_refuse_a_photo(photos, monkeypatch
     monkeypatch.setattr(pyexiv2.ImageData, "copy_to_another_image", overflow)
     image, (loss,) = convert(encode(photos[0], "JPEG", exif=exif_with(directory(MAKER))), ".jpg")
     assert image.size == (128, 96) and "EXIF left out" in loss
+
+
+def iptc(caption, size, version=b""):
+    """IPTC, bytes, of so many bytes, with a caption that is filled up with dots: as in JPEG and PNG."""
+    start = version + b"\x1c\x02\x78"
+    data = start + struct.pack(">H", size - len(start) - 2) + caption.ljust(size - len(start) - 2, b".")
+    return b"8BIM\x04\x04\0\0" + struct.pack(">I", size) + data + bytes(size % 2)
+
+
+def jpeg_with(content, resource):
+    segment = b"\xff\xed" + struct.pack(">H", 16 + len(resource)) + b"Photoshop 3.0\0" + resource
+    return content[:2] + segment + content[2:]
+
+
+@pytest.mark.parametrize("size", [27, 28, 284])
+def test_iptc_is_carried_over_whatever_its_length(photos, size):
+    resource = iptc(b"the lake", size)
+    caption = b"the lake".ljust(size - 5, b".")
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Raw profile type iptc", f"\niptc\n{len(resource):8}\n{resource.hex()}\n", zip=True)
+    png = encode(photos[0], "PNG", pnginfo=text)
+    result, _ = images.encode("photo", images.decode("photo", png), ".png")
+    for content in (jpeg_with(encode(photos[0], "JPEG"), resource), png, result):
+        image, losses = convert(content, ".jpg")
+        assert losses == [] and IptcImagePlugin.getiptcinfo(image)[2, 120] == caption
+        image, losses = convert(content, ".png")
+        digits = "".join(image.text["Raw profile type iptc"].split()[2:])
+        assert losses == [] and caption in bytes.fromhex(digits)
+
+
+def test_iptc_is_carried_over_if_its_version_must_go(photos):
+    resource = iptc(b"the lake", 28, version=b"\x1c\1\0\0\2\0\4")
+    image, (loss,) = convert(jpeg_with(encode(photos[0], "JPEG"), resource), ".jpg")
+    assert IptcImagePlugin.getiptcinfo(image) == {(2, 120): b"the lake........"} and "IPTC left out" in loss
+
+
+def test_damaged_exif_of_png_is_named(photos):
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Copyright", "Stadtarchiv")
+    content = encode(photos[0], "PNG", pnginfo=text, exif=b"no EXIF")
+    image, losses = convert(content, ".png")
+    assert image.text == {"Copyright": "Stadtarchiv"}
+    assert losses == ["photo: EXIF left out, in whole or in part: damaged or too large"]
