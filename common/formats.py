@@ -6,11 +6,9 @@ import re
 from common import decoders
 from common.files import RAW_SUFFIXES
 from common.jpeg import open_jpeg
-from common.tiff import open_tiff
+from common.sectors import refuse_lost_sectors
+from common.tiff import open_camera_raw, open_tiff
 
-# Bytes of a disk's sector. Where the disk could not read one, copies of a file have zeros.
-SECTOR = 512
-LOST = re.compile(rb"\0{%d,}" % SECTOR)
 # Formats in which zeros stand for other pixels without an error, and what their pixels come after.
 COMPRESSED = {".avif": b"mdat", ".heic": b"mdat", ".j2k": b"\xff\x93", ".jp2": b"\xff\x93", ".webp": b"VP8"}
 
@@ -23,7 +21,7 @@ FORMATS = {
     ".webp": (decoders.open_webp, rb"RIFF....WEBP"),
     ".avif": (decoders.open_avif, rb"....ftyp(....)*avi[fs]"),
     ".raw": (
-        decoders.open_raw,
+        open_camera_raw,
         rb"....ftyp(....)*crx |II......CR|IIRO|IIRS|IIU\0|MMOR|FUJIFILMCCD-RAW",
     ),
     ".heic": (decoders.open_heic, rb"....ftyp(....)*(he(ic|ix|im|is|vc|vx)|m[is]f1)"),
@@ -46,13 +44,6 @@ def suffix_of(content):
     return next((suffix for suffix, (_, signature) in FORMATS.items() if re.match(signature, start, re.DOTALL)), None)
 
 
-def has_lost_sectors(content, start):
-    """Whether zeros behind `start` begin and end where sectors do. Zeros that stand for pixels hardly ever do both."""
-    runs = LOST.finditer(content, start) if bytes(SECTOR) in content else ()
-    # A few of the bytes around may be zeros as well.
-    return any(-run.start() % SECTOR < 4 and (run.end() % SECTOR < 4 or run.end() == len(content)) for run in runs)
-
-
 def open_image(content, name):
     """Reads the header of the content, bytes, of a file of that name. Raises whatever damage leads to."""
     for library in ("imagecodecs", "tifffile"):  # What matters of a damaged file is raised as well.
@@ -64,6 +55,6 @@ def open_image(content, name):
         raise decoders.CannotDecode("not an image in a format that can be read")
     if found == ".tif" and str(name).lower().endswith(tuple(RAW_SUFFIXES)):
         found = ".raw"  # Many cameras' begin like TIFF.
-    if found in COMPRESSED and has_lost_sectors(content, content.find(COMPRESSED[found])):
-        raise decoders.CannotDecode("a damaged file (it has zeros where sectors of a disk could not be read)")
+    if found in COMPRESSED:
+        refuse_lost_sectors(content, content.find(COMPRESSED[found]))
     return FORMATS[found][0](content)

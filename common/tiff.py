@@ -1,4 +1,7 @@
-"""TIFF: which page of a file is the photo, and its pixels, by tifffile; those of fax by libtiff."""
+"""TIFF: which page of a file is the photo, and its pixels, by tifffile; those of fax by libtiff.
+
+Most camera RAW is TIFF as well. LibRaw decodes it and does not tell when pixels are missing, so this is found out here.
+"""
 
 import contextlib
 import io
@@ -17,6 +20,7 @@ from common.jpeg import open_jpeg, read_whole_jpeg
 from common.metadata import LAYERS, read_orientation, whole_number
 from common.profiles import make_profile
 from common.samples import rescale, unpremultiply
+from common.sectors import refuse_lost_sectors
 
 # TIFF's photometric interpretations that are read, and the spaces of their pixels.
 SPACES = {
@@ -26,18 +30,16 @@ SPACES = {
 }
 FAX = (COMPRESSION.CCITTRLE, COMPRESSION.CCITT_T4, COMPRESSION.CCITT_T6)
 HEADER = 8  # Bytes that a file begins with, which are no pixels.
+PANASONIC = b"IIU\0"  # How its camera RAW begins.
 LUMA = (299, 1000, 587, 1000, 114, 1000)  # The shares of red, green and blue in JPEG's, as fractions.
 
 
 def open_tiff(content):
     """TIFF, and camera RAW that has no other suffix than TIFF's."""
-    file = tifffile.TiffFile(io.BytesIO(content))
-    first, *more = [page for page in _pages(file) if isinstance(page, tifffile.TiffPage)] or [file.pages.first]
-    # The photo is the first page that is neither a reduced copy, which may have the photo below it, nor a mask.
-    pages = [page for page in (first, *more, *(first.pages or ())) if not page.is_reduced] or [first, *more]
-    page = next((page for page in pages if not page.is_mask), pages[0])
+    first, pages, page = _find_photo(content)
     photometric = page.tags.valueof("PhotometricInterpretation", _usual_photometric(page))
     if first.is_dng or photometric in (PHOTOMETRIC.CFA, PHOTOMETRIC.LINEAR_RAW):
+        _refuse_missing_pixels(pages, content)
         return open_raw(content)
     depths = set(np.atleast_1d(page.bitspersample).tolist())
     whole_numbers = page.sampleformat in (SAMPLEFORMAT.UINT, SAMPLEFORMAT.VOID)
@@ -55,7 +57,9 @@ def open_tiff(content):
         kind = f"{_name(page.photometric)} pixels of a kind that is not read"
         raise CannotDecode(f"a TIFF file with {kind}; convert it to RGB")
     width, height, bits = int(page.imagewidth), int(page.imagelength), max(depths)
-    icc, tags, resolution = page.iccprofile, page.tags, page.get_resolution("inch")
+    tags, resolution = page.tags, page.get_resolution("inch")
+    # A page that lies below the first one has its profile.
+    icc = page.iccprofile or (first.iccprofile if len(page.treeindex) > 1 else None)
     orientation = whole_number(tags.valueof("Orientation", read_orientation(b"", tags.valueof("XMP"))))
     notes = FURTHER * (len(pages) > 1 or page.imagedepth > 1)
     notes += ("Photoshop's own data, such as layers, left out",) * (LAYERS in tags)
@@ -72,16 +76,45 @@ def open_tiff(content):
     return Image(width, height, decode, space, orientation, resolution, bits, notes)
 
 
+def open_camera_raw(content):
+    """Camera RAW, and scans of film, which Nikon's programs put into usual TIFF with the same suffix."""
+    try:
+        first, pages, _ = _find_photo(content)
+        scanned = not first.is_dng and all(_is_scan(page) for page in pages)
+    except Exception:  # Not TIFF, or not as tifffile knows it.
+        return open_raw(content)
+    if scanned:
+        return open_tiff(content)
+    _refuse_missing_pixels(pages, content)
+    return open_raw(content)
+
+
+def _is_scan(page):
+    usual = page.tags.valueof("PhotometricInterpretation") in (PHOTOMETRIC.RGB, PHOTOMETRIC.MINISBLACK)
+    return usual and page.compression in tifffile.TIFF.DECOMPRESSORS
+
+
+def _refuse_missing_pixels(pages, content):
+    """Raises CannotDecode where compressed pixels of camera RAW are missing; without compression, LibRaw tells."""
+    packed = [page for page in pages if page.compression != COMPRESSION.NONE and page.dataoffsets]
+    spans = [(min(page.dataoffsets), np.add(page.dataoffsets, page.databytecounts).max()) for page in packed]
+    if content.startswith(PANASONIC):
+        width, height, kind, start = (pages[0].tags.valueof(tag, 0) for tag in (2, 3, 45, 280))
+        spans = [(start, start + width * height * 8 // 7)] if kind < 8 else []  # 14 pixels have 16 bytes or more.
+    for start, end in spans:
+        if end > len(content):
+            raise CannotDecode("a damaged file (pixels are missing)")
+        refuse_lost_sectors(content[:end], start)
+
+
 def _find_first_jpeg(page, photometric, content):
     """JPEG in the first way of TIFF, bytes, where it is a JPEG file within the TIFF file; else None."""
     valueof = page.tags.valueof
     start = whole_number(valueof("JPEGInterchangeFormat", *page.dataoffsets[:1]))
     usual = photometric in (PHOTOMETRIC.YCBCR, PHOTOMETRIC.MINISBLACK)
     if page.compression == COMPRESSION.OJPEG and usual and content.startswith(b"\xff\xd8", start):
-        end = start + whole_number(
-            valueof("JPEGInterchangeFormatLength")
-        )  # Or that of its pixels; either may be wrong.
-        return content[start : max(end, *np.add(page.dataoffsets, page.databytecounts))]
+        end = start + whole_number(valueof("JPEGInterchangeFormatLength"))
+        return content[start : max(end, *np.add(page.dataoffsets, page.databytecounts))]  # Either may be too early.
     return None
 
 
@@ -133,6 +166,15 @@ def _profile_by_tags(tags, space):
         return b""
     with np.errstate(divide="ignore", invalid="ignore"):  # The profile of such numbers is a damaged one.
         return make_profile(space, fractions[::2] / fractions[1::2], None)
+
+
+def _find_photo(content):
+    """(first page, pages that may be the photo, the one that is)."""
+    file = tifffile.TiffFile(io.BytesIO(content))
+    first, *more = [page for page in _pages(file) if isinstance(page, tifffile.TiffPage)] or [file.pages.first]
+    # The photo is the first page that is neither a reduced copy, which may have the photo below it, nor a mask.
+    pages = [page for page in (first, *more, *(first.pages or ())) if not page.is_reduced] or [first, *more]
+    return first, pages, next((page for page in pages if not page.is_mask), pages[0])
 
 
 def _pages(file):

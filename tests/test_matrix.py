@@ -21,7 +21,6 @@ from matrix_cases import (
     WIDTH,
     by_pillow,
     by_tifffile,
-    encoded,
     gray,
     profile,
     rgb,
@@ -315,31 +314,6 @@ def test_heic_needs_its_library(monkeypatch):
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     with pytest.raises(PhotoError, match=r"HEIC needs pillow-heif, .*pip install -r requirements-formats\.txt"):
         images.decode("photo.heic", content)
-
-
-def test_camera_raw_is_read_where_its_library_is_installed(monkeypatch):
-    pytest.importorskip("rawpy", reason="needs requirements-formats.txt")
-    # A gray card before a sensor with the same sensitivity for red, green and blue.
-    light = np.tile(np.linspace(0.02, 0.9, 320), (240, 1))
-    matrix = [3.2406, -1.5372, -0.4986, -0.9689, 1.8758, 0.0415, 0.0557, -0.204, 1.057]
-    matrix = [number for value in matrix for number in (round(value * 10_000), 10_000)]
-    tags = [
-        (33421, 3, 2, (2, 2), True),
-        (33422, 1, 4, bytes([0, 1, 1, 2]), True),
-        (50706, 1, 4, bytes([1, 4, 0, 0]), True),
-        (50708, 2, None, "Test", True),
-        (50717, 4, 1, 65535, True),
-        (50721, 10, 9, matrix, True),
-        (50728, 5, 3, (1, 1, 1, 1, 1, 1), True),
-        (50778, 3, 1, 21, True),
-    ]
-    content = by_tifffile(whole(light, 16), photometric=32803, extratags=tags)
-    found = images.decode("photo.dng", content)
-    assert found.pixels.dtype == np.uint16 and found.pixels.shape == (240, 320, 3)
-    assert np.abs(neutral(found.pixels / 65535)[20:-20, 20:-20] - encoded(light)[20:-20, 20:-20]).max() < 1.5 / 255
-    monkeypatch.setitem(sys.modules, "rawpy", None)
-    with pytest.raises(PhotoError, match=r"camera RAW needs rawpy, .*pip install -r requirements-formats\.txt"):
-        images.decode("photo.dng", content)
 
 
 def test_the_command_line_does_the_same(tmp_path, model_file):

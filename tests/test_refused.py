@@ -139,7 +139,10 @@ def damaged_files():
         "of-an-iphone-app.png": (png(colors, (b"CgBI", b"\x50\0\x20\2")), "PNG in the form that apps for iPhones hold"),
         "rgb-of-one-channel.tif": (tiff((page(8, photometric=2), gray().tobytes())), "1 of 3 channels are there"),
         "no-page.tif": (b"II*\0\0\0\0\0", "a damaged file"),
-        "no-camera-raw.nef": (by_tifffile(gray()), r"cannot be read \(Unsupported file format or not RAW file\)"),
+        "no-camera-raw.nef": (
+            by_tifffile(rgb(), photometric="cielab"),
+            r"cannot be read \(Unsupported file format or not RAW file\)",
+        ),
     }
 
 

@@ -1,0 +1,106 @@
+"""Camera RAW: what is read, and what is refused since LibRaw would take other pixels for those that are missing."""
+
+import struct
+import sys
+
+import numpy as np
+import pytest
+from matrix_cases import by_tifffile, encoded, gray, profile, rgb, whole
+from matrix_rare import page, tiff
+from test_matrix import neutral
+
+from common import images
+from common.images import PhotoError
+
+pytest.importorskip("rawpy", reason="needs requirements-formats.txt")
+
+# A gray card before a sensor, in uneven light.
+LIGHT = np.tile(np.linspace(0.02, 0.9, 320), (240, 1))
+
+
+def dng(**options):
+    """The card by a sensor with the same sensitivity for red, green and blue."""
+    matrix = [3.2406, -1.5372, -0.4986, -0.9689, 1.8758, 0.0415, 0.0557, -0.204, 1.057]
+    matrix = [number for value in matrix for number in (round(value * 10_000), 10_000)]
+    tags = [
+        (33421, 3, 2, (2, 2), True),
+        (33422, 1, 4, bytes([0, 1, 1, 2]), True),
+        (50706, 1, 4, bytes([1, 4, 0, 0]), True),
+        (50708, 2, None, "Test", True),
+        (50717, 4, 1, 65535, True),
+        (50721, 10, 9, matrix, True),
+        (50728, 5, 3, (1, 1, 1, 1, 1, 1), True),
+        (50778, 3, 1, 21, True),
+    ]
+    return by_tifffile(whole(LIGHT, 16), photometric=32803, extratags=tags, **options)
+
+
+PACKED = {"compression": "jpeg", "compressionargs": {"lossless": True, "bitspersample": 16}, "tile": (80, 80)}
+
+
+def rw2(pixels):
+    """RAW as Panasonic's cameras write it, of 140 x 100 pixels, whose tag claims two bytes for each."""
+    tags = {1: ("B", b"0300"), 2: ("H", [140]), 3: ("H", [100]), 45: ("H", [4])}
+    tags |= {271: ("B", b"Panasonic\0"), 272: ("B", b"DMC-LX3\0")}
+    tags |= {273: ("I", [2**32 - 1]), 279: ("I", [28000]), 280: ("I", [1024])}
+    rows, texts, start = b"", b"", 24 + 2 + 12 * len(tags) + 4
+    for tag, (code, values) in sorted(tags.items()):
+        data = struct.pack(f"<{len(values)}{code}", *values)
+        if len(data) > 4:
+            texts, data = texts + data, struct.pack("<I", start + len(texts))
+        rows += struct.pack("<HHI", tag, {"B": 2, "H": 3, "I": 4}[code], len(values)) + data.ljust(4, b"\0")
+    head = b"IIU\0" + struct.pack("<I", 24).ljust(20, b"\0") + struct.pack("<H", len(tags)) + rows + bytes(4) + texts
+    return head.ljust(1024, b"\0") + pixels
+
+
+@pytest.mark.parametrize("options", [{}, PACKED], ids=["plain", "packed"])
+def test_camera_raw_is_read(options):
+    found = images.decode("photo.dng", dng(**options))
+    assert found.pixels.dtype == np.uint16 and found.pixels.shape == (240, 320, 3)
+    assert np.abs(neutral(found.pixels / 65535)[20:-20, 20:-20] - encoded(LIGHT)[20:-20, 20:-20]).max() < 1.5 / 255
+
+
+def test_camera_raw_needs_its_library(monkeypatch):
+    monkeypatch.setitem(sys.modules, "rawpy", None)
+    with pytest.raises(PhotoError, match=r"camera RAW needs rawpy, .*pip install -r requirements-formats\.txt"):
+        images.decode("photo.dng", dng())
+
+
+@pytest.mark.parametrize("name", ["photo.dng", "photo.tif"])
+def test_camera_raw_that_lacks_pixels_is_refused(name):
+    content = dng(**PACKED)
+    middle = len(content) // 1024 * 512
+    lost, rest = content[:middle] + bytes(1024) + content[middle + 1024 :], bytes(len(content) - middle)
+    for damaged, words in (
+        (content[:middle], "pixels are missing"),
+        (lost, "zeros where sectors of a disk"),
+        (content[:middle] + rest, "zeros where sectors of a disk"),
+        (dng()[:-100], "a damaged file"),
+    ):
+        with pytest.raises(PhotoError, match=words):
+            images.decode(name, damaged)
+
+
+def test_panasonic_raw_is_refused_only_where_it_lacks_pixels():
+    pixels = bytes([1, 2, 3, 4, 0, 0, 0, 0] * 2000)  # 14 pixels in 16 bytes.
+    assert images.decode("photo.rw2", rw2(pixels)).pixels.shape == (100, 140, 3)
+    with pytest.raises(PhotoError, match="pixels are missing"):
+        images.decode("photo.rw2", rw2(pixels[:-1]))
+
+
+def test_zeros_that_are_pixels_of_camera_raw_are_no_lost_sectors():
+    content = bytearray(dng())
+    assert content[512:1536] != bytes(1024)
+    content[512:1536] = bytes(1024)
+    assert images.decode("photo.dng", bytes(content)).pixels.shape == (240, 320, 3)
+
+
+@pytest.mark.parametrize("space", [b"RGB ", b"GRAY"])
+def test_scans_of_film_are_read_as_tiff(space):
+    values, photometric = (rgb(), 2) if space == b"RGB " else (gray(), 1)
+    bits, icc = [8] * (values.size // gray().size), ("B", profile(space, np.linspace(0, 1, 1024) ** 1.8))
+    small = page(*bits, photometric=photometric, height=18, width=24, t254=("I", [1]), t34675=icc)
+    below = page(*bits, photometric=photometric), values.tobytes()
+    found = images.decode("photo.nef", tiff((small, values[::4, ::4].tobytes()), sub=below))
+    assert found.pixels.shape == values.shape and found.notes == ("converted from its colour profile to sRGB",)
+    assert np.abs(neutral(found.pixels / 255) - encoded((gray() / 255) ** 1.8)).max() < 1.05 / 255
