@@ -1,6 +1,7 @@
 """What a file says about its photo: EXIF, IPTC, XMP, comments, resolution. exiv2 carries it from format to format."""
 
 import contextlib
+import importlib
 import io
 import re
 import struct
@@ -19,11 +20,11 @@ import tifffile
 from common.png import insert_chunk, read_chunks
 from common.samples import SIDEWAYS
 
-# Formats that exiv2 reads; of GIF, Pillow reads comments and XMP.
+# Formats that exiv2 reads, or Pillow.
 READABLE = frozenset({".avif", ".gif", ".heic", ".jp2", ".jpg", ".jxl", ".png", ".raw", ".tif", ".webp"})
-# TIFF's own tags say how the pixels of that very file are stored, and those of DNG how to develop it. Lower numbers are
-# damage, with one exception.
-TIFF_TAGS, DEVELOPING = range(701), range(50706, 52600)
+# TIFF's own tags say how the pixels of that very file are stored, and those of DNG how to develop it. Numbers below 254
+# are damage, with one exception.
+OF_PIXELS = frozenset((*range(701), *range(50706, 52600)))
 # Those of them that describe the photo.
 DESCRIPTIONS = frozenset(
     "ProcessingSoftware DocumentName ImageDescription Make Model XResolution YResolution PageName XPosition YPosition "
@@ -37,6 +38,8 @@ OTHER_PICTURES = re.compile(r"Exif\.(Thumbnail|SubImage|SubThumb|Image[2-9])")
 GROUPS = frozenset({"GPSInfo", "Image", "Iop", "Photo"})
 # The part of XMP that lies beyond the first segment in JPEG, which exiv2 does not read.
 EXTENSION = b"http://ns.adobe.com/xmp/extension/\0"
+# XMP in GIF, up to the first of the bytes that end it. Pillow does not read it.
+XMP_OF_GIF = re.compile(rb"\x0bXMP DataXMP([^\x01]*)\x01")
 # In XMP, what is said of the pixels as they were.
 OUTDATED = re.compile(r"Xmp\.(tiff\.Orientation|xmp\.Thumbnails|photoshop\.(ColorMode|ICCProfile))")
 # ... and of films, gain maps and depth maps that phones put behind the photo, or into XMP.
@@ -55,7 +58,8 @@ COPY = {
 ERRORS = (OverflowError, RuntimeError, ValueError)
 # Formats whose header has the resolution.
 HEADERS = frozenset({".bmp", ".jpg", ".png"})
-ORIENTATION, LAYERS = 274, 37724  # Tags of EXIF and TIFF; the second one holds Photoshop's layers.
+# Tags of EXIF and TIFF; the last one holds Photoshop's layers.
+ORIENTATION, XMP_PACKET, LAYERS = 274, 700, 37724
 BIG_TIFF = (b"+\0", b"\0+")  # Its third and fourth byte.
 # What a colour profile begins with. Beside a damaged one, exiv2 reads nothing.
 PROFILES = {".avif": b"colrprof", ".heic": b"colrprof", ".jp2": b"colr\2", ".jpg": b"ICC_PROFILE\0", ".webp": b"ICCP"}
@@ -121,10 +125,12 @@ def read_metadata(content, suffix, resolution=None, orientation=1):
             beside = [name for name in beside if "GCamera" not in name or (name in FILMS and xmp[name] != "0")]
             present = any(_names(carrier).values())
             unread_xmp = b"" if xmp or "XMP" in lost else source.read_raw_xmp("latin-1").encode("latin-1")
+            if suffix == ".tif" and not xmp and (tag := _tags(content).get(XMP_PACKET)):
+                unread_xmp = content[tag.valueoffset : tag.valueoffset + tag.valuebytecount]  # exiv2 does not give it.
         except ERRORS as error:
             # exiv2 does not read BigTIFF, most of which has no text, XMP, IPTC or EXIF.
             tags = _tags(content) if content[2:4] in BIG_TIFF else None
-            lost = tags is None or any(tag.dtype == 2 or tag.code in (700, 33723, 34665) for tag in tags)
+            lost = tags is None or any(tag.dtype == 2 or tag.code in (XMP_PACKET, 33723, 34665) for tag in tags)
             return Metadata(None, resolution), (f"metadata left out, since it cannot be read ({error})",) * lost
         carrier = carrier.get_bytes() if present else None
     lost += ["EXIF"] * bool(untyped) + ["XMP"] * (EXTENSION in content) + damaged
@@ -248,19 +254,23 @@ def _readable_part(content):
 
 def _open_source(content, suffix):
     """A file in exiv2, without those parts of it that would keep exiv2 from the others."""
-    if suffix == ".gif":
-        return _open_gif(content)
     # With GIMP's prefix in XMP, it does not write the one that Microsoft's programs and digiKam mark faces with.
     if b"xmlns:GIMP=" in content:
         content = content.replace(b"xmlns:GIMP=", b"xmlns:Gimp=").replace(b"GIMP:", b"Gimp:")
+    if suffix == ".gif":
+        return _open_by_pillow(content, suffix)
+    readable = content
     if start := PROFILES.get(suffix):
         # In WebP, XMP may have the same letters behind the place of a profile.
         end = 34 if suffix == ".webp" else len(content)
-        content = content[:end].replace(start, bytes(len(start))) + content[end:]
+        readable = content[:end].replace(start, bytes(len(start))) + content[end:]
     if suffix == ".tif" and LAYERS in (tags := _tags(content)):  # It would read them for minutes.
         start = tags[LAYERS].offset
-        content = content[:start] + bytes(8) + content[start + 8 :]
-    return _open(content.ljust(128, b"\0"))  # JPEG XL may be too short for exiv2 to know it.
+        readable = content[:start] + bytes(8) + content[start + 8 :]
+    source = _open(readable.ljust(128, b"\0"))  # JPEG XL may be too short for exiv2 to know it.
+    # exiv2 does not find all that libheif writes, for GIMP and others.
+    found = suffix not in (".avif", ".heic") or source.read_exif("latin-1") or source.read_raw_xmp("latin-1")
+    return source if found else _open_by_pillow(content, suffix)
 
 
 def _is_whole(packet):
@@ -274,15 +284,23 @@ def _tags(content):
     return tifffile.TiffFile(io.BytesIO(content)).pages.first.tags
 
 
-def _open_gif(content):
-    """A PNG file in exiv2 with what a GIF file says."""
-    carrier = _open(_encode_smallest(".png"))
-    with contextlib.suppress(Exception):  # It raises whatever damage leads it to.
-        info = PIL.Image.open(io.BytesIO(content)).info
-        for kind, modify in (("comment", carrier.modify_comment), ("xmp", carrier.modify_raw_xmp)):
-            if kind in info:
-                modify(_text(info[kind].decode("latin-1")))
-    return carrier
+def _open_by_pillow(content, suffix):
+    """A PNG file in exiv2 with the EXIF, XMP and comment that Pillow or pillow-heif finds in a file."""
+    carrier, info = _encode_smallest(".png"), {}
+    with contextlib.suppress(Exception):  # They raise whatever damage leads them to.
+        opened = importlib.import_module("pillow_heif").open_heif if suffix == ".heic" else PIL.Image.open
+        info = opened(io.BytesIO(content)).info
+    exif, xmp, comment = (info.get(kind) or b"" for kind in ("exif", "xmp", "comment"))
+    xmp = xmp or b"".join(XMP_OF_GIF.findall(content)[:1])
+    exif = exif.removeprefix(b"Exif\0\0")
+    keywords = (
+        (b"eXIf", b"", exif),
+        (b"iTXt", b"XML:com.adobe.xmp" + bytes(5), xmp),
+        (b"tEXt", b"Description\0", comment),
+    )
+    for kind, keyword, data in keywords:
+        carrier = insert_chunk(carrier, kind, keyword + data) if data else carrier
+    return _open(carrier)
 
 
 def _encode_smallest(suffix):
@@ -293,13 +311,8 @@ def _names(image):
     """The names of what a file holds, a set for each kind."""
     exif = image.read_exif("latin-1")
     return {
-        # Those of makers' notes may change with their place in the file. Exif.Image.GPSTag and the like say where a
-        # group begins; exiv2 leaves them out where it is empty.
-        "EXIF": {
-            name
-            for name in exif
-            if name.split(".")[1] in GROUPS and not _is_outdated(name) and not name.endswith("Tag")
-        },
+        # Those of makers' notes may change with their place in the file.
+        "EXIF": {name for name in exif if name.split(".")[1] in GROUPS and not _is_outdated(name)},
         "IPTC": set(image.read_iptc("latin-1")),
         "XMP": {"packet"} if image.read_xmp("latin-1") else set(),
         "the comment": {"comment"} if image.read_comment("latin-1") else set(),
@@ -339,11 +352,12 @@ def _text(latin):
 
 
 def _is_outdated(name):
-    """Whether EXIF says with a tag how pixels were stored or camera RAW is developed, or speaks of other pictures."""
+    """Whether EXIF says with a tag how pixels were stored or camera RAW is developed, or where a group of tags begins
+    (GPSTag), or speaks of other pictures."""
     _, group, tag = name.split(".", 2)
     number = int(tag, 16) if tag.startswith("0x") else tifffile.TIFF.TAGS.get(tag, -1)
-    storage = tag in STORAGE or number in TIFF_TAGS or number in DEVELOPING
-    return bool(OTHER_PICTURES.match(name)) or (group == "Image" and storage and tag not in DESCRIPTIONS)
+    of_pixels = group == "Image" and tag not in DESCRIPTIONS and (tag in STORAGE or number in OF_PIXELS)
+    return bool(OTHER_PICTURES.match(name)) or tag.endswith("Tag") or of_pixels
 
 
 def _complete(metadata, width, height):

@@ -6,8 +6,8 @@ import struct
 import pyexiv2
 import pytest
 import tifffile
-from PIL import IptcImagePlugin, PngImagePlugin
-from test_metadata import convert, encode
+from PIL import Image, IptcImagePlugin, PngImagePlugin
+from test_metadata import XMP, convert, encode
 
 from common import images
 
@@ -134,3 +134,67 @@ def test_damaged_exif_of_png_is_named(photos):
     image, losses = convert(content, ".png")
     assert image.text == {"Copyright": "Stadtarchiv"}
     assert losses == ["photo: EXIF left out, in whole or in part: damaged or too large"]
+
+
+def with_places_from_a_base(content):
+    """AVIF or HEIC, bytes, whose items lie at a base plus an offset, as libheif writes it for odd sizes."""
+    start, meta = content.index(b"iloc") - 4, content.index(b"meta") - 4
+    size, _, version, sizes, count = struct.unpack_from(">I4sIHH", content, start)
+    base_size, at, entries = sizes >> 4 & 15, start + 16, b""
+    assert version == 0 and sizes >> 8 == 0x44 and base_size in (0, 4)
+    grown = 16 + 20 * count - size
+    for _ in range(count):
+        (number,), base = struct.unpack_from(">H", content, at), content[at + 4 : at + 4 + base_size]
+        extents, offset, length = struct.unpack_from(">HII", content, at + 4 + base_size)
+        assert extents == 1
+        entries += struct.pack(">HHHIHII", number, 0, 0, int.from_bytes(base) + offset + grown - 8, 1, 8, length)
+        at += 14 + base_size
+    box = struct.pack(">I4sIHH", size + grown, b"iloc", 1 << 24, 0x4440, count) + entries
+    whole = struct.pack(">I", int.from_bytes(content[meta : meta + 4]) + grown)
+    return content[:meta] + whole + content[meta + 4 : start] + box + content[start + size :]
+
+
+def avif(photo, **metadata):
+    return encode(photo, "AVIF", **metadata)
+
+
+def heic(photo, **metadata):
+    pillow_heif = pytest.importorskip("pillow_heif", reason="needs requirements-formats.txt")
+    file = io.BytesIO()
+    pillow_heif.from_pillow(Image.fromarray(photo)).save(file, **metadata)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("write", [avif, heic])
+def test_metadata_is_found_wherever_files_say_it_is(photos, write):
+    exif = exif_with(directory(MAKER))
+    for metadata in ({"exif": exif, "xmp": XMP}, {"exif": exif}, {"xmp": XMP}):
+        plain = write(photos[0], **metadata)
+        for content in (plain, with_places_from_a_base(plain)):
+            image, losses = convert(content, ".jpg")
+            assert losses == [] and image.getexif().get(271) == ("abc" if "exif" in metadata else None)
+            assert (b"Archive 7" in image.info.get("xmp", b"")) == ("xmp" in metadata)
+
+
+def test_damaged_metadata_of_heic_is_said_to_be_left_out(photos):
+    content = with_places_from_a_base(heic(photos[0], exif=exif_with(directory(MAKER))))
+    image, losses = convert(content.replace(b"II*\0", b"damg"), ".jpg")
+    assert image.size == (128, 96) and len(losses) == 1 and "metadata left out, since it cannot be read" in losses[0]
+
+
+def test_xmp_of_gif_is_carried_over(photos):
+    content = encode(photos[0], "GIF", comment=b"scanned 1998")
+    colors = 13 + 3 * (2 << (content[10] & 7))  # The header's last bytes.
+    ends = bytes([1, *range(255, -1, -1), 0])
+    content = content[:colors] + b"\x21\xff\x0bXMP DataXMP" + XMP + ends + content[colors:]
+    image, losses = convert(content, ".jpg")
+    assert losses == [] and b"Archive 7" in image.info["xmp"] and image.info["comment"] == b"scanned 1998"
+
+
+def test_damaged_xmp_of_tiff_is_kept_in_jpeg_and_else_said_to_be_left_out(photos):
+    file = io.BytesIO()
+    tifffile.imwrite(file, photos[0], metadata=None, extratags=[(700, 1, len(XMP) - 40, XMP[:-40], True)])
+    image, losses = convert(file.getvalue(), ".jpg")
+    assert losses == [] and image.info["xmp"] == XMP[:-40]
+    _, losses = convert(file.getvalue(), ".tif")
+    assert losses == ["photo: damaged XMP left out, in whole or in part, since .tif does not hold it"]
