@@ -50,8 +50,7 @@ def open_tiff(content):
     if not jpeg and (page.compression == COMPRESSION.OJPEG or page.compression not in tifffile.TIFF.DECOMPRESSORS):
         raise _cannot_unpack(page)
     if photometric is None:
-        count = page.samplesperpixel
-        raise CannotDecode(f"a TIFF file that does not say what its {count} channels are; convert it to RGB")
+        raise CannotDecode("a TIFF file that does not say what its 4 channels are; convert it to RGB")
     space = SPACES.get(photometric)
     if space is None or not _has_usual_numbers(page, photometric, max(depths)):
         kind = f"{_name(page.photometric)} pixels of a kind that is not read"
@@ -96,15 +95,16 @@ def _is_scan(page):
 
 def _refuse_missing_pixels(pages, content):
     """Raises CannotDecode where compressed pixels of camera RAW are missing; without compression, LibRaw tells."""
-    packed = [page for page in pages if page.compression != COMPRESSION.NONE and page.dataoffsets]
-    spans = [(min(page.dataoffsets), np.add(page.dataoffsets, page.databytecounts).max()) for page in packed]
-    if content.startswith(PANASONIC):
-        width, height, kind, start = (pages[0].tags.valueof(tag, 0) for tag in (2, 3, 45, 280))
-        spans = [(start, start + width * height * 8 // 7)] if kind < 8 else []  # 14 pixels have 16 bytes or more.
-    for start, end in spans:
-        if end > len(content):
-            raise CannotDecode("a damaged file (pixels are missing)")
-        refuse_lost_sectors(content[:end], start)
+    with contextlib.suppress(TypeError, ValueError):  # Where a tag has another type than it should have.
+        packed = [page for page in pages if page.compression != COMPRESSION.NONE and page.dataoffsets]
+        spans = [(min(page.dataoffsets), np.add(page.dataoffsets, page.databytecounts).max()) for page in packed]
+        if content.startswith(PANASONIC):
+            width, height, kind, start = (pages[0].tags.valueof(tag, 0) for tag in (2, 3, 45, 280))
+            spans = [(start, start + width * height * 8 // 7)] if kind < 8 else []  # 14 pixels have 16 bytes or more.
+        for start, end in spans:
+            if end > len(content):
+                raise CannotDecode("a damaged file (pixels are missing)")
+            refuse_lost_sectors(content[:end], start)
 
 
 def _find_first_jpeg(page, photometric, content):
@@ -137,8 +137,9 @@ def _usual_photometric(page):
     """What a page whose photometric interpretation is missing holds; None where four channels may be RGBA or CMYK."""
     if page.compression in FAX:
         return PHOTOMETRIC.MINISWHITE
-    colors = page.samplesperpixel - len(page.tags.valueof("ExtraSamples", ()))
-    return {1: PHOTOMETRIC.MINISBLACK, 2: PHOTOMETRIC.MINISBLACK, 3: PHOTOMETRIC.RGB}.get(colors)
+    if page.samplesperpixel == 4 and "ExtraSamples" not in page.tags:
+        return None
+    return PHOTOMETRIC.RGB if page.samplesperpixel > 2 else PHOTOMETRIC.MINISBLACK
 
 
 def _has_usual_numbers(page, photometric, bits):
