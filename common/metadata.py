@@ -66,9 +66,9 @@ PROFILES = {".avif": b"colrprof", ".heic": b"colrprof", ".jp2": b"colr\2", ".jpg
 # PNG's chunks of text, and the keywords of those that exiv2 carries.
 TEXT = (b"tEXt", b"zTXt", b"iTXt")
 CARRIED = (b"Description\0", b"XML:com.adobe.xmp\0", b"Raw profile type ")
-# IPTC there: compressed, as hexadecimal digits, its length ahead of it. exiv2 takes a length that ends in 1c (28 bytes,
-# 284 ...) for the beginning of IPTC's first tag, and finds nothing.
-IPTC, MISREAD_LENGTH = b"Raw profile type iptc\0\0", re.compile(rb"(?i)(3842494d04040000).{6}1c")
+# IPTC there: compressed, as hexadecimal digits, its length ahead of it. exiv2 takes 1c in the length (of 28 bytes, 284
+# ...) for the beginning of IPTC's first tag, and finds nothing.
+IPTC, MISREAD_LENGTH = b"Raw profile type iptc\0\0", re.compile(rb"(?i)(3842494d04040000)(?=(..){0,3}1c).{8}")
 
 # exiv2's XMP parser is one for the whole process.
 _using_exiv2 = threading.Lock()
@@ -313,7 +313,8 @@ def _names(image):
     return {
         # Those of makers' notes may change with their place in the file.
         "EXIF": {name for name in exif if name.split(".")[1] in GROUPS and not _is_outdated(name)},
-        "IPTC": set(image.read_iptc("latin-1")),
+        # An empty one may be lost where it is the last.
+        "IPTC": {name for name, value in image.read_iptc("latin-1").items() if any(value)},
         "XMP": {"packet"} if image.read_xmp("latin-1") else set(),
         "the comment": {"comment"} if image.read_comment("latin-1") else set(),
     }
@@ -338,8 +339,8 @@ def _copy(source, content, suffix):
 
 def _copy_iptc(source, target):
     source.copy_to_another_image(target, **NOTHING | {"iptc": True})
-    tags, version = source.read_iptc("latin-1"), "Iptc.Envelope.ModelVersion"
-    if _open(target.get_bytes()).read_iptc("latin-1") != tags:  # See `MISREAD_LENGTH`: a tag more or less changes it.
+    tags, version = _names(source)["IPTC"], "Iptc.Envelope.ModelVersion"
+    if tags - _names(_open(target.get_bytes()))["IPTC"]:  # See `MISREAD_LENGTH`: a tag more or less changes it.
         target.modify_iptc({version: None if version in tags else 4})
 
 

@@ -93,10 +93,10 @@ def test_an_overflow_in_exiv2_is_no_reason_to_refuse_a_photo(photos, monkeypatch
     assert image.size == (128, 96) and "EXIF left out" in loss
 
 
-def iptc(caption, size, version=b""):
+def iptc(caption, size, before=b"", behind=b""):
     """IPTC, bytes, of so many bytes, with a caption that is filled up with dots: as in JPEG and PNG."""
-    start = version + b"\x1c\x02\x78"
-    data = start + struct.pack(">H", size - len(start) - 2) + caption.ljust(size - len(start) - 2, b".")
+    length = size - len(before) - len(behind) - 5
+    data = before + b"\x1c\x02\x78" + struct.pack(">H", length) + caption.ljust(length, b".") + behind
     return b"8BIM\x04\x04\0\0" + struct.pack(">I", size) + data + bytes(size % 2)
 
 
@@ -105,7 +105,7 @@ def jpeg_with(content, resource):
     return content[:2] + segment + content[2:]
 
 
-@pytest.mark.parametrize("size", [27, 28, 284])
+@pytest.mark.parametrize("size", [27, 28, 284, 7200])
 def test_iptc_is_carried_over_whatever_its_length(photos, size):
     resource = iptc(b"the lake", size)
     caption = b"the lake".ljust(size - 5, b".")
@@ -122,9 +122,15 @@ def test_iptc_is_carried_over_whatever_its_length(photos, size):
 
 
 def test_iptc_is_carried_over_if_its_version_must_go(photos):
-    resource = iptc(b"the lake", 28, version=b"\x1c\1\0\0\2\0\4")
+    resource = iptc(b"the lake", 28, before=b"\x1c\1\0\0\2\0\4")
     image, (loss,) = convert(jpeg_with(encode(photos[0], "JPEG"), resource), ".jpg")
     assert IptcImagePlugin.getiptcinfo(image) == {(2, 120): b"the lake........"} and "IPTC left out" in loss
+
+
+def test_an_empty_tag_of_iptc_is_no_loss(photos):
+    resource = iptc(b"the lake", 40, behind=b"\x1c\2\x7a\0\0\0")
+    image, losses = convert(jpeg_with(encode(photos[0], "JPEG"), resource), ".jpg")
+    assert losses == [] and IptcImagePlugin.getiptcinfo(image)[2, 120] == b"the lake".ljust(29, b".")
 
 
 def test_damaged_exif_of_png_is_named(photos):
