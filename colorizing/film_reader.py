@@ -40,6 +40,11 @@ LOST = re.compile(
 PROMISED, SLACK = 0.98, 0.1
 # Seconds that the clock of files that can be joined may go ahead between two pictures, at most.
 SET_AHEAD = 60
+# Formats in which not every picture has a time. FFmpeg guesses the others; some guesses are earlier than the picture
+# before, above all at the end of the film.
+GUESSED_TIMES = ("mpeg", "mpegvideo")
+# Codecs whose pictures are not in the order of their packets, though the container does not say so.
+UNORDERED = ("svq3",)
 # FFmpeg's warning that a packet lacks bytes. It also warns before a seam of joined files, at most NEAR_SEAM seconds
 # before the next file.
 INCOMPLETE, NEAR_SEAM = re.compile(r"Packet corrupt \(stream = (\d+)"), 0.5
@@ -77,7 +82,8 @@ class Reader:
         try:
             if not Path(path).stat().st_size:
                 raise FilmError(path, "the file is empty")
-            self._container = av.open(f"file:{path}", options={"format_whitelist": READ_FORMATS})
+            options = {"format_whitelist": READ_FORMATS}
+            self._container = av.open(f"file:{path}", options=options, metadata_errors="replace")
         except OSError as error:
             raise FilmError(path, describe_error(error)) from error
         except av.FFmpegError as error:
@@ -136,9 +142,14 @@ class Reader:
         return float(frame.pts * self.video.time_base - self._start + 1 / self.rate)
 
     def __iter__(self):
-        """Yields av.VideoFrame of `video` and av.Packet of sound, in the file's order, and sets `damage`."""
+        """Yields av.VideoFrame of `video` and av.Packet of sound, in the file's order, and sets `damage`.
+
+        Raises:
+            FilmError: The film is encrypted.
+        """
         packets = self._container.demux()
         while (packet := self._attempt(lambda: next(packets, None), decoding=False)) is not None:
+            self._refuse_encrypted(packet)
             self._doubt(packet, in_further_file=self._clock.move(packet))
             if packet.stream.index == self.video.index:
                 if packet.size:  # Theora has packets without bytes, which repeat a picture.
@@ -155,6 +166,11 @@ class Reader:
             self._note("cut short")
         for index in self._doubts:
             self._note(f"{self.streams[index].type} data missing")
+
+    def _refuse_encrypted(self, packet):
+        # MP4 says it of each packet, Matroska of the whole stream. Not all pictures or sounds need be encrypted.
+        if packet.has_sidedata("encryption_info") or "enc_key_id" in packet.stream.metadata:
+            raise FilmError(self.path, "it is encrypted against copying, so it cannot be decoded")
 
     def _doubt(self, packet, in_further_file):
         """Notes that a stream lacks data. FFmpeg also says so of the last ones before the seam of joined files."""
@@ -208,9 +224,10 @@ class Reader:
         for frame in self._attempt(lambda: self.video.decode(packet)) or []:
             if frame.is_corrupt:
                 self._note("damaged picture")
-            if self._container.format.name == "avi":
-                frame.pts = frame.dts  # AVI has times of decoding only. What FFmpeg makes of them fails for H.264.
-            if frame.pts is None:
+            if self._container.format.name == "avi" or self.video.codec_context.name in UNORDERED:
+                frame.pts = frame.dts  # Packets have times of decoding only. What FFmpeg makes of them fails for H.264.
+            guessed = self._container.format.name in GUESSED_TIMES and self._last is not None
+            if frame.pts is None or (guessed and frame.pts <= self._last):
                 frame.pts = 0 if self._last is None else self._last + round(1 / (self.rate * self.video.time_base))
             step = 1 if self._last is None else frame.pts - self._last
             if step <= 0:
@@ -259,7 +276,12 @@ def display_matrix(frame):
 
     A pixel (x, y) is shown at (a x + c y, b x + d y), moved into view; see FFmpeg's libavutil/display.h.
     """
-    data = frame.side_data.get(Type.DISPLAYMATRIX)
+    try:
+        data = frame.side_data.get(Type.DISPLAYMATRIX)
+    except ValueError:  # PyAV does not know all kinds of side data, such as the number of a stereoscopic film's view.
+        turn = np.deg2rad(frame.rotation)
+        a, b = round(np.cos(turn)), -round(np.sin(turn))
+        return a, b, -b, a
     return (1, 0, 0, 1) if data is None else tuple(np.frombuffer(data, np.int32)[[0, 1, 3, 4]].tolist())
 
 

@@ -34,8 +34,8 @@ def make_film(
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=RATE, width=gray.shape[2], height=gray.shape[1], pix_fmt=pix_fmt)
         container.metadata.update(metadata or {})
-        # MPEG-2 and DV know a few frame rates only, and AVI has one frame a tick.
-        ticks = RATE if codec in ("mpeg2video", "dvvideo") or path.suffix == ".avi" else 1000
+        # MPEG and DV know a few frame rates only, and AVI has one frame a tick.
+        ticks = RATE if codec in ("mpeg1video", "mpeg2video", "dvvideo") or path.suffix == ".avi" else 1000
         stream.codec_context.time_base = Fraction(1, ticks)
         stream.options = {"crf": "6", "g": "12"} if codec == "libx264" else {}
         stream.bit_rate = 0 if codec == "libx264" else 4_000_000

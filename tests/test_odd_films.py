@@ -1,0 +1,70 @@
+"""Films as other programs write them: tags, times, captions and encryption that FFmpeg's own writers do not make."""
+
+from types import SimpleNamespace
+
+import av
+import numpy as np
+import pytest
+from films import RATE, colorize, copy_pictures, make_film, process, read
+
+from colorizing import film_reader
+from colorizing.film_reader import Reader, display_matrix
+
+
+def test_a_mpeg_film_of_many_pictures_a_packet_keeps_them_all(gray, tmp_path):
+    """Of such pictures, only the first has a time, and FFmpeg gives some of the others that of an earlier one."""
+    still = np.zeros((40, 96, 128), np.uint8) + np.arange(40, dtype=np.uint8)[:, None, None]
+    path = make_film(tmp_path / "film.mpg", still, codec="mpeg1video", max_b_frames=2)
+    with av.open(str(path)) as film:
+        times = [frame.pts for frame in film.decode(video=0)]
+    assert times != sorted(set(times))
+    colorize(path, tmp_path / "out.mp4", saturation=0)
+    times, pixels = read(tmp_path / "out.mp4")
+    assert np.float64(times) == pytest.approx([number / RATE for number in range(40)], abs=0.001)
+    assert pixels.mean(axis=(1, 2, 3)) == pytest.approx(np.arange(40), abs=2)
+
+
+def test_pictures_out_of_order_of_which_the_container_does_not_tell(gray, tmp_path, monkeypatch):
+    """Sorenson's codec is such a one, for which there is no encoder here."""
+    ordered, path = make_film(tmp_path / "film.mov", gray), tmp_path / "unordered.mov"
+    with av.open(str(ordered)) as film, av.open(str(path), "w") as container:
+        stream = container.add_stream_from_template(film.streams.video[0], opaque=True)
+        packets = [packet for packet in film.demux(video=0) if packet.size]
+        for number, packet in enumerate(packets):
+            packet.pts = packet.dts = number * packet.duration
+            packet.stream = stream
+            container.mux(packet)
+    with Reader(path) as film:
+        assert sum(isinstance(item, av.VideoFrame) for item in film) < 20 and film.damage
+    monkeypatch.setattr(film_reader, "UNORDERED", ("h264",))
+    colorize(path, tmp_path / "out.mov", saturation=0)
+    times, pixels = read(tmp_path / "out.mov")
+    assert np.diff(np.float64(times)) == pytest.approx(1 / RATE, abs=0.001)
+    assert np.abs(pixels.mean(axis=-1) - gray).mean(axis=(1, 2)).max() < 3
+
+
+@pytest.mark.parametrize("scheme", ["cenc-aes-ctr", None])
+def test_an_encrypted_film_is_refused(gray, tmp_path, scheme):
+    path, encrypted = make_film(tmp_path / "film.mp4", gray[:4]), tmp_path / "encrypted.mp4"
+    key = {"encryption_key": "01" * 16, "encryption_kid": "02" * 16, "encryption_scheme": scheme}
+    with av.open(str(encrypted), "w", options=key if scheme else {}) as container:
+        copy_pictures(path, container)
+    outcome = process([(encrypted, tmp_path / "out" / "film.mp4")])
+    sentence = f"{encrypted}: it is encrypted against copying, so it cannot be decoded"
+    assert outcome.failures == ([sentence] if scheme else [])
+    assert (tmp_path / "out" / "film.mp4").exists() == (scheme is None)
+
+
+@pytest.mark.parametrize("rotation", [0, 90, 180, -90])
+def test_frames_with_side_data_that_pyav_does_not_know_are_turned(gray, tmp_path, rotation):
+    """Stereoscopic films of phones have such data, for which there is no encoder here."""
+
+    class Frame(SimpleNamespace):
+        @property
+        def side_data(self):
+            raise ValueError("29 is not a valid Type")
+
+    with Reader(make_film(tmp_path / "film.mp4", gray[:1], rotation=rotation)) as film:
+        (frame,) = film
+        matrix = tuple(np.sign(display_matrix(frame)))
+        assert display_matrix(Frame(rotation=frame.rotation)) == matrix
