@@ -7,6 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 from av.codec.context import Flags
+from av.sidedata.sidedata import Type
 from av.stream import Discard
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 
@@ -34,6 +35,11 @@ BT709_MATRIX = 1
 # Transfer functions of HDR film (ISO/IEC 23091-2): PQ and HLG.
 HDR = (16, 18)
 TIMECODE = "timecode"
+# What stands in tags for bytes that are not UTF-8, as old AVI files have them.
+UNREADABLE = "\N{REPLACEMENT CHARACTER}"
+CAPTIONS = "closed captions dropped"
+# Tags of pictures that no result keeps.
+TAGS = {Type.SPHERICAL: "the tag that it is spherical", Type.STEREO3D: "the tag that it is stereoscopic"}
 # Sound that transport streams can name, and those of Blu-ray discs. FFmpeg writes other codecs, too, and players
 # have to guess what these are.
 TRANSPORTED = frozenset("aac aac_latm ac3 dts eac3 mp1 mp2 mp3 opus s302m truehd".split())
@@ -87,6 +93,8 @@ class Writer:
         for stream in film.streams.audio:
             self._add_sound(stream, suffix)
         self._keep_timecode(film, suffix)
+        if UNREADABLE in str([film.metadata, film.chapters, [stream.metadata for stream in film.streams.audio]]):
+            self.losses.append(f"letters in its tags that are not in UTF-8 replaced by {UNREADABLE}")
         self.losses += dropped_streams(film) + dropped_from_pictures(film.video, like)
 
     def _keep_timecode(self, film, suffix):
@@ -140,6 +148,8 @@ class Writer:
         )
         frame.time_base = self._video.codec_context.time_base
         frame.pts, frame.duration = like.pts, like.duration
+        if CAPTIONS not in self.losses and has_captions(like):
+            self.losses.append(CAPTIONS)
         self._container.mux(self._video.encode(frame))
 
     def write_packet(self, packet):
@@ -192,6 +202,21 @@ def dropped_streams(film):
     return [words for words, count in counts.items() if count]
 
 
+def side_data(frame):
+    """What accompanies a frame, such as captions: {kind: data}. Empty if PyAV does not know all kinds in it."""
+    try:
+        return {data.type: data for data in frame.side_data}
+    except ValueError:
+        return {}
+
+
+def has_captions(frame):
+    """Whether a frame carries text of closed captions (CEA-608 and 708), and not only their padding."""
+    data = np.frombuffer(side_data(frame).get(Type.A53_CC, b""), np.uint8).reshape(-1, 3)
+    # The third bit of each three bytes says that the other two are valid; these are 7 bits each in CEA-608.
+    return bool(((data[:, 0] & 4 > 0) & (data[:, 1:] & 0x7F).any(axis=1)).any())
+
+
 def dropped_from_pictures(stream, frame):
     """What a stream's pictures lose in 8 bits of opaque SDR, judged by the first frame: a list of words."""
     bits = max(component.bits for component in frame.format.components)
@@ -203,4 +228,5 @@ def dropped_from_pictures(stream, frame):
         "HDR tags dropped, so it looks dull": frame.color_trc in HDR,
         "the tag that it is interlaced dropped": frame.interlaced_frame,
     }
-    return [words for words, is_lost in lost.items() if is_lost]
+    tags = [f"{words} dropped" for kind, words in TAGS.items() if kind in side_data(frame)]
+    return [words for words, is_lost in lost.items() if is_lost] + tags

@@ -11,6 +11,18 @@ from colorizing import film_reader
 from colorizing.film_reader import Reader, display_matrix
 
 
+@pytest.mark.parametrize("suffix", [".avi", ".mkv", ".mp4"])
+def test_tags_that_are_not_utf_8_are_said_to_be_lost(gray, tmp_path, suffix):
+    path = make_film(tmp_path / f"film{suffix}", gray[:2], codec="mpeg4", metadata={"title": "Käthe"})
+    content = path.read_bytes()
+    assert content.count("Käthe".encode()) == 1
+    path.write_bytes(content.replace("Käthe".encode(), "Käth ".encode("latin-1") + b"e"))
+    result = tmp_path / "out.mkv"
+    assert any("not in UTF-8" in line for line in colorize(path, result))
+    with av.open(str(result)) as container:
+        assert container.metadata["title"].replace(" ", "") == "K\N{REPLACEMENT CHARACTER}the"
+
+
 def test_a_mpeg_film_of_many_pictures_a_packet_keeps_them_all(gray, tmp_path):
     """Of such pictures, only the first has a time, and FFmpeg gives some of the others that of an earlier one."""
     still = np.zeros((40, 96, 128), np.uint8) + np.arange(40, dtype=np.uint8)[:, None, None]
@@ -53,6 +65,23 @@ def test_an_encrypted_film_is_refused(gray, tmp_path, scheme):
     sentence = f"{encrypted}: it is encrypted against copying, so it cannot be decoded"
     assert outcome.failures == ([sentence] if scheme else [])
     assert (tmp_path / "out" / "film.mp4").exists() == (scheme is None)
+
+
+@pytest.mark.parametrize(("letters", "is_text"), [(b"\x80\x80", False), (b"\xc8\xe9", True)])
+def test_closed_captions_are_said_to_be_lost(gray, tmp_path, letters, is_text):
+    """Captions of CEA-608 are in a message (SEI, ISO/IEC 14496-10) of a picture; 0x80 is their padding."""
+    captions = b"\xb5\x00\x31GA94\x03\x41\xff\xfc" + letters + b"\xff"
+    message = b"\x00\x00\x00\x01\x06\x04" + bytes([len(captions)]) + captions + b"\x80"
+    plain, path, result = make_film(tmp_path / "plain.ts", gray[:6]), tmp_path / "film.ts", tmp_path / "out.ts"
+    with av.open(str(plain)) as film, av.open(str(path), "w") as container:
+        stream = container.add_stream_from_template(film.streams.video[0], opaque=True)
+        for number, packet in enumerate(film.demux(video=0)):
+            if packet.size:
+                captioned = av.Packet((message if number == 3 else b"") + bytes(packet))
+                captioned.pts, captioned.dts, captioned.time_base = packet.pts, packet.dts, packet.time_base
+                captioned.stream, captioned.is_keyframe = stream, packet.is_keyframe
+                container.mux(captioned)
+    assert colorize(path, result) == ([f"{result}: closed captions dropped"] if is_text else [])
 
 
 @pytest.mark.parametrize("rotation", [0, 90, 180, -90])
