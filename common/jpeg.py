@@ -104,8 +104,10 @@ def read_whole_jpeg(content, colorspace):
     if trailer := TRAILER.search(content):
         return read_whole_jpeg(content[: trailer.start()], colorspace)
     if not PIXELS_LOST.search(said):
-        _check_whole(content)
-        return imagecodecs.jpeg8_decode(content)
+        values = imagecodecs.jpeg8_decode(content)
+        if values.dtype == np.uint8:
+            _check_whole(content)
+        return values
     if left := LEFT_OVER.search(said):
         byte = "." if SLACK.search(said) else r"\0"
         slack = rf"{byte}{{{left[1]}}}(?=\xff\x{left[2]})"
