@@ -1,6 +1,7 @@
 """A film's file, written: pictures encoded anew, sound copied, and what is lost."""
 
 import contextlib
+import io
 from fractions import Fraction
 from pathlib import Path
 
@@ -130,13 +131,13 @@ class Writer:
         if suffix in NAMED_SOUND and stream.codec_context.codec.canonical_name not in NAMED_SOUND[suffix]:
             return None
         try:
-            copy = self._container.add_stream_from_template(stream)
-        except ValueError:
+            # Some containers refuse a stream when their header is written, too late for another one.
+            with av.open(io.BytesIO(), "w", format=self._container.format.name) as trial:
+                _add_copy(trial, stream)
+                trial.start_encoding()
+            return _add_copy(self._container, stream)
+        except (ValueError, av.FFmpegError):
             return None
-        # AVI does not say where the channels belong, and MP4 has to.
-        if copy.codec_context.layout.name.endswith("channels") and stream.channels in LAYOUTS:
-            copy.codec_context.layout = LAYOUTS[stream.channels]
-        return copy
 
     def write_frame(self, pixels, like):
         """Writes a frame, sRGB uint8 [height, width, 3], at the time of the av.VideoFrame `like`."""
@@ -177,6 +178,15 @@ class Writer:
             # The file is complete, or it will be deleted because of an error that is reported already.
             with contextlib.suppress(av.FFmpegError):
                 self._container.close()
+
+
+def _add_copy(container, stream):
+    """Adds a stream to a container for the packets of another stream of sound."""
+    copy = container.add_stream_from_template(stream)
+    # AVI does not say where the channels belong, and MP4 has to.
+    if copy.codec_context.layout.name.endswith("channels") and stream.channels in LAYOUTS:
+        copy.codec_context.layout = LAYOUTS[stream.channels]
+    return copy
 
 
 def check_size(path, height, width):

@@ -97,3 +97,26 @@ def test_frames_with_side_data_that_pyav_does_not_know_are_turned(gray, tmp_path
         (frame,) = film
         matrix = tuple(np.sign(display_matrix(frame)))
         assert display_matrix(Frame(rotation=frame.rotation)) == matrix
+
+
+def test_sound_that_mp4_refuses_is_encoded_anew(gray, tmp_path):
+    """MP4 has no MP3 below 16 kHz, which is usual in FLV."""
+    path, result = tmp_path / "film.flv", tmp_path / "out.mp4"
+    with av.open(str(path), "w") as container:
+        pictures = container.add_stream("flv", rate=RATE, width=128, height=96, pix_fmt="yuv420p")
+        sound = container.add_stream("libmp3lame", rate=11025, layout="mono")
+        for pixels in gray:
+            frame = av.VideoFrame.from_ndarray(np.repeat(pixels[..., None], 3, axis=-1), format="rgb24")
+            container.mux(pictures.encode(frame.reformat(format="yuv420p")))
+        noise = np.random.default_rng(0).normal(0, 3000, (1, 8820)).astype(np.int16)
+        frame = av.AudioFrame.from_ndarray(noise, format="s16", layout="mono")
+        frame.sample_rate = 11025
+        container.mux(sound.encode(frame))
+        for stream in (pictures, sound):
+            container.mux(stream.encode(None))
+    encoded, rewrapped = colorize(path, result)
+    assert "sound encoded anew, since .mp4 does not hold mp3" in encoded and ".flv" in rewrapped
+    with av.open(str(result)) as container:
+        assert sum(frame.samples for frame in container.decode(audio=0)) / 48000 == pytest.approx(
+            0.9, abs=0.1
+        )  # LAME puts silence around.
