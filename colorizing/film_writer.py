@@ -51,6 +51,10 @@ NAMED_SOUND = {
 }
 # The codec of sound that is encoded anew; AAC in all other containers.
 SOUND_ENCODERS = {".m2ts": "ac3", ".webm": "libopus"}
+# Samples of a frame of AMR, by FFmpeg's names of its decoders.
+AMR = {"amrnb": 160, "amrwb": 320}
+# Seconds between two frames of sound that count as coarse times. Longer ones are silence.
+LONGEST_GAP = 0.1
 # FFmpeg's usual layouts by their number of channels.
 LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
 TIMECODED = (".m4v", ".mkv", ".mov", ".mp4")
@@ -130,6 +134,8 @@ class Writer:
         """A stream of the same codec, or None where the container does not hold or cannot name it."""
         if suffix in NAMED_SOUND and stream.codec_context.codec.canonical_name not in NAMED_SOUND[suffix]:
             return None
+        if has_packed_amr(stream):
+            return None
         try:
             # Some containers refuse a stream when their header is written, too late for another one.
             with av.open(io.BytesIO(), "w", format=self._container.format.name) as trial:
@@ -157,13 +163,28 @@ class Writer:
         """Copies a packet of sound. Other packets, and those that a broken film has out of order, are skipped."""
         index = packet.stream.index
         if index in self._copies and packet.size and packet.dts is not None:
-            if packet.dts >= self._reached.get(index, packet.dts):
-                self._reached[index] = packet.dts
+            last, written = self._reached.get(index, (packet.dts, packet.dts - 1))
+            if packet.dts >= last:
+                # Some films have packets of the same time, which not every container takes.
+                late = max(0, written + 1 - packet.dts)
+                self._reached[index] = packet.dts, packet.dts + late
+                packet.dts += late
+                packet.pts = None if packet.pts is None else packet.pts + late
                 packet.stream = self._copies[index]
                 self._container.mux(packet)
         elif encoder := self._encoders.get(index):
             for frame in self._film.decode(packet):
+                self._line_up(frame, index)
                 self._container.mux(encoder.encode(frame))
+
+    def _line_up(self, frame, index):
+        """Moves a frame of sound to the end of the one before; its own time may be missing, or too coarse for that."""
+        due = self._reached.get(index)
+        if frame.pts is not None:
+            start = round(frame.pts * frame.time_base * frame.sample_rate)
+            due = start if due is None or start > due + LONGEST_GAP * frame.sample_rate else due
+        frame.pts, frame.time_base = due or 0, Fraction(1, frame.sample_rate)
+        self._reached[index] = frame.pts + frame.samples
 
     def __enter__(self):
         return self
@@ -178,6 +199,12 @@ class Writer:
             # The file is complete, or it will be deleted because of an error that is reported already.
             with contextlib.suppress(av.FFmpegError):
                 self._container.close()
+
+
+def has_packed_amr(stream):
+    """Whether a stream of sound has several frames of AMR a packet, as phones record it; FFmpeg does not write it."""
+    samples = AMR.get(stream.codec_context.name, 0) * stream.frames
+    return samples > 0 and (stream.duration or 0) * stream.time_base * stream.sample_rate > 1.5 * samples
 
 
 def _add_copy(container, stream):

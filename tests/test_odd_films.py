@@ -1,14 +1,16 @@
 """Films as other programs write them: tags, times, captions and encryption that FFmpeg's own writers do not make."""
 
+from fractions import Fraction
 from types import SimpleNamespace
 
 import av
 import numpy as np
 import pytest
-from films import RATE, colorize, copy_pictures, make_film, process, read
+from films import RATE, colorize, copy_pictures, make_film, process, read, read_sound
 
 from colorizing import film_reader
 from colorizing.film_reader import Reader, display_matrix
+from colorizing.film_writer import has_packed_amr
 
 
 @pytest.mark.parametrize("suffix", [".avi", ".mkv", ".mp4"])
@@ -120,3 +122,69 @@ def test_sound_that_mp4_refuses_is_encoded_anew(gray, tmp_path):
         assert sum(frame.samples for frame in container.decode(audio=0)) / 48000 == pytest.approx(
             0.9, abs=0.1
         )  # LAME puts silence around.
+
+
+def change_sound(path, changed, change):
+    """Copies a film; a function changes each packet of sound, of which it is given the number."""
+    with av.open(str(path)) as film, av.open(str(changed), "w") as container:
+        copies = {stream.index: container.add_stream_from_template(stream, opaque=True) for stream in film.streams}
+        sound = [packet for packet in film.demux(audio=0) if packet.size]
+        film.seek(0)
+        pictures = [packet for packet in film.demux(video=0) if packet.size]
+        for number, packet in enumerate(sound):
+            change(number, packet)
+        for packet in pictures + sound:
+            packet.stream = copies[packet.stream.index]
+            container.mux(packet)
+    return changed
+
+
+def test_sound_of_uneven_times_is_encoded_without_gaps(gray, tmp_path):
+    """Such as that of Windows Movie Maker, whose packets hold several frames or only parts of one."""
+
+    def pack(number, packet):
+        packet.pts = packet.dts = packet.pts - number % 2 * 18
+
+    even = make_film(tmp_path / "even.mkv", np.concatenate([gray, gray]), sound=["libopus"])
+    path, result = change_sound(even, tmp_path / "film.mkv", pack), tmp_path / "out.m2ts"
+    assert "sound encoded anew" in colorize(path, result)[0]
+    with av.open(str(result)) as container:
+        frames = list(container.decode(audio=0))
+    ends = [frame.time + frame.samples / 48000 for frame in frames]
+    np.testing.assert_allclose([frame.time for frame in frames[1:]], ends[:-1], atol=1e-3)
+    assert ends[-1] == pytest.approx(40 / RATE, abs=0.15)
+
+
+def test_packets_of_sound_at_one_time_are_all_kept(gray, tmp_path):
+    def gather(number, packet):
+        packet.dts = packet.pts = packet.pts if number < 30 else gathered.setdefault("pts", packet.pts)
+
+    gathered = {}
+    even = make_film(tmp_path / "even.mkv", gray, sound=["libmp3lame"])
+    path, result = change_sound(even, tmp_path / "film.mkv", gather), tmp_path / "out.mp4"
+    assert colorize(path, result) == []
+    assert read_sound(result)[0] == read_sound(even)[0] and len(read_sound(even)[0][0]) > 31
+    assert np.diff(read_sound(result)[1][0]).min() > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "packets", "seconds", "packed"),
+    [
+        ("amrnb", 50, 1, False),
+        ("amrnb", 10, 1, True),
+        ("amrwb", 25, 1, True),
+        ("amrnb", 0, 1, False),
+        ("aac", 5, 1, False),
+    ],
+)
+def test_several_frames_of_amr_in_a_packet_are_not_copied(name, packets, seconds, packed):
+    """A frame of AMR lasts 20 ms. There is no encoder of it here."""
+    rate = 16_000 if name == "amrwb" else 8000
+    stream = SimpleNamespace(
+        codec_context=SimpleNamespace(name=name),
+        frames=packets,
+        duration=1000 * seconds,
+        time_base=Fraction(1, 1000),
+        sample_rate=rate,
+    )
+    assert has_packed_amr(stream) == packed
