@@ -22,14 +22,14 @@ except ImportError:  # Windows has no such locks.
 # Photos that are read; of camera RAW there are more kinds than these.
 RAW_SUFFIXES = frozenset(".arw .cr2 .cr3 .dng .nef .orf .pef .raf .rw2 .srw".split())
 PHOTO_SUFFIXES = RAW_SUFFIXES | frozenset(
-    ".avif .bmp .dib .gif .heic .heif .hif .j2k .jfif .jp2 .jpe .jpeg .jpg .jxl .pbm .pgm .png .pnm .ppm "
+    ".avif .bmp .dib .gif .heic .heif .hif .j2k .jfif .jp2 .jpe .jpeg .jpg .jps .jxl .mpo .pbm .pgm .png .pnm .ppm "
     ".tif .tiff .webp".split()
 )
 # Formats that hold no colour, others that are read but not written, and what is written instead.
 COLORLESS = {".gif": ".png", ".pbm": ".ppm", ".pgm": ".ppm"}
 READ_ONLY = {
     **{".j2k": ".jp2", ".jxl": ".png"},
-    **dict.fromkeys([".heic", ".heif", ".hif"], ".jpg"),
+    **dict.fromkeys([".heic", ".heif", ".hif", ".jps", ".mpo"], ".jpg"),
     **dict.fromkeys(RAW_SUFFIXES | {".raw"}, ".tif"),
 }
 REPLACED = COLORLESS | READ_ONLY
@@ -42,7 +42,7 @@ REWRAPPED = dict.fromkeys(".avi .flv .mpeg .mpg .ogv .vob .wmv".split(), ".mp4")
 
 # Other formats of photos and films, which are not read: files of these kinds in a folder are counted.
 OTHER_MEDIA = frozenset(
-    ".3fr .3g2 .ai .asf .crw .dcr .divx .eps .erf .exr .f4v .fff .hdr .iiq .jpf .jpx .jxr .kdc .m2v .mef .mos .mpo "
+    ".3fr .3g2 .ai .asf .crw .dcr .divx .eps .erf .exr .f4v .fff .hdr .iiq .jpf .jpx .jxr .kdc .m2v .mef .mos "
     ".mrw .nrw .ogm .pct .pcx .pict .psb .psd .qt .raw .rm .rmvb .rwl .sr2 .srf .svg .swf .tga .wdp .wtv .x3f "
     ".xcf".split()
 )

@@ -50,6 +50,12 @@ def samsung_cases():
     )
 
 
+def stereo_cases():
+    content = by_pillow(gray(), "MPO", quality=95, save_all=True, append_images=[Image.fromarray(255 - gray())])
+    for suffix in ("mpo", "jps"):
+        case(f"two-pictures.{suffix}", content, as_pillow_reads(content))
+
+
 def claiming(content, tag, number):
     """A TIFF file of `tiff` with another number in a tag that has one."""
     start = content.index(struct.pack("<HHI", tag, 4, 1)) + 8
@@ -135,6 +141,7 @@ def jpeg_2000_cases():
 
 orientation_cases()
 samsung_cases()
+stereo_cases()
 tiff_cases()
 fax_cases()
 bmp_cases()
