@@ -48,7 +48,7 @@ MIDDLE = 0.4
 
 
 def skin_of(photo):
-    """Median L, a and b of the middle of a photo, uint8 or uint16 [height, width, 3]."""
+    """Median L, a and b of the middle of a photo, uint8 [height, width, 3]."""
     top, left = (round(side * (1 - MIDDLE) / 2) for side in photo.shape[:2])
     middle = photo[top : photo.shape[0] - top, left : photo.shape[1] - left]
     return np.median(rgb_to_lab(middle).numpy().reshape(-1, 3), axis=0)
@@ -83,7 +83,7 @@ def main():
     pairs = []
     for path in find_photos(options.photos).paths:
         photo = read_photo(path)
-        if photo.ndim == 3 and (skin := skin_of(photo))[2] >= LOWEST_B:
+        if (skin := skin_of(photo))[2] >= LOWEST_B:
             pairs.append((skin, skin_of(pipeline(photo))))
     print(f"{len(pairs)} photos of {options.photos}, colours of {options.model}\n")
     print_table(["skin", "photos", "L", "a, b", "a, b, colorized", "error", "error of gray"], rows_of(pairs))

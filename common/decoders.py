@@ -326,7 +326,8 @@ def open_bmp(content):
     dpi = bitmap.info.get("dpi")
 
     def decode():
-        return _decode_run_lengths(content) if content[30:34] in RUN_LENGTHS else np.asarray(bitmap.convert(mode)), icc
+        in_runs = content[30:34] in RUN_LENGTHS
+        return (_decode_run_lengths(content) if in_runs else np.asarray(bitmap.convert(mode))), icc
 
     return Image(*bitmap.size, decode, resolution=dpi)
 
@@ -341,7 +342,8 @@ def _decode_run_lengths(content):
             frames = decoder.decode(av.Packet(content))
         finally:
             av.logging.set_level(level)
-    for _, _, complaint in complaints:
+    if complaints:
+        _, _, complaint = complaints[0]
         raise CannotDecode(f"a damaged file ({complaint.strip()})")
     return frames[0].to_ndarray(format="rgb24")
 
