@@ -265,7 +265,7 @@ def make_server(limits):
             async for chunk in request.stream():
                 content += chunk
                 if len(content) > limits.max_megabytes * 1e6:
-                    raise fastapi.HTTPException(413, f"the limit is {limits.max_megabytes:g} MB")
+                    raise fastapi.HTTPException(413, f"more than {limits.max_megabytes:g} MB; reduce the photo")
             photo, hints = await split_request(request.headers, bytes(content))
             result = await service.colorize("photo", photo, model, saturation, hints)
         except UserError as error:

@@ -92,7 +92,7 @@ class Service:
         """
         limits = self.limits
         if len(content) > limits.max_megabytes * 1e6:
-            raise images.TooLarge(name, f"{len(content) / 1e6:.3g} MB; the limit is {limits.max_megabytes:g} MB")
+            raise images.TooLarge(name, f"more than {limits.max_megabytes:g} MB; reduce the photo")
         if len(self._pending) >= limits.max_waiting:
             raise Busy(f"{limits.max_waiting} photos are waiting already; try again in a minute")
         future = self._pool.submit(self._work, name, content, model, saturation, hints, asked)

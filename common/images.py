@@ -51,17 +51,17 @@ def read(path, max_megapixels=MAX_MEGAPIXELS):
 
 def decode(name, content, max_megapixels=MAX_MEGAPIXELS):
     """Decodes the content of a file, bytes, as `read` does; `name` is for messages, its suffix for camera RAW."""
-    photo, image = _decode(name, content, max_megapixels)
+    photo, image = _decode(name, content, max_megapixels, ", or raise --max-megapixels")
     metadata, notes = read_metadata(content, suffix_of(content), image.resolution, image.orientation)
     return replace(photo, metadata=metadata, notes=(*photo.notes, *notes))
 
 
-def read_photo(path, max_megapixels=MAX_MEGAPIXELS):
+def read_photo(path):
     """Reads the pixels of a photo as sRGB, uint8 [height, width, 3], upright: all that training needs.
 
     Gray is expanded, transparency is dropped, 16 bits are reduced to 8. Raises PhotoError, as `read` does.
     """
-    pixels = _decode(path, _read_bytes(path), max_megapixels)[0].pixels
+    pixels = _decode(path, _read_bytes(path))[0].pixels
     return np.ascontiguousarray(as_color(rescale(pixels, np.iinfo(pixels.dtype).max, 255)))
 
 
@@ -131,13 +131,16 @@ def _read_bytes(path):
         raise PhotoError(path, describe_error(error)) from error
 
 
-def _decode(name, content, max_megapixels):
-    """(photo, image): the `Photo` in a file's content, without metadata, and the `Image` that it was decoded from."""
+def _decode(name, content, max_megapixels=MAX_MEGAPIXELS, or_else=""):
+    """(photo, image): the `Photo` in a file's content, without metadata, and the `Image` that it was decoded from.
+
+    `or_else` is what callers whose limit can be raised may do other than to reduce a photo that is too large.
+    """
     with _decoding(name):
         image = open_image(content, name)
         size = image.width * image.height / 1e6
         if size > max_megapixels:
-            raise TooLarge(name, f"{size:.3g} megapixels; the limit is {max_megapixels:g} (--max-megapixels)")
+            raise TooLarge(name, f"more than {max_megapixels:g} megapixels ({size:.4g}); reduce the photo{or_else}")
         values, icc = image.decode()
         values = np.atleast_3d(turn_upright(values, image.orientation))
         space = image.space or space_of(values)

@@ -138,8 +138,8 @@ def test_errors_are_4xx_with_a_message(client, photos):
         (400, "not an image", b"no photo", {}),
         (400, "damaged", good[: len(good) // 2], {}),
         (404, "no such model", good, {"model": "../../etc/passwd"}),
-        (413, "the limit is 0.2", content_of(np.zeros((500, 500), np.uint8), ".png"), {}),
-        (413, "the limit is 0.5 MB", bytes(600_000), {}),
+        (413, "more than 0.2 megapixels (0.25); reduce", content_of(np.zeros((500, 500), np.uint8), ".png"), {}),
+        (413, "more than 0.5 MB; reduce the photo", bytes(600_000), {}),
         (422, "saturation -1: Input should be greater than or equal to 0", good, {"saturation": -1}),
         (422, "saturation nan: Input should be a finite number", good, {"saturation": "nan"}),
     ):
