@@ -33,6 +33,8 @@ END_OF_JPEG = b"\xff\xd9"
 TRAILER = re.compile(rb"\0\0..[\1-\x40]\0\0\0[A-Z][A-Za-z]+_.*SEFT$|DEBUGINF.*\xff\xd9$", re.DOTALL)
 # The header of JPEG that is progressive or arithmetic: whether its pixels are all there cannot be told without its end.
 END_NEEDED = re.compile(rb"\xff[\xc2\xc9\xca]\0[\x0b\x11\x14]\x08")
+# JPEG whose height stands behind its first scan: a segment in place of 0 in its header.
+HEIGHT_BEHIND = re.compile(rb"(\xff[\xc0-\xc2\xc9\xca]\0[\x0b\x11\x14]\x08)\0\0(.*\xff\xdc\0\x04)(..)", re.DOTALL)
 # The header of a scan: its channels, its first and last coefficient, and, in one byte, the bits it begins and ends at.
 SCAN = re.compile(rb"\xff\xda\0(?:\x08\x01..|\x0a\x02.{4}|\x0c\x03.{6}|\x0e\x04.{8})...", re.DOTALL)
 # The headers of kinds of JPEG that are not read.
@@ -46,6 +48,8 @@ def open_jpeg(content):
     try:
         header = JpegImageFile(io.BytesIO(content))
     except Exception as error:
+        if (told := HEIGHT_BEHIND.sub(rb"\1\3\2\3", content)) != content:
+            return open_jpeg(told)
         for kind, marker in UNREAD.items():
             if re.search(marker, content):
                 raise CannotDecode(f"{kind}, which is not read; convert it to PNG") from None

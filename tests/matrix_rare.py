@@ -162,6 +162,13 @@ def jpeg_cases():
     content = jpeg()
     shown = as_pillow_reads(content)
     case("in-the-way-of-tiff-6.tif", page_of_jpeg(content), shown)
+    sizes = content.index(b"\xff\xc0") + 5
+    behind = b"\xff\xdc\0\4" + struct.pack(">H", HEIGHT)
+    case(
+        "height-behind-its-scan.jpg",
+        content[:sizes] + bytes(2) + content[sizes + 2 : -2] + behind + content[-2:],
+        shown,
+    )
     # Complaints of libjpeg that cost no pixels.
     case("bytes-before-its-end.jpg", content[:-2] + bytes(40) + content[-2:], shown)
     case("without-its-end.jpg", content[:-2], shown)
