@@ -323,13 +323,15 @@ def open_bmp(content):
     # The header's fifth version may say where a profile begins, counted from the header, and how long it is.
     start, size = struct.unpack_from("<2I", content, 126) if content.startswith(b"DEBM", 70) else (0, 0)
     icc = content[14 + start : 14 + start + size] or None
-    dpi = bitmap.info.get("dpi")
+    # From its third version on, the header may name a bit of transparency beside 15 of colour, which Pillow drops.
+    dropped = bitmap.mode == "RGB" and content[14] >= 56 and content[30] == 3 and any(content[66:70])
+    notes, dpi = ("transparency of one bit left out",) * dropped, bitmap.info.get("dpi")
 
     def decode():
         in_runs = content[30:34] in RUN_LENGTHS
         return (_decode_run_lengths(content) if in_runs else np.asarray(bitmap.convert(mode))), icc
 
-    return Image(*bitmap.size, decode, resolution=dpi)
+    return Image(*bitmap.size, decode, resolution=dpi, notes=notes)
 
 
 def _decode_run_lengths(content):

@@ -263,6 +263,16 @@ def bmp_cases():
             case(f"run-lengths-of-{bits}-bits-{slack}-more.bmp", run_lengths(values, bits, slack), shown)
 
 
+def bits_of_bmp(bits, fields, values=None):
+    """BMP of pixels of 16 or 32 bits, in rows from above; `fields` are the bits of red, green, blue and alpha."""
+    values = np.zeros((HEIGHT, WIDTH)) if values is None else values
+    head = struct.pack("<IiiHHIIiiII", 56, WIDTH, -HEIGHT, 1, bits, 3, 0, 0, 0, 0, 0) + struct.pack(
+        "<4I", *fields, *[0] * (4 - len(fields))
+    )
+    pixels = values.astype(f"<u{bits // 8}").tobytes()
+    return b"BM" + struct.pack("<IHHI", 70 + len(pixels), 0, 0, 70) + head + pixels
+
+
 def run_lengths(values, bits, slack=0):
     """BMP in run lengths, of gray values of 4 or 8 bits; rows have `slack` more pixels than they should."""
     data = b""

@@ -26,7 +26,7 @@ from matrix_cases import (
     rgb,
     whole,
 )
-from matrix_rare import page, png, tiff
+from matrix_rare import bits_of_bmp, page, png, tiff
 from PIL import Image
 from processes import call
 from skimage.color import lab2rgb, rgb2lab
@@ -176,6 +176,7 @@ def test_what_is_no_part_of_the_picture_is_said_to_be_left_out():
             CASES["alpha2-behind-another-channel.tif"][0],
             "further channels left out: only colours and transparency are used",
         ),
+        (bits_of_bmp(16, (0x7C00, 0x3E0, 0x1F, 0x8000), gray()), "transparency of one bit left out"),
         (by_pillow(alpha, "PNG"), "transparency left out, since nothing of the photo would be seen"),
     ):
         assert images.decode("photo", content).notes == (note,)
