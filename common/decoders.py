@@ -40,12 +40,19 @@ HIGH_DYNAMIC_RANGE = "an image of high dynamic range (PQ or HLG), which is not r
 SIZES = struct.Struct(">8x4I16xH")
 CMYK, SRGB, GRAY, SYCC = 12, 16, 17, 18  # The numbers of its colour spaces.
 ALPHA, MULTIPLIED = 1, 2  # Kinds of its last channel: alpha, and alpha by which the colours are multiplied.
-NAMED = re.compile(rb"colr[\1\2].{6}", re.DOTALL)  # How it names one, or begins to hold a profile.
 # Bytes of a profile in PNG, which is compressed, that are read.
 LARGEST_PROFILE = 1 << 24
 # Megabytes: OpenImageIO refuses to open a larger image and says its size, without having decoded anything.
 HEADER_ONLY, ANY_SIZE = 1, 1 << 24
 RUN_LENGTHS = (b"\1\0\0\0", b"\2\0\0\0")  # BMP's compressions with 8 and 4 bits.
+# What libraries say of files that are whole, and what it means.
+MEANINGS = {
+    "BMFF parsing failed": "a damaged file, or AVIF of over 268 megapixels or another kind that is not read; "
+    "convert it to PNG",
+    "Reformat failed": "AVIF of a colour matrix that is not read; convert it to sRGB",
+    "OutBufferSize failed": "JPEG XL with the black of CMYK or other further channels, which is not read; "
+    "convert it to RGB",
+}
 # Errors of Python libraries that did not expect the damage, and say nothing of it.
 STUMBLES = (AttributeError, ArithmeticError, LookupError, TypeError, UnicodeDecodeError, struct.error)
 # Words of messages that say as little.
@@ -193,6 +200,8 @@ def _profile_of_code_points(space, primaries, transfer):
 
 def open_heic(content):
     """HEIC by pillow-heif, and what it leaves to do."""
+    if b"moov" in content and b"pitm" not in content:
+        raise CannotDecode("HEIF with a film and no still picture; rename it to .mp4")
     image = _optional("pillow_heif", "HEIC").open_heif(content, convert_hdr_to_8bit=False)
     if not len(image):
         raise CannotDecode("HEIC in a compression that is not read; convert it to JPEG")
@@ -228,17 +237,17 @@ def open_jpeg_2000(content):
     if count > 4:
         raise CannotDecode(f"{count} channels that are neither gray nor RGB")
     bits = max(depths) + 1
-    named = re.search(rb"colr\x01..(.{4})", head, re.DOTALL)
-    color = int.from_bytes(named[1], "big") if named else SRGB
-    icc = head.partition(b"colr\2")[2][2:]
+    named, profile = (re.search(rb"colr[%s]..(.+)" % kind, head, re.DOTALL) for kind in (b"\1", b"\2\3"))
+    color = int.from_bytes(named[1][:4], "big") if named else SRGB * (b"colr" not in head)
+    icc = profile[1] if profile else b""
     if not icc and color not in (CMYK, SRGB, GRAY, SYCC):
-        raise CannotDecode(f"JPEG 2000 of colour space {color}, which is not read; convert it to RGB")
+        raise CannotDecode("JPEG 2000 of a colour space that is not read; convert it to RGB")
     cmyk = icc[16:20] == b"CMYK" if icc else color == CMYK
     untold = not cmyk and (palette[2] if palette else count) in (2, 4) and not {ALPHA, MULTIPLIED} & {*kinds}
 
     def decode():
         # Of more than 8 bits, imagecodecs spoils what it converts from a profile or a space, so it is told of none.
-        values = imagecodecs.jpeg2k_decode(NAMED.sub(b"colr\1" + bytes(6), head) + content[start:])
+        values = imagecodecs.jpeg2k_decode(head.replace(b"colr", b"hide") + content[start:])
         values = rescale(values, (1 << bits) - 1)
         if MULTIPLIED in kinds:
             values = unpremultiply(values)
@@ -379,9 +388,11 @@ def describe(error):
     text = said.decode(errors="replace") if isinstance(said, bytes) else str(error)
     # Pillow may hand on the error that a damaged file led to.
     text = "" if isinstance(error, STUMBLES) or isinstance(said, STUMBLES) else TEMPORARY.sub("", text)
+    if known := next((meaning for said, meaning in MEANINGS.items() if said in text), None):
+        return known
     # imagecodecs may give a few random bytes for a message.
     lines = [line.strip() for line in text.splitlines() if " " in line.strip() and not SAYS_NOTHING.search(line)]
     unsupported = next((line for line in lines if "upport" in line or "exceeds limit" in line), None)
     if unsupported:
-        return f"cannot be read ({unsupported})"
+        return f"cannot be read ({unsupported}); convert it to PNG or TIFF"
     return f"a damaged file ({lines[0]})" if lines else "a damaged file"

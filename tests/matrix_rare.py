@@ -306,6 +306,10 @@ def jpeg_2000_cases():
         content = content.replace(old, struct.pack(">I", 4 + len(new)) + new)
         case(f"profile{bits}.jp2", content, encoded((gray(bits) / ((1 << bits) - 1)) ** 1.8))
     case("cmyk.jp2", cmyk_jpeg_2000())
+    icc = profile(b"RGB ", np.linspace(0, 1, 1024) ** 1.8)
+    case("profile-of-any-kind.jp2", with_color_box(b"\3\0\0" + icc), encoded((gray() / 255) ** 1.8))
+    case("profile-of-one-byte.jp2", with_color_box(b"\2\0\0\0"))
+    case("profile-of-no-bytes.jp2", with_color_box(b"\2\0\0"))
     red, green, blue = np.moveaxis(255 * SOFT, -1, 0)
     luma = 0.299 * red + 0.587 * green + 0.114 * blue
     luma = np.dstack([luma, (blue - luma) / 1.772 + 128, (red - luma) / 1.402 + 128])
@@ -317,6 +321,17 @@ def jpeg_2000_cases():
     (packet,) = stream.encode(frame) or stream.encode(None)
     case("ycbcr-of-quarter-size.jp2", bytes(packet), tolerance=12)
     case("ycbcr.jp2", content.replace(b"colr\1\0\0\0\0\0\x10", b"colr\1\0\0\0\0\0\x12"), SOFT, tolerance=2)
+
+
+def with_color_box(data):
+    """JPEG 2000 of three channels whose box for their colours holds these bytes."""
+    content, old = jpeg_2000(rgb(), 8), b"\0\0\0\x0fcolr\1\0\0\0\0\0\x10"
+    new = struct.pack(">I4s", 8 + len(data), b"colr") + data
+    around = content.index(b"jp2h") - 4
+    size = struct.unpack_from(">I", content, around)[0] + len(new) - len(old)
+    content = content[:around] + struct.pack(">I", size) + content[around + 4 :]
+    assert old in content
+    return content.replace(old, new)
 
 
 def cmyk_jpeg_2000():

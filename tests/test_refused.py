@@ -10,7 +10,19 @@ import numpy as np
 import pytest
 import tifffile
 from matrix_cases import HEIGHT, PICTURE, WIDTH, by_pillow, by_tifffile, gray, profile, rgb
-from matrix_rare import cmyk_jpeg_2000, jpeg, jpeg_by_channels, oddities, page, page_of_jpeg, png, run_lengths, tiff
+from matrix_rare import (
+    bits_of_bmp,
+    cmyk_jpeg_2000,
+    jpeg,
+    jpeg_by_channels,
+    oddities,
+    page,
+    page_of_jpeg,
+    png,
+    run_lengths,
+    tiff,
+    with_color_box,
+)
 from matrix_reported import fax
 from PIL import Image
 
@@ -25,8 +37,8 @@ def strips_of_jpeg():
     return page_of_jpeg(photo[:-2] + photo[scan:])
 
 
-HIGH_RANGE = by_pillow(rgb(), "AVIF")
-HIGH_RANGE = HIGH_RANGE.replace(b"colrnclx\0\1\0\x0d", b"colrnclx\0\x09\0\x10")
+AVIF = by_pillow(rgb(), "AVIF")
+HIGH_RANGE = AVIF.replace(b"colrnclx\0\1\0\x0d", b"colrnclx\0\x09\0\x10")
 HIGH_RANGE_PROFILE = profile(b"RGB ", np.linspace(0, 1, 256), more=[(b"cicp", b"cicp\0\0\0\0\x09\x10\0\1")])
 REFUSED = {
     "pq.avif": (HIGH_RANGE, "high dynamic range"),
@@ -41,7 +53,30 @@ REFUSED = {
     ),
     "strips-of-jpeg.tif": (strips_of_jpeg(), "a TIFF file with OJPEG compression, which is not read"),
     "signed.jp2": (imagecodecs.jpeg2k_encode(gray().astype(np.int8), level=0, codecformat="jp2"), "signed"),
-    "lab.jp2": (cmyk_jpeg_2000().replace(b"\0\0\0\x0c\0\0", b"\0\0\0\x0e\0\0"), "JPEG 2000 of colour space 14"),
+    "lab.jp2": (cmyk_jpeg_2000().replace(b"\0\0\0\x0c\0\0", b"\0\0\0\x0e\0\0"), "JPEG 2000 of a colour space that is"),
+    **{
+        f"colour-of-kind-{kind}.jp2": (with_color_box(bytes([kind, 0, 0, 9, 0, 16, 0, 9, 0])), "of a colour space that")
+        for kind in (4, 5)
+    },
+    "other-matrix.avif": (
+        AVIF.replace(b"\0\1\0\x0d\0\6", b"\0\1\0\x0d\0\x0a"),
+        "a colour matrix that is not read; convert",
+    ),
+    "more-channels.jxl": (
+        imagecodecs.jpegxl_encode(np.stack([gray()] * 5), lossless=True, photometric="gray", planar=True),
+        "further channels, which is not read; convert it to RGB",
+    ),
+    "film-alone.heic": (
+        b"\0\0\0\x18ftypmsf1\0\0\0\0msf1hevc\0\0\0\x08moov\0\0\0\x0cmdat1234",
+        "HEIF with a film and no still picture; rename it to .mp4",
+    ),
+    **{
+        f"{bits}-bits-in-fields.bmp": (
+            bits_of_bmp(bits, fields),
+            r"cannot be read \(Unsupported.*\); convert it to PNG",
+        )
+        for bits, fields in ((16, (0xF00, 0xF0, 0xF)), (32, (0xFF, 0xFF00, 0xFF0000)))
+    },
     "12-bits.jpg": (imagecodecs.jpeg8_encode(gray(12), bitspersample=12), "JPEG of more than 8 bits"),
     "jpeg-ls.jpg": (imagecodecs.jpegls_encode(rgb()), "JPEG-LS, which is not read"),
     "2-channels.jpg": (jpeg_by_channels(gray(), gray()), "JPEG of neither 1, 3 nor 4 channels"),
@@ -82,6 +117,10 @@ def damaged_files():
             f"{name}-group4.tif": (tiff((fax_tags, strip)), r"a damaged file \(imcd_packints_decode")
             for name, strip in (("cut", lines[:30]), ("zeros-inside", lines[:30] + bytes(4) + lines[34:]))
         },
+        "over-268-megapixels.avif": (
+            AVIF.replace(b"ispe" + struct.pack(">3I", 0, WIDTH, HEIGHT), b"ispe" + struct.pack(">3I", 0, 17000, 17000)),
+            "a damaged file, or AVIF of over 268 megapixels or another kind that is not read; convert it to PNG",
+        ),
         # Here libraries tell of arrays, of a row or of an index.
         "cut.pgm": (b"P5 96 72 255\n" + bytes(100), "^cut.pgm: a damaged file$"),
         "strips-of-no-rows.tif": (
