@@ -278,7 +278,8 @@ def open_netpbm(content):
         values = file.asarray().reshape(-1, file.height, file.width, file.depth)[0]
         return ~values * np.uint8(255) if bitmap else rescale(np.minimum(values, file.maxval), file.maxval), None
 
-    return Image(file.width, file.height, decode, notes=FURTHER * (file.frames > 1))
+    notes = FURTHER * (file.frames > 1) + ("comments left out",) * ("#" in file.header)
+    return Image(file.width, file.height, decode, notes=notes)
 
 
 def open_jpeg_xl(content):

@@ -40,8 +40,8 @@ GROUPS = frozenset({"GPSInfo", "Image", "Iop", "Photo"})
 EXTENSION = b"http://ns.adobe.com/xmp/extension/\0"
 # XMP in GIF, up to the first of the bytes that end it. Pillow does not read it.
 XMP_OF_GIF = re.compile(rb"\x0bXMP DataXMP([^\x01]*)\x01")
-# In XMP, what is said of the pixels as they were.
-OUTDATED = re.compile(r"Xmp\.(tiff\.Orientation|xmp\.Thumbnails|photoshop\.(ColorMode|ICCProfile))")
+# In XMP, what is said of the pixels as they were, and of its extension.
+OUTDATED = re.compile(r"Xmp\.(tiff\.Orientation|xmp\.Thumbnails|photoshop\.(ColorMode|ICCProfile)|xmpNote\.Has)")
 # ... and of films, gain maps and depth maps that phones put behind the photo, or into XMP.
 BESIDE = re.compile(r"Xmp\.(GCamera\.(Motion|Micro)|(Container|GContainer|GDepth|GImage|HDRGainMap|hdrgm)\.)")
 # ... and of places in the photo, such as faces, as it was before it was turned upright.
@@ -133,8 +133,9 @@ def read_metadata(content, suffix, resolution=None, orientation=1):
             lost = tags is None or any(tag.dtype == 2 or tag.code in (XMP_PACKET, 33723, 34665) for tag in tags)
             return Metadata(None, resolution), (f"metadata left out, since it cannot be read ({error})",) * lost
         carrier = carrier.get_bytes() if present else None
-    lost += ["EXIF"] * bool(untyped) + ["XMP"] * (EXTENSION in content) + damaged
+    lost += ["EXIF"] * bool(untyped) + damaged
     notes = tuple(f"{kind} left out, in whole or in part: damaged or too large" for kind in dict.fromkeys(lost))
+    notes += ("extended XMP left out, since it is not read",) * (EXTENSION in content)
     notes += ("left out what the file holds beside the photo: a film, gain map or depth map",) if beside else ()
     notes += ("faces marked in the photo left out, since it was turned upright",) if regions else ()
     chunks = read_chunks(content) if suffix == ".png" else ()

@@ -176,6 +176,8 @@ def test_what_is_no_part_of_the_picture_is_said_to_be_left_out():
             CASES["alpha2-behind-another-channel.tif"][0],
             "further channels left out: only colours and transparency are used",
         ),
+        (b"P5 # at the lake\n4 4 255\n" + bytes(16), "comments left out"),
+        (b"P4\r#\r9 8\n" + b"#" * 16, "comments left out"),
         (bits_of_bmp(16, (0x7C00, 0x3E0, 0x1F, 0x8000), gray()), "transparency of one bit left out"),
         (by_pillow(alpha, "PNG"), "transparency left out, since nothing of the photo would be seen"),
     ):
@@ -202,7 +204,7 @@ def test_libraries_say_nothing_beside_the_messages(caplog):
 @pytest.mark.parametrize(
     ("header", "size"),
     [
-        (b"P4\n# bits\n9 2\n", 4),
+        (b"P4\n9 2\n", 4),
         (b"P5 3 2 255\n", 6),
         (b"P5 3 2 256\n", 12),
         (b"P6\n3 2\n15 ", 18),
