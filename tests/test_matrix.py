@@ -13,6 +13,7 @@ import imagecodecs
 import matrix_reported  # noqa: F401  It registers cases.
 import numpy as np
 import pytest
+from matrix_bmp import bits_of_bmp
 from matrix_cases import (
     ALPHA,
     CASES,
@@ -26,7 +27,7 @@ from matrix_cases import (
     rgb,
     whole,
 )
-from matrix_rare import bits_of_bmp, page, png, tiff
+from matrix_rare import page, png, tiff
 from PIL import Image
 from processes import call
 from skimage.color import lab2rgb, rgb2lab

@@ -9,9 +9,9 @@ import imagecodecs
 import numpy as np
 import pytest
 import tifffile
+from matrix_bmp import bits_of_bmp, run_lengths
 from matrix_cases import HEIGHT, PICTURE, WIDTH, by_pillow, by_tifffile, gray, profile, rgb
 from matrix_rare import (
-    bits_of_bmp,
     cmyk_jpeg_2000,
     jpeg,
     jpeg_by_channels,
@@ -19,7 +19,6 @@ from matrix_rare import (
     page,
     page_of_jpeg,
     png,
-    run_lengths,
     tiff,
     with_color_box,
 )
