@@ -44,14 +44,12 @@ ALPHA, MULTIPLIED = 1, 2  # Kinds of its last channel: alpha, and alpha by which
 LARGEST_PROFILE = 1 << 24
 # Megabytes: OpenImageIO refuses to open a larger image and says its size, without having decoded anything.
 HEADER_ONLY, ANY_SIZE = 1, 1 << 24
-RUN_LENGTHS = (b"\1\0\0\0", b"\2\0\0\0")  # BMP's compressions with 8 and 4 bits.
+IN_RUNS, IN_FIELDS = (1, 2), 3  # BMP's compressions: run lengths, and bits that the header names.
 # What libraries say of files that are whole, and what it means.
 MEANINGS = {
-    "BMFF parsing failed": "a damaged file, or AVIF of over 268 megapixels or another kind that is not read; "
-    "convert it to PNG",
+    "BMFF parsing failed": "a damaged file, or AVIF of an unread kind or over 268 megapixels; convert it to PNG",
     "Reformat failed": "AVIF of a colour matrix that is not read; convert it to sRGB",
-    "OutBufferSize failed": "JPEG XL with the black of CMYK or other further channels, which is not read; "
-    "convert it to RGB",
+    "OutBufferSize failed": "JPEG XL of CMYK or with further channels, which is not read; convert it to RGB",
 }
 # Errors of Python libraries that did not expect the damage, and say nothing of it.
 STUMBLES = (AttributeError, ArithmeticError, LookupError, TypeError, UnicodeDecodeError, struct.error)
@@ -333,15 +331,15 @@ def open_bmp(content):
     # The header's fifth version may say where a profile begins, counted from the header, and how long it is.
     start, size = struct.unpack_from("<2I", content, 126) if content.startswith(b"DEBM", 70) else (0, 0)
     icc = content[14 + start : 14 + start + size] or None
-    # From its third version on, the header may name a bit of transparency beside 15 of colour, which Pillow drops.
-    dropped = bitmap.mode == "RGB" and content[14] >= 56 and content[30] == 3 and any(content[66:70])
-    notes, dpi = ("transparency of one bit left out",) * dropped, bitmap.info.get("dpi")
+    compression = bitmap.info["compression"]
+    # Of the third version on, it may name a bit of transparency beside 15 of colour, which Pillow drops.
+    dropped = mode == "RGB" and content[14] >= 56 and compression == IN_FIELDS and any(content[66:70])
 
     def decode():
-        in_runs = content[30:34] in RUN_LENGTHS
-        return (_decode_run_lengths(content) if in_runs else np.asarray(bitmap.convert(mode))), icc
+        return _decode_run_lengths(content) if compression in IN_RUNS else np.asarray(bitmap.convert(mode)), icc
 
-    return Image(*bitmap.size, decode, resolution=dpi, notes=notes)
+    notes = ("transparency of one bit left out",) * dropped
+    return Image(*bitmap.size, decode, resolution=bitmap.info.get("dpi"), notes=notes)
 
 
 def _decode_run_lengths(content):
@@ -355,8 +353,7 @@ def _decode_run_lengths(content):
         finally:
             av.logging.set_level(level)
     if complaints:
-        _, _, complaint = complaints[0]
-        raise CannotDecode(f"a damaged file ({complaint.strip()})")
+        raise CannotDecode(f"a damaged file ({complaints[0][2].strip()})")
     return frames[0].to_ndarray(format="rgb24")
 
 

@@ -118,10 +118,8 @@ def _decoding(name):
         yield
     except (MemoryError, PhotoError):
         raise
-    except CannotDecode as error:
-        raise PhotoError(name, str(error)) from error
     except Exception as error:  # They raise whatever damaged data leads them to.
-        raise PhotoError(name, describe(error)) from error
+        raise PhotoError(name, str(error) if isinstance(error, CannotDecode) else describe(error)) from error
 
 
 def _read_bytes(path):

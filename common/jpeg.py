@@ -128,10 +128,8 @@ def _check_whole(content):
     decoder = av.CodecContext.create("mjpeg", "r")
     decoder.options = {"err_detect": "explode"}
     try:
-        whole = bool(decoder.decode(av.Packet(content)) + decoder.decode(None))
-    except av.error.PatchWelcomeError:
-        return
-    except av.FFmpegError:
-        whole = False
+        whole = decoder.decode(av.Packet(content)) + decoder.decode(None)
+    except av.FFmpegError as error:
+        whole = isinstance(error, av.error.PatchWelcomeError)
     if not whole:
         raise CannotDecode("a damaged file (pixels are missing)")

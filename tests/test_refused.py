@@ -118,7 +118,7 @@ def damaged_files():
         },
         "over-268-megapixels.avif": (
             AVIF.replace(b"ispe" + struct.pack(">3I", 0, WIDTH, HEIGHT), b"ispe" + struct.pack(">3I", 0, 17000, 17000)),
-            "a damaged file, or AVIF of over 268 megapixels or another kind that is not read; convert it to PNG",
+            "a damaged file, or AVIF of an unread kind or over 268 megapixels; convert it to PNG",
         ),
         # Here libraries tell of arrays, of a row or of an index.
         "cut.pgm": (b"P5 96 72 255\n" + bytes(100), "^cut.pgm: a damaged file$"),
