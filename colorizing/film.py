@@ -98,8 +98,8 @@ def _write(film, path, colorize):
                     writer.write_packet(packet)
         if writer is None:
             raise FilmError(film.path, f"no picture in it can be decoded ({film.damage or 'it is empty'})")
-        changes = [f"{film.changes} pictures of another size scaled to that of the first"] if film.changes else []
-        return writer.losses + changes
+    changes = [f"{film.changes} pictures of another size scaled to that of the first"] if film.changes else []
+    return writer.losses + changes
 
 
 def _batches(film):

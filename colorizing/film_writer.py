@@ -38,6 +38,11 @@ HDR = (16, 18)
 TIMECODE = "timecode"
 # What stands in tags for bytes that are not UTF-8, as old AVI files have them.
 UNREADABLE = "\N{REPLACEMENT CHARACTER}"
+# Tags that say how a file was written, not what film it holds. FFmpeg writes its own.
+FILE_TAGS = frozenset("compatible_brands encoder major_brand minor_version software wmfsdkneeded wmfsdkversion".split())
+# What the names of Apple's and Android's tags begin with. MP4 and MOV hold those of any name in a table of its own
+# kind, without the tags that players look for in other films.
+NAMED_TAGS, IN_TABLE = "com.", {"movflags": "use_metadata_tags"}
 CAPTIONS = "closed captions dropped"
 # Tags of pictures that no result keeps.
 TAGS = {Type.SPHERICAL: "the tag that it is spherical", Type.STEREO3D: "the tag that it is stereoscopic"}
@@ -77,16 +82,20 @@ class Writer:
     def __init__(self, path, film, height, width, like):
         self._film = film
         suffix = Path(path).suffix.lower()
-        self._container = av.open(
-            f"file:{path}", "w", format=WRITTEN_FORMATS.get(suffix, "mp4"), options=CONTAINER_OPTIONS.get(suffix, {})
-        )
-        self._container.metadata.update({key: value for key, value in film.metadata.items() if key != TIMECODE})
+        container, options = WRITTEN_FORMATS.get(suffix, "mp4"), CONTAINER_OPTIONS.get(suffix, {})
+        self._tags = {key: value for key, value in film.metadata.items() if key.lower() not in {TIMECODE, *FILE_TAGS}}
+        if container in ("mov", "mp4") and any(key.startswith(NAMED_TAGS) for key in self._tags):
+            options = IN_TABLE
+        self._container = av.open(f"file:{path}", "w", format=container, options=options)
+        self._container.metadata.update(self._tags)
         self._container.set_chapters(film.chapters)
         codec, options = ("libvpx-vp9", VP9) if suffix == ".webm" else ("libx264", H264)
         self._video = self._container.add_stream(codec, rate=film.rate, options=options, width=width, height=height)
         # H.264 has quarter colour resolution for even sizes only. Not every device plays full resolution.
         whole = suffix != ".webm" and (height % 2 or width % 2)
         self._video.pix_fmt = "yuv444p" if whole else "yuv420p"
+        tags = track_tags(film.video)  # Others are about its encoding.
+        self._video.metadata.update({key: tags[key] for key in ("language", "title") if key in tags})
         encoder = self._video.codec_context
         encoder.time_base = film.video.time_base
         encoder.flags |= Flags.frame_duration
@@ -104,7 +113,8 @@ class Writer:
 
     def _keep_timecode(self, film, suffix):
         """Writes the film's timecode where the container can hold it, and notes its loss where not."""
-        timecode = film.video.metadata.get(TIMECODE) or film.metadata.get(TIMECODE)
+        tags = {key.lower(): value for key, value in {**film.metadata, **film.video.metadata}.items()}
+        timecode = tags.get(TIMECODE)
         if timecode is None:
             return
         # FFmpeg refuses drop-frame timecode at other frame rates.
@@ -127,7 +137,7 @@ class Writer:
             self._encoders[stream.index] = added
             reduced = f" in stereo instead of {stream.channels} channels" if stream.channels > 2 else ""
             self.losses.append(f"sound encoded anew{reduced}, since {suffix} does not hold {stream.codec_context.name}")
-        added.metadata.update(stream.metadata)
+        added.metadata.update(track_tags(stream))
         added.disposition = stream.disposition
 
     def _copy_sound(self, stream, suffix):
@@ -195,10 +205,30 @@ class Writer:
                 for stream in (self._video, *self._encoders.values()):
                     self._container.mux(stream.encode(None))
                 self._container.close()
+                self._note_lost_tags()
         finally:
             # The file is complete, or it will be deleted because of an error that is reported already.
             with contextlib.suppress(av.FFmpegError):
                 self._container.close()
+
+    def _note_lost_tags(self):
+        """Notes which tags the complete file lacks."""
+        film, name = self._film, self._container.format.name
+        with av.open(self._container.name, format=name, metadata_errors="replace") as result:
+            kept = {key.lower() for key in result.metadata}
+            languages = {stream.language for stream in result.streams}
+        # FFmpeg reads an English title of MOV twice, as title and as title-eng.
+        twice = {key for key, value in film.metadata.items() if film.metadata.get(key[:-4]) == value}
+        lost = [key for key in self._tags if key not in twice and key.lower() not in kept]
+        if {stream.language for stream in (film.video, *film.streams.audio)} - languages - {None, "und"}:
+            lost.append("language")
+        if lost:
+            self.losses.append(f"tags dropped: {', '.join(lost)}")
+
+
+def track_tags(stream):
+    """The tags of a stream. FFmpeg reads the title that it writes to MP4 and MOV as name."""
+    return {{"name": "title"}.get(key, key): value for key, value in stream.metadata.items()}
 
 
 def has_packed_amr(stream):

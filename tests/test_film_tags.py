@@ -1,0 +1,82 @@
+"""Tags of films, such as title, place and camera: each is in the result, or a line says that it is not."""
+
+import av
+import pytest
+from films import colorize, copy_pictures, make_film
+
+APPLE = {
+    "com.apple.quicktime.make": "Apple",
+    "com.apple.quicktime.location.ISO6709": "+48.1234+011.5678+300.000/",
+    "com.apple.quicktime.creationdate": "2020-01-01T10:00:00+0100",
+}
+
+
+def tags_of(path):
+    """Tags of a file, by names in small letters, and those of each stream."""
+    with av.open(str(path)) as film:
+        return {key.lower(): value for key, value in film.metadata.items()}, [s.metadata for s in film.streams]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "lost"),
+    [(".mkv", []), (".mp4", ["DIRECTOR", "MOOD"]), (".mov", ["ALBUM_ARTIST", "DIRECTOR", "MOOD"])],
+)
+def test_tags_that_the_container_does_not_hold_are_named(gray, tmp_path, suffix, lost):
+    given = {"title": "One", "ARTIST": "Two", "ALBUM_ARTIST": "Three", "DIRECTOR": "Four", "MOOD": "Five"}
+    path, result = make_film(tmp_path / "film.mkv", gray[:2], metadata=given), tmp_path / f"out{suffix}"
+    losses = colorize(path, result)
+    assert [set(line.split("tags dropped: ")[1].split(", ")) for line in losses] == ([set(lost)] if lost else [])
+    kept = {key.lower(): value for key, value in given.items() if key not in lost}
+    assert tags_of(result)[0].items() & {key.lower(): value for key, value in given.items()}.items() == kept.items()
+
+
+def test_a_tag_that_mov_has_in_english_is_named_once(gray, tmp_path):
+    """FFmpeg reads it twice, once with its language."""
+    path, result = make_film(tmp_path / "film.mov", gray[:2], metadata={"make": "One"}), tmp_path / "out.mp4"
+    path.write_bytes(path.read_bytes().replace(b"\x55\xc4", b"\x00\x00"))  # From no language to 0, English.
+    assert {"make", "make-eng", "encoder-eng"} <= set(tags_of(path)[0])
+    assert colorize(path, result) == [f"{result}: tags dropped: make"]
+
+
+def test_a_title_is_where_players_of_mp4_look_for_it(gray, tmp_path):
+    path = make_film(tmp_path / "film.mp4", gray[:2], metadata={"title": "One", "comment": "Two"})
+    assert colorize(path, tmp_path / "out.mp4") == []
+    content = (tmp_path / "out.mp4").read_bytes()
+    assert b"\xa9nam\x00\x00\x00\x13data\x00\x00\x00\x01\x00\x00\x00\x00One" in content and b"mdta" not in content
+
+
+@pytest.mark.parametrize("suffix", [".mov", ".mp4"])
+@pytest.mark.parametrize("tags", [APPLE, {"com.android.version": "14"}])
+def test_the_tags_of_phones_are_kept(gray, tmp_path, suffix, tags):
+    plain, path, result = make_film(tmp_path / "plain.mp4", gray[:2]), tmp_path / "film.mov", tmp_path / f"out{suffix}"
+    with av.open(str(path), "w", options={"movflags": "use_metadata_tags"}) as container:
+        container.metadata.update({**tags, "title": "One"})
+        copy_pictures(plain, container)
+    assert colorize(path, result) == []
+    assert {"title": "One", **{key.lower(): value for key, value in tags.items()}}.items() <= tags_of(result)[0].items()
+    content = result.read_bytes()
+    assert all(b"mdta" + name.encode() in content for name in tags) and b"mdtamajor_brand" not in content
+
+
+@pytest.mark.parametrize(
+    ("suffix", "language", "lost"),
+    [(".mp4", "deu", False), (".mkv", "deu", False), (".mov", "fra", False), (".mov", "deu", True)],
+)
+def test_titles_and_languages_of_tracks_are_kept_or_named(gray, tmp_path, suffix, language, lost):
+    """FFmpeg writes to MOV only the languages of old Macintosh systems, of which German is another code."""
+    plain = make_film(tmp_path / "plain.mkv", gray[:4], sound=["aac"])
+    path, result = tmp_path / "film.mkv", tmp_path / f"out{suffix}"
+    with av.open(str(plain)) as film, av.open(str(path), "w") as container:
+        copies = [container.add_stream_from_template(stream, opaque=True) for stream in film.streams]
+        copies[0].metadata.update(title="Zoo", language="fra")
+        copies[1].metadata.update(title="Voices", language=language)
+        for packet in film.demux():
+            if packet.size:
+                packet.stream = copies[packet.stream.index]
+                container.mux(packet)
+    assert colorize(path, result) == ([f"{result}: tags dropped: language"] if lost else [])
+    titles = [tags.get("title", tags.get("name")) for tags in tags_of(result)[1]]
+    languages = [tags.get("language") for tags in tags_of(result)[1]]
+    assert (titles, languages) == (["Zoo", "Voices"], ["fra", None if lost else language])
+    colorize(result, tmp_path / f"again{suffix}")
+    assert [tags.get("title", tags.get("name")) for tags in tags_of(tmp_path / f"again{suffix}")[1]] == titles
