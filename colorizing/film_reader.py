@@ -11,7 +11,7 @@ from av.sidedata.sidedata import Type
 from av.video.reformatter import Colorspace, Interpolation
 
 from colorizing.film_clock import JOINED, Clock
-from colorizing.film_ends import is_cut
+from colorizing.film_container import is_cut, is_encrypted
 from common.errors import FileError
 from common.files import REWRAPPED, describe_error
 from common.images import MAX_MEGAPIXELS
@@ -53,6 +53,8 @@ FASTEST = 1000
 # Two sizes have the same shape if their aspect ratios differ by less than this factor.
 SAME_SHAPE = 1.02
 
+ENCRYPTED = "it is encrypted against copying, so it cannot be decoded"
+
 
 class FilmError(FileError):
     """A film that cannot be read or written."""
@@ -73,7 +75,7 @@ class Reader:
         changes: How many frames had another size than the first.
 
     Raises:
-        FilmError: The file is missing, empty, too large, or not a film.
+        FilmError: The file is missing, empty, too large, encrypted, or not a film.
     """
 
     def __init__(self, path, max_megapixels=MAX_MEGAPIXELS):
@@ -82,6 +84,8 @@ class Reader:
         try:
             if not Path(path).stat().st_size:
                 raise FilmError(path, "the file is empty")
+            if is_encrypted(Path(path)):
+                raise FilmError(path, ENCRYPTED)
             options = {"format_whitelist": READ_FORMATS}
             self._container = av.open(f"file:{path}", options=options, metadata_errors="replace")
         except OSError as error:
@@ -170,7 +174,7 @@ class Reader:
     def _refuse_encrypted(self, packet):
         # MP4 says it of each packet, Matroska of the whole stream. Not all pictures or sounds need be encrypted.
         if packet.has_sidedata("encryption_info") or "enc_key_id" in packet.stream.metadata:
-            raise FilmError(self.path, "it is encrypted against copying, so it cannot be decoded")
+            raise FilmError(self.path, ENCRYPTED)
 
     def _doubt(self, packet, in_further_file):
         """Notes that a stream lacks data. FFmpeg also says so of the last ones before the seam of joined files."""

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from films import RATE, listed, make_film, process, read
 
-from colorizing.film_ends import ASF_PROPERTIES, is_cut
+from colorizing.film_container import ASF_PROPERTIES, is_cut
 from colorizing.film_reader import Reader
 
 

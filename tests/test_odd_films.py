@@ -69,6 +69,53 @@ def test_an_encrypted_film_is_refused(gray, tmp_path, scheme):
     assert (tmp_path / "out" / "film.mp4").exists() == (scheme is None)
 
 
+def box(kind, content):
+    return (8 + len(content)).to_bytes(4, "big") + kind + content
+
+
+def change_samples(content, change):
+    """Boxes of MP4, in which a function changes each description of samples."""
+    boxes, at = [], 0
+    while at < len(content):
+        length, kind = int.from_bytes(content[at : at + 4], "big"), content[at + 4 : at + 8]
+        inner = content[at + 8 : at + length]
+        if kind == b"stsd":
+            entries = change(inner[8:])
+            inner = bytes(4) + len(entries).to_bytes(4, "big") + b"".join(entries)
+        elif kind in (b"moov", b"trak", b"mdia", b"minf", b"stbl"):
+            inner = change_samples(inner, change)
+        boxes.append(box(kind, inner))
+        at += length
+    return b"".join(boxes)
+
+
+@pytest.mark.parametrize(
+    ("kind", "plain", "scheme"),
+    [
+        (b"encv", b"avc1", b"piff"),
+        (b"enca", b"mp4a", b"piff"),
+        (b"drmi", b"avc1", b"itun"),
+        (b"drms", b"mp4a", b"itun"),
+    ],
+)
+@pytest.mark.parametrize("also_plain", [False, True])
+def test_films_of_old_schemes_of_encryption_are_refused(gray, tmp_path, kind, plain, scheme, also_plain):
+    """FFmpeg says nothing of PIFF's and FairPlay's. A film may begin with pictures that are not encrypted."""
+
+    def encrypt(entry):
+        if entry[4:8] != plain:
+            return [entry]
+        scheme_type = box(b"schm", bytes(4) + scheme + bytes([0, 1, 0, 0]))
+        protection = box(b"sinf", box(b"frma", plain) + scheme_type + box(b"schi", b""))
+        return [*([entry] if also_plain else []), box(kind, entry[8:] + protection)]
+
+    path, result = make_film(tmp_path / "film.mp4", gray[:4], sound=["aac"]), tmp_path / "out" / "film.mp4"
+    path.write_bytes(change_samples(path.read_bytes(), encrypt))  # Its tables are behind the pictures and sound.
+    failures = process([(path, result)]).failures
+    sentence = f"{path}: it is encrypted against copying, so it cannot be decoded"
+    assert failures == ([] if also_plain else [sentence]) and result.exists() == also_plain
+
+
 @pytest.mark.parametrize(("letters", "is_text"), [(b"\x80\x80", False), (b"\xc8\xe9", True)])
 def test_closed_captions_are_said_to_be_lost(gray, tmp_path, letters, is_text):
     """Captions of CEA-608 are in a message (SEI, ISO/IEC 14496-10) of a picture; 0x80 is their padding."""

@@ -1,4 +1,4 @@
-"""Whether a film's file was cut at its end, by what its container says. FFmpeg reads such a file without a word."""
+"""What a film's container says and FFmpeg does not tell: whether it is encrypted, and whether its end was cut off."""
 
 import re
 
@@ -13,6 +13,27 @@ ASF_PROPERTIES, ASF_BROADCAST = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365"
 MXF_PARTITION = re.compile(rb"\x06\x0e\x2b\x34\x02\x05\x01.\x0d\x01\x02\x01\x01\x02..(.)", re.DOTALL)
 # The boxes of MP4 and MOV whose end a film cannot lack.
 MP4_BOXES = (b"mdat", b"moof", b"moov")
+# A table of pictures or sound that are all of one kind, which is encrypted (ISO/IEC 14496-12), or by Apple's FairPlay.
+ENCRYPTED_SAMPLES = re.compile(rb"stsd\0{7}\x01.{4}(encv|enca|drmi|drms)", re.DOTALL)
+# Bytes of such tables that are searched at most; those of an hour have about 5 million.
+LARGEST_TABLES = 1 << 26
+
+
+def is_encrypted(path):
+    """Whether all pictures or all sound of a film are encrypted. False where MP4 or MOV does not tell.
+
+    Args:
+        path: The file, a Path.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    with path.open("rb") as file:
+        for kind, at, length in _boxes(file, path.stat().st_size):
+            if kind == b"moov":
+                file.seek(at)
+                return ENCRYPTED_SAMPLES.search(file.read(min(length, LARGEST_TABLES))) is not None
+    return False
 
 
 def is_cut(path, container, picture):
@@ -29,7 +50,7 @@ def is_cut(path, container, picture):
     size = path.stat().st_size
     with path.open("rb") as file:
         if container.startswith("mov,"):
-            return _lacks_end_of_box(file, size)
+            return any(kind in MP4_BOXES and at + length > size for kind, at, length in _boxes(file, size))
         head = file.read(NEAR)
         file.seek(max(0, size - NEAR))
         tail = file.read()
@@ -72,16 +93,14 @@ def _last_partition(head):
     return int.from_bytes(head[value + 24 : value + 32], "big")
 
 
-def _lacks_end_of_box(file, size):
-    """Whether a box of an MP4 or MOV film ends behind the end of the file."""
-    at = 0
-    while at < size:
+def _boxes(file, size):
+    """Yields (kind, start, length in bytes) of the boxes of an MP4 or MOV film; the last one may lack its end."""
+    at, length = 0, 8
+    while at < size and length >= 8:
         file.seek(at)
         start = file.read(16)
         length = int.from_bytes(start[:4], "big")
         if length == 1:
             length = int.from_bytes(start[8:], "big")
-        if length < 8 or at + length > size:
-            return at + length > size and start[4:8] in MP4_BOXES
+        yield start[4:8], at, length
         at += length
-    return False
