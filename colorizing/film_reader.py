@@ -17,7 +17,7 @@ from common.files import REWRAPPED, describe_error
 from common.images import MAX_MEGAPIXELS
 
 # Demuxers that are tried on a file: those of film. FFmpeg knows others, which would follow links in a text file.
-READ_FORMATS = "mov,matroska,avi,mpegts,mpeg,mpegvideo,asf,ogg,flv,mxf,dv"
+READ_FORMATS = "mov,matroska,avi,mpegts,mpeg,mpegvideo,m4v,asf,ogg,flv,mxf,dv"
 # Tag of the matrix (ISO/IEC 23091-2) of frames that have none, for which PyAV has swscale's numbers only.
 UNTAGGED = 2
 # Lines of the largest picture that players take for BT.601 where no tag says what it is: PAL television.
@@ -104,8 +104,9 @@ class Reader:
         except FilmError:
             self._container.close()
             raise
-        # Some containers give the ticks of their clock for the rate.
-        rates = (self.video.average_rate, self.video.guessed_rate, Fraction(25))
+        # Some containers give the ticks of their clock for the rate. MPEG-4 without one has 25 for an average.
+        averages = [] if self._container.format.name == "m4v" else [self.video.average_rate]
+        rates = (*averages, self.video.guessed_rate, Fraction(25))
         self.rate = next(rate for rate in rates if rate and rate <= FASTEST)
         start = Fraction(self._container.start_time or 0, av.time_base)
         # A DVD's second file starts minutes after 0. In MP4, players would show nothing until then.

@@ -57,6 +57,27 @@ def test_pictures_out_of_order_of_which_the_container_does_not_tell(gray, tmp_pa
     assert np.abs(pixels.mean(axis=-1) - gray).mean(axis=(1, 2)).max() < 3
 
 
+@pytest.mark.parametrize("b_frames", [0, 2])
+@pytest.mark.parametrize("rate", [Fraction(30000, 1001), Fraction(12)])
+def test_mpeg_4_without_a_container(gray, tmp_path, b_frames, rate):
+    path, encoder = tmp_path / "film.m4v", av.CodecContext.create("mpeg4", "w")
+    encoder.width, encoder.height, encoder.pix_fmt, encoder.bit_rate = 128, 96, "yuv420p", 4_000_000
+    encoder.time_base, encoder.max_b_frames = 1 / rate, b_frames
+    packets = []
+    for number in range(20):
+        pixels = np.full((96, 128, 3), 60 + 5 * number, np.uint8)
+        frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="yuv420p")
+        frame.pts, frame.time_base = number, 1 / rate
+        packets += encoder.encode(frame)
+    path.write_bytes(b"".join(map(bytes, packets + encoder.encode(None))))
+    assert colorize(path, tmp_path / "out.m4v", saturation=0) == []
+    times, pixels = read(tmp_path / "out.m4v")
+    assert np.float64(times) == pytest.approx(np.arange(20) / float(rate), abs=0.001)
+    assert pixels.mean(axis=(1, 2, 3)) == pytest.approx(60 + 5 * np.arange(20), abs=2)
+    with av.open(str(tmp_path / "out.m4v")) as container:
+        assert container.streams.video[0].average_rate == rate
+
+
 @pytest.mark.parametrize("scheme", ["cenc-aes-ctr", None])
 def test_an_encrypted_film_is_refused(gray, tmp_path, scheme):
     path, encrypted = make_film(tmp_path / "film.mp4", gray[:4]), tmp_path / "encrypted.mp4"
