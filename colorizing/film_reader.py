@@ -116,6 +116,8 @@ class Reader:
         # When, in seconds, streams had packets that lack bytes, by their indices; size of the first picture's packet.
         self._doubts, self._picture = {}, 0
         self._end, self._last, self._size = 0.0, None, None
+        # When the last picture that stands alone was decoded, and how much later the first picture came out.
+        self._key = self._delay = None
         self._decoders = {self.video.codec_context.name}
 
     def __enter__(self):
@@ -159,6 +161,7 @@ class Reader:
             if packet.stream.index == self.video.index:
                 if packet.size:  # Theora has packets without bytes, which repeat a picture.
                     self._picture = self._picture or packet.size
+                    self._key = packet.dts if packet.is_keyframe else self._key
                     yield from self._read_frames(packet)
             elif packet.stream.type == "audio":
                 yield packet
@@ -230,7 +233,10 @@ class Reader:
             if frame.is_corrupt:
                 self._note("damaged picture")
             if self._container.format.name == "avi" or self.video.codec_context.name in UNORDERED:
-                frame.pts = frame.dts  # Packets have times of decoding only. What FFmpeg makes of them fails for H.264.
+                # Packets have times of decoding only. What FFmpeg makes of them fails for H.264.
+                if self._delay is None and frame.dts is not None:
+                    self._delay = 0 if self._key is None else frame.dts - self._key
+                frame.pts = None if frame.dts is None else frame.dts - self._delay
             guessed = self._container.format.name in GUESSED_TIMES and self._last is not None
             if frame.pts is None or (guessed and frame.pts <= self._last):
                 frame.pts = 0 if self._last is None else self._last + round(1 / (self.rate * self.video.time_base))

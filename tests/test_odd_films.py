@@ -53,7 +53,7 @@ def test_pictures_out_of_order_of_which_the_container_does_not_tell(gray, tmp_pa
     monkeypatch.setattr(film_reader, "UNORDERED", ("h264",))
     colorize(path, tmp_path / "out.mov", saturation=0)
     times, pixels = read(tmp_path / "out.mov")
-    assert np.diff(np.float64(times)) == pytest.approx(1 / RATE, abs=0.001)
+    assert np.float64(times) == pytest.approx(np.arange(20) / RATE, abs=0.001)
     assert np.abs(pixels.mean(axis=-1) - gray).mean(axis=(1, 2)).max() < 3
 
 
