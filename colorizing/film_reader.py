@@ -95,11 +95,10 @@ class Reader:
         self.streams = self._container.streams
         self.metadata, self.chapters = self._container.metadata, self._container.chapters()
         self._max_megapixels = max_megapixels
-        films = [stream for stream in self.streams.video if not is_cover(stream)]
+        self.video = next((stream for stream in self.streams.video if not is_cover(stream)), None)
         try:
-            if not films or films[0].codec_context is None:
+            if self.video is None or self.video.codec_context is None:
                 raise FilmError(path, "no film in it that can be decoded")
-            self.video = films[0]
             self._check_size(self.video.width, self.video.height)
         except FilmError:
             self._container.close()
@@ -282,18 +281,25 @@ def is_cover(stream):
     return bool(stream.disposition & stream.disposition.attached_pic)
 
 
+def side_data(frame):
+    """What accompanies a frame, such as captions: {kind: data}. Empty if PyAV does not know all kinds in it."""
+    try:
+        return {data.type: data for data in frame.side_data}
+    except ValueError:  # Such as the number of a stereoscopic film's view.
+        return {}
+
+
 def display_matrix(frame):
     """The part of a frame's display matrix that turns and mirrors: (a, b, c, d), or that of an upright frame.
 
     A pixel (x, y) is shown at (a x + c y, b x + d y), moved into view; see FFmpeg's libavutil/display.h.
     """
-    try:
-        data = frame.side_data.get(Type.DISPLAYMATRIX)
-    except ValueError:  # PyAV does not know all kinds of side data, such as the number of a stereoscopic film's view.
-        turn = np.deg2rad(frame.rotation)
-        a, b = round(np.cos(turn)), -round(np.sin(turn))
-        return a, b, -b, a
-    return (1, 0, 0, 1) if data is None else tuple(np.frombuffer(data, np.int32)[[0, 1, 3, 4]].tolist())
+    data = side_data(frame).get(Type.DISPLAYMATRIX)
+    if data is not None:
+        return tuple(np.frombuffer(data, np.int32)[[0, 1, 3, 4]].tolist())
+    turn = np.deg2rad(frame.rotation)
+    a, b = round(np.cos(turn)), -round(np.sin(turn))
+    return a, b, -b, a
 
 
 def is_upended(frame):

@@ -12,7 +12,7 @@ from av.sidedata.sidedata import Type
 from av.stream import Discard
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 
-from colorizing.film_reader import ACCURATE, FilmError, is_cover, is_upended
+from colorizing.film_reader import ACCURATE, FilmError, is_cover, is_upended, side_data
 
 # By suffix; all others are MP4.
 WRITTEN_FORMATS = {
@@ -142,9 +142,8 @@ class Writer:
 
     def _copy_sound(self, stream, suffix):
         """A stream of the same codec, or None where the container does not hold or cannot name it."""
-        if suffix in NAMED_SOUND and stream.codec_context.codec.canonical_name not in NAMED_SOUND[suffix]:
-            return None
-        if has_packed_amr(stream):
+        name = stream.codec_context.codec.canonical_name
+        if name not in NAMED_SOUND.get(suffix, {name}) or has_packed_amr(stream):
             return None
         try:
             # Some containers refuse a stream when their header is written, too late for another one.
@@ -267,14 +266,6 @@ def dropped_streams(film):
         "a stream of data dropped": len(film.streams.data) - len(known),
     }
     return [words for words, count in counts.items() if count]
-
-
-def side_data(frame):
-    """What accompanies a frame, such as captions: {kind: data}. Empty if PyAV does not know all kinds in it."""
-    try:
-        return {data.type: data for data in frame.side_data}
-    except ValueError:
-        return {}
 
 
 def has_captions(frame):
