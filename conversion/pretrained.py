@@ -23,7 +23,6 @@ import tyro
 
 from models import efficientnet
 from models.precision import numeric_policy
-from models.pretrained import load_classifier, weights_file
 
 # Of the batch normalisation in the PyTorch network.
 EPSILON = 1e-3
@@ -96,12 +95,11 @@ def main():
     with numeric_policy("float16"):
         half = efficientnet.classifier(variant)
     half.set_weights(model.get_weights())
-    half.save_weights(weights_file(variant), overwrite=True)
-    outputs = [network(photos, training=False)[1].numpy() for network in (model, load_classifier(variant))]
+    file = efficientnet.weights_file(variant)
+    half.save_weights(file, overwrite=True)
+    outputs = [network(photos, training=False)[1].numpy() for network in (model, efficientnet.load_classifier(variant))]
     differences = [np.abs(logits - expected).max() for logits in outputs]
-    print(
-        f"{weights_file(variant)}: largest difference of a logit from PyTorch's, {np.abs(expected).max():.1f} at most"
-    )
+    print(f"{file}: largest difference of a logit from PyTorch's, {np.abs(expected).max():.1f} at most")
     print(f"in float32 {differences[0]:.1e}, in half precision {differences[1]:.1e}")
 
 

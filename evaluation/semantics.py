@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
+from models.efficientnet import load_classifier
 from models.precision import numeric_policy
-from models.pretrained import load_classifier
 
 VARIANT = "efficientnet-lite2"
 # Side in pixels of the photos that the network was trained on.

@@ -1,14 +1,16 @@
 """EfficientNet-Lite, a pretrained encoder: features that know what is in the picture.
 
 Tan and Le, *EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks*, ICML 2019, in its Lite variant:
-ReLU6, no squeeze-and-excitation. Batch normalisation is folded into the convolutions. `conversion.pretrained` writes
-the files with the weights of ImageNet classification.
+ReLU6, no squeeze-and-excitation. Batch normalisation is folded into the convolutions. The weights of ImageNet
+classification ship in weights/; `conversion.pretrained` wrote them.
 """
 
 import math
 
 import keras
 import tensorflow as tf
+
+from configs import WEIGHTS
 
 # Kernel size, expansion, filters, repeats and strides of the stages of EfficientNet-Lite0.
 STAGES = (
@@ -66,7 +68,7 @@ def _round_filters(filters):
     return rounded + 8 if rounded < 0.9 * filters else rounded
 
 
-def encoder(variant="efficientnet-lite0"):
+def encoder(variant):
     """The convolutions of a variant.
 
     Input: sRGB in 0..255, float32 [batch, height, width, 3], height and width multiples of 32. Outputs: the features
@@ -102,7 +104,7 @@ def _block(inputs, kernel, expansion, filters, strides, name):
     return features
 
 
-def classifier(variant="efficientnet-lite0"):
+def classifier(variant):
     """The whole network of a variant.
 
     Input: sRGB in 0..255, float32 [batch, height, width, 3]. Outputs: the mean features before the last layer,
@@ -114,3 +116,22 @@ def classifier(variant="efficientnet-lite0"):
     features = keras.layers.GlobalAveragePooling2D(dtype="float32", name="head_mean")(features)
     logits = keras.layers.Dense(CLASSES, dtype="float32", name="logits")(features)
     return keras.Model(body.input, [features, logits], name=f"{body.name}_classifier")
+
+
+def weights_file(variant):
+    """The file with the ImageNet weights of a variant's classifier."""
+    return WEIGHTS / f"{variant}.weights.h5"
+
+
+def load_classifier(variant):
+    """The `classifier` of a variant with its ImageNet weights."""
+    model = classifier(variant)
+    model.load_weights(weights_file(variant))
+    return model
+
+
+def load_encoder_weights(encoder, variant):
+    """Gives an `encoder` of a variant its ImageNet weights."""
+    whole = load_classifier(variant)
+    for layer in encoder.layers:
+        layer.set_weights(whole.get_layer(layer.name).get_weights())

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from models import efficientnet, pretrained, zhang
+from models import efficientnet, zhang
 from models.colorizer import Colorizer
 from models.edge_detection import EdgeMap, edge_detection_network
 from models.layers import BatchNorm, Float32Layer, PadToMultiple, pad_to_multiple
@@ -160,7 +160,7 @@ class ResidualEncoder(Colorizer):
                 if layer.weights:
                     layer.set_weights(published.get_layer(layer.name).get_weights())
         else:
-            pretrained.load_encoder(self.encoder, self.encoder_name)
+            efficientnet.load_encoder_weights(self.encoder, self.encoder_name)
         if self.loss_name in WITH_BINS:
             self.class_weights = zhang.learn_class_weights(pairs, folder)
 
@@ -168,8 +168,8 @@ class ResidualEncoder(Colorizer):
         """See `Colorizer.compile`. A perceptual loss belongs to every training step, also to those that are timed."""
         super().compile(*arguments, **options)
         if self.perceptual_weight:
-            critic = efficientnet.encoder()
-            pretrained.load_encoder(critic, "efficientnet-lite0")
+            critic = efficientnet.encoder("efficientnet-lite0")
+            efficientnet.load_encoder_weights(critic, "efficientnet-lite0")
             # A function hides the network from Keras, which would save and train it.
             self._see = lambda rgb: critic(rgb, training=False)[2:]
 

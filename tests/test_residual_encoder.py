@@ -33,9 +33,9 @@ def untrained():
 
 @pytest.fixture(scope="module")
 def load_classifier():
-    """`models.pretrained.load_classifier`, which loads each variant once."""
+    """`models.efficientnet.load_classifier`, which loads each variant once."""
     keras.config.set_dtype_policy("float32")
-    return functools.cache(models.pretrained.load_classifier)
+    return functools.cache(models.efficientnet.load_classifier)
 
 
 # The three largest logits of two synthetic pictures, {class: logit}, as `python -m conversion.pretrained` prints them.
