@@ -53,19 +53,13 @@ class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
 
 
 def stages(variant):
-    """The rows of `STAGES` of a variant. Filters are multiples of 8; the first and last stage are not repeated more."""
+    """The rows of `STAGES` of a variant: filters rounded to multiples of 8, repeats the same in the first and last."""
     width, depth = VARIANTS[variant]
     ends = (0, len(STAGES) - 1)
     return [
-        (*kind, _round_filters(filters * width), repeats if row in ends else math.ceil(repeats * depth), strides)
+        (*kind, int(filters * width + 4) // 8 * 8, repeats if row in ends else math.ceil(repeats * depth), strides)
         for row, (*kind, filters, repeats, strides) in enumerate(STAGES)
     ]
-
-
-def _round_filters(filters):
-    """The multiple of 8 that is nearest, and not less than nine tenths."""
-    rounded = max(8, int(filters + 4) // 8 * 8)
-    return rounded + 8 if rounded < 0.9 * filters else rounded
 
 
 def encoder(variant):
