@@ -106,7 +106,7 @@ def draw_dots(pixels, edits):
     return drawn
 
 
-def offered_colors(lightness, likely=()):
+def offered_colors(lightness, likely):
     """Colours on offer for a place: the likely ones first, then common ones.
 
     Args:

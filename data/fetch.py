@@ -99,7 +99,7 @@ def prepare(builder):
         ) from error
 
 
-def write_photos(builder, categories, folder, limit=None):
+def write_photos(builder, categories, folder, limit):
     """Writes the training photos of a prepared data set, at most `limit`, into a sub-folder for each category.
 
     Args:

@@ -17,7 +17,7 @@ from training.data import name_folders
 
 
 @contextlib.contextmanager
-def own_folder(folder, writes=True):
+def own_folder(folder, writes):
     """A context that makes a run's folder and locks it against other runs; only where this process `writes`.
 
     Raises:

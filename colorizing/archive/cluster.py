@@ -73,7 +73,7 @@ def worker_pool():
     return sum(number // share for number in cores), {"num_cpus": share}
 
 
-def work_through(ledger, run, work, model, report, retry_failed=False):
+def work_through(ledger, run, work, model, report, retry_failed):
     """Colorizes all photos of a run that wait, and adds to the ledger what becomes of each.
 
     Photos without a row after a pass are tried again: their worker ended, or they met an error that may be temporary.
