@@ -20,7 +20,6 @@ from common.command_line import parse, prepare_imports, printable, run
 if __name__ == "__main__":
     prepare_imports()
 
-import cv2
 import keras
 import numpy as np
 from annotated_types import Interval
@@ -28,7 +27,7 @@ from annotated_types import Interval
 import models
 from colorizing.hint_editor import SWATCH, Edits, ab_of_picked, draw_dots, draw_swatches, offered_colors
 from colorizing.hints import format_hints, parse_hints, place_of
-from colorizing.pixels import to_gray
+from colorizing.pixels import shrink, to_gray
 from colorizing.service import Busy, Limits, Service, share_one_heap
 from common import images
 from common.errors import UserError
@@ -101,11 +100,8 @@ def offer(shown, hint, likely):
 
 def preview(pixels):
     """Pixels as the page shows them: uint8, [height, width, 3], at most PREVIEW_SIZE on the longer side."""
-    scale = PREVIEW_SIZE / max(pixels.shape[:2])
-    if scale < 1:
-        pixels = cv2.resize(np.ascontiguousarray(pixels), None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    pixels = pixels if pixels.dtype == np.uint8 else (pixels >> 8).astype(np.uint8)
-    return as_color(pixels)
+    pixels = shrink(pixels, PREVIEW_SIZE / max(pixels.shape[:2]))
+    return as_color(pixels if pixels.dtype == np.uint8 else (pixels >> 8).astype(np.uint8))
 
 
 @contextlib.contextmanager

@@ -20,7 +20,6 @@ from common.options import Count, Model
 if __name__ == "__main__":
     prepare_imports()
 
-import cv2
 import keras
 import numpy as np
 import tyro
@@ -30,6 +29,7 @@ import models
 from benchmarks.timing import Rounds, megapixel, print_table, show, time_rounds
 from colorizing.hints import NOISE, OF_LIGHTNESS, Hint, correct, describe, places, smooth, spread
 from colorizing.photo import Pipeline
+from colorizing.pixels import shrink
 from colorizing.service import Limits, Service
 from common.images import decode, read_photo
 from configs import MODEL
@@ -91,13 +91,6 @@ def draw_hints(ab, count, random):
     return hints
 
 
-def read_reduced(path):
-    """A photo with its shorter side at most SIDE pixels."""
-    photo = read_photo(path)
-    scale = SIDE / min(photo.shape[:2])
-    return cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else photo
-
-
 def measure_gain(pipeline, photo, seed):
     """PSNR in dB and mean distance in ab of one photo, means over the draws: {method: float [2, COUNTS]}."""
     truth = np.asarray(ab_from_rgb(photo))
@@ -134,7 +127,9 @@ def report_gain(options):
     for name in options.models:
         pipeline = Pipeline(models.load(name))
         bar = tqdm(paths, unit=" photos", leave=False, disable=None)
-        rows = [measure_gain(pipeline, read_reduced(path), seed) for seed, path in enumerate(bar)]
+        photos = (read_photo(path) for path in bar)
+        photos = (shrink(photo, SIDE / min(photo.shape[:2])) for photo in photos)
+        rows = [measure_gain(pipeline, photo, seed) for seed, photo in enumerate(photos)]
         # A gray photo that comes out gray has an infinite PSNR, and no gain.
         rows = [row for row in rows if all(np.isfinite(scores).all() for scores in row.values())]
         print(f"\n{name}, {len(rows)} photos of {options.photos.name}, {DRAWS} draws, {choose_policy()}\n")

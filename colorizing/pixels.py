@@ -3,6 +3,7 @@
 import functools
 import threading
 
+import cv2
 import numpy as np
 import tensorflow as tf
 
@@ -103,6 +104,13 @@ def lightness_of(pixels):
 @tf.function(jit_compile=True, autograph=False)
 def _lightness(rgb):
     return (tf.transpose(lightness_from_rgb(tf.transpose(rgb))),)
+
+
+def shrink(pixels, scale):
+    """Reduces pixels, [height, width, ...], by a scale below 1; with another scale, returns them as they are."""
+    if scale >= 1:
+        return pixels
+    return cv2.resize(np.ascontiguousarray(pixels), None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
 
 
 def side_by_side(*photos):

@@ -18,7 +18,6 @@ import matplotlib
 
 matplotlib.use("Agg")
 
-import cv2
 import keras
 import numpy as np
 import tyro
@@ -28,7 +27,7 @@ import models
 from colorizing.hint_editor import Edits, draw_dots
 from colorizing.hints import read_hints
 from colorizing.photo import Pipeline
-from colorizing.pixels import to_gray
+from colorizing.pixels import shrink, to_gray
 from common.files import is_photo
 from common.images import read_photo
 from common.options import Model, OutputFolder, Picture, Share
@@ -143,7 +142,8 @@ def compare(options):
     paths = [path for given in options.photos for path in (find_photos(given).paths if given.is_dir() else [given])]
     rows = []
     for path in paths:
-        photo = reduce(read_photo(path))
+        photo = read_photo(path)
+        photo = shrink(photo, PHOTO_SIZE / max(photo.shape[:2]))
         pictures = [] if (photo == photo[..., :1]).all() else [(path.stem, photo)]
         pictures.append(("gray" if pictures else path.stem, to_gray(photo)))
         pictures += [(short, Pipeline(model)(photo)) for short, model in colorizers.items()]
@@ -151,12 +151,6 @@ def compare(options):
         if options.zoom:
             rows += in_rows([("", detail(picture, *options.zoom)) for _, picture in pictures])
     draw_photos(pad(rows), options.output)
-
-
-def reduce(photo):
-    """The photo with its longer side at most PHOTO_SIZE pixels."""
-    scale = PHOTO_SIZE / max(photo.shape[:2])
-    return cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else photo
 
 
 def detail(picture, down, right, side):
