@@ -35,7 +35,7 @@ from common.images import decode, read_photo
 from configs import MODEL
 from data.photos import find_photos
 from evaluation.metrics import psnr
-from evaluation.scores import mean_interval
+from evaluation.scores import describe_mean
 from models.precision import choose_policy
 from utils import ab_from_rgb
 
@@ -115,11 +115,6 @@ def measure_gain(pipeline, photo, seed):
     return figures
 
 
-def show_mean(values):
-    """The mean of values and its 95 % confidence interval, as words."""
-    return "{:.2f} ({:.2f}..{:.2f})".format(*mean_interval(values))
-
-
 def report_gain(options):
     paths = find_photos(options.photos).paths
     count = min(options.count or len(paths), len(paths))
@@ -133,16 +128,20 @@ def report_gain(options):
         # A gray photo that comes out gray has an infinite PSNR, and no gain.
         rows = [row for row in rows if all(np.isfinite(scores).all() for scores in row.values())]
         print(f"\n{name}, {len(rows)} photos of {options.photos.name}, {DRAWS} draws, {choose_policy()}\n")
-        means = {method: np.array([row[method] for row in rows]) for method in METHODS}
-        header = ["hints", *(column for method in METHODS for column in (f"{method}: PSNR, dB", "ab error"))]
+        means = {method: np.array([row[method] for row in rows]) for method in METHODS}  # [photos, 2, counts]
+        columns = {
+            f"{method}: {name}": means[method][:, number]
+            for method in METHODS
+            for number, name in enumerate(("PSNR, dB", "ab error"))
+        }
         table = [
-            [str(count), *(show_mean(means[method][:, figure, column]) for method in METHODS for figure in (0, 1))]
-            for column, count in enumerate(COUNTS)
+            [str(count), *(describe_mean(values[:, number], 2) for values in columns.values())]
+            for number, count in enumerate(COUNTS)
         ]
-        print_table(header, table)
-        ten = COUNTS.index(10)
+        print_table(["hints", *columns], table)
         for method in METHODS:
-            print(f"ten over none, {method}: {show_mean(means[method][:, 0, ten] - means[method][:, 0, 0])} dB")
+            gain = means[method][:, 0, COUNTS.index(10)] - means[method][:, 0, 0]
+            print(f"ten over none, {method}: {describe_mean(gain, 2)} dB")
 
 
 def report_cost(options):

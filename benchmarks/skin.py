@@ -25,7 +25,7 @@ from colorizing.photo import Pipeline
 from common.images import read_photo
 from configs import MODEL
 from data.photos import find_photos
-from evaluation.scores import mean_interval
+from evaluation.scores import describe_mean
 from utils import rgb_to_lab
 
 
@@ -68,13 +68,8 @@ def rows_of(pairs):
             photos, results = chosen[:, 0], chosen[:, 1]
             colors = [f"{a:.1f}, {b:.1f}" for a, b in (each[:, 1:].mean(axis=0) for each in (photos, results))]
             distances = [np.linalg.norm(each[:, 1:], axis=1) for each in (results - photos, photos)]
-            yield [tone, str(len(chosen)), f"{photos[:, 0].mean():.0f}", *colors, *map(show_mean, distances)]
-
-
-def show_mean(values):
-    """The mean and, of several values, its 95 % interval."""
-    interval = "" if len(values) == 1 else " ({1:.1f}..{2:.1f})".format(*mean_interval(values))
-    return f"{values.mean():.1f}{interval}"
+            means = [describe_mean(each, 1) for each in distances]
+            yield [tone, str(len(chosen)), f"{photos[:, 0].mean():.0f}", *colors, *means]
 
 
 def main():

@@ -195,6 +195,13 @@ def mean_interval(values):
     return float(values.mean()), float(interval.low), float(interval.high)
 
 
+def describe_mean(values, digits):
+    """The mean of values and, of several, its 95 % interval, as words: "2.1 (1.8..2.4)"."""
+    _, low, high = mean_interval(values)
+    interval = f" ({low:.{digits}f}..{high:.{digits}f})" if len(values) > 1 else ""
+    return f"{values.mean():.{digits}f}{interval}"
+
+
 def _seed_interval(differences):
     interval = ttest_1samp(differences, 0).confidence_interval()
     return float(differences.mean()), float(interval.low), float(interval.high)
