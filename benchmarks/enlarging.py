@@ -28,6 +28,10 @@ from data.photos import find_photos
 from evaluation.boundaries import errors_at_boundaries, read_map
 from utils import rgb_to_lab
 
+# How many times the photos are reduced.
+FACTORS = (2.5, 6, 10)
+WAYS = ("bilinear", "bicubic", "guided") + (("guided filter",) if hasattr(cv2, "ximgproc") else ())
+
 
 @dataclass(frozen=True)
 class Options:
@@ -37,11 +41,6 @@ class Options:
     """Folder of colour photos; gray ones are left out."""
     boundaries: Folder | None = None
     """Folder of human boundary maps, PNG files named like the photos."""
-
-
-# How many times the photos are reduced.
-FACTORS = (2.5, 6, 10)
-WAYS = ("bilinear", "bicubic", "guided") + (("guided filter",) if hasattr(cv2, "ximgproc") else ())
 
 
 def enlarge(kind, ab, lightness, full_lightness):

@@ -59,6 +59,8 @@ PRODUCT = 4096
 PRODUCT_OPERATIONS = 2 * PRODUCT**3
 DTYPES = {"mixed_bfloat16": "bfloat16", "float32": "float32"}
 
+HEADER = ("what", "unit", "package", "published way", "times better", "limit", "share of the limit")
+
 Part = Literal["pipeline", "network", "processes", "memory"]
 
 
@@ -70,9 +72,6 @@ class Options(Rounds):
     """Folder of colour photos."""
     parts: tuple[Part, ...] = get_args(Part)
     """What to measure."""
-
-
-HEADER = ("what", "unit", "package", "published way", "times better", "limit", "share of the limit")
 
 
 def compare(what, unit, package, original, limit=None, limit_name=""):

@@ -23,10 +23,18 @@ import models
 from benchmarks.timing import print_table
 from colorizing.photo import Pipeline
 from common.images import read_photo
+from common.options import Model
 from configs import MODEL
 from data.photos import find_photos
 from evaluation.scores import describe_mean
 from utils import rgb_to_lab
+
+# The least angle of each tone, in degrees.
+TONES = {"very light": 55, "light": 41, "intermediate": 28, "tan": 10, "brown": -30, "dark": -90}
+# Where skin has a lower b, the photo is gray or toned, or has a blue cast; it is left out.
+LOWEST_B = 3
+# Share of a photo's height and width that counts as its middle.
+MIDDLE = 0.4
 
 
 @dataclass(frozen=True)
@@ -35,16 +43,7 @@ class Options:
 
     photos: tyro.conf.Positional[Path]
     """Folder of colour photos, each with a face in its middle."""
-    model: str = MODEL
-    """A trained model: a name, a run's folder or a file."""
-
-
-# The least angle of each tone, in degrees.
-TONES = {"very light": 55, "light": 41, "intermediate": 28, "tan": 10, "brown": -30, "dark": -90}
-# Where skin has a lower b, the photo is gray or toned, or has a blue cast; it is left out.
-LOWEST_B = 3
-# Share of a photo's height and width that counts as its middle.
-MIDDLE = 0.4
+    model: Model = MODEL
 
 
 def skin_of(photo):
