@@ -50,8 +50,8 @@ class Options:
     model: Model = MODEL
     saturation: Saturation = 1.0
     temperature: Annotated[float, Interval(ge=0.01, le=1)] | None = None
-    """Of the annealed mean, for models that choose among bins, as Zhang's: from 0.01, vivid and blotchy, to 1, dull.
-    Default: 0.38."""
+    """Temperature of the annealed mean, for models that choose among bins, as Zhang's: 0.01 gives vivid and blotchy
+    colours, 1 dull ones. Default: 0.38."""
     render_size: RenderSize | None = None
     """Shorter side in pixels of the copy that the network sees. Default: the size it was trained at."""
     hints: Path | None = None
@@ -63,7 +63,7 @@ class Options:
     """Format of photos' results. Default: that of each photo."""
     quality: Quality = images.QUALITY
     steadiness: Share = STEADINESS
-    """Of a film's colours over time, from 0, each frame by itself, to 1."""
+    """How steady a film's colours are over time: 0 colorizes each frame by itself, 1 keeps a shot's first colours."""
     skip_existing: bool = False
     """Leave out photos and films whose result is there already, unless they or their hints changed since."""
     max_megapixels: Positive = images.MAX_MEGAPIXELS
@@ -71,7 +71,7 @@ class Options:
 
 
 def hints_file(options, path):
-    """Where the hints of a photo or film are: in the file of --hints, or else in NAME.hints.json beside it, if any."""
+    """The file with the hints of a photo or film: that of --hints, or else NAME.hints.json beside it, if any."""
     return options.hints or path.with_name(f"{path.stem}.hints.json")
 
 

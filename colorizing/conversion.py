@@ -1,4 +1,4 @@
-"""From the content of a photo's file to that of its result, for several photos at a time within bounds on memory."""
+"""Converts contents of photo files into contents of result files, several at a time, within bounds on memory."""
 
 import contextlib
 import threading
@@ -39,9 +39,9 @@ class Converter:
         """Converts one photo. Waits until there is memory for its pixels and a core is free.
 
         Args:
-            name: The photo's path, for messages.
-            content: Its file's content, bytes.
-            result: Path of the result, for its format and for messages.
+            name: Path of the photo, for messages.
+            content: Content of its file, bytes.
+            result: Path of the result, which gives the format, and for messages.
             work: Function from an `images.Photo` to the one that is encoded.
 
         Returns:

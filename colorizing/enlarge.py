@@ -92,7 +92,7 @@ def slopes(ab, lightness, mean):
     """Returns the slope of ab over L around each pixel, by ridge regression over its neighbourhood; shaped like `ab`.
 
     Args:
-        ab: In Lab units, in any layout of two channels.
+        ab: ab in Lab units, in any layout of two channels.
         lightness: L in 0..100, in the same layout with one channel.
         mean: Function that returns the mean over each pixel's neighbourhood, of an array in this layout.
     """

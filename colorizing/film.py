@@ -36,7 +36,7 @@ def colorize_film(
     Args:
         pipeline: The `colorizing.photo.Pipeline` that frames go through.
         path: The film.
-        result: Where to; its folder is made if need be, and the file appears whole or not at all.
+        result: Path of the result. Its folder is made if need be, and the file appears whole or not at all.
         steadiness: See `Steadier`.
         compare: Whether to put the gray film beside the result.
         max_megapixels: Films of larger frames are refused.

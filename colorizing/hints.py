@@ -59,8 +59,9 @@ class Hint:
         x, y: The place as shares of width and height, 0..1, from the left and from the top.
         ab: The colour's a and b in Lab units, -128..128, or None to keep the network's colour there. L stays the
             photo's, and ab that it cannot carry inside sRGB is painted with the same hue and less chroma.
-        radius: In shares of the photo's shorter side, above 0 and at most 0.5.
-        time: In a film, from when to the end of its shot it holds, in seconds; None for the start, and in photos.
+        radius: Radius as a share of the photo's shorter side, above 0 and at most 0.5.
+        time: Seconds from a film's start at which the hint begins to hold, until the end of the shot; None for the
+            first frame, and in photos.
     """
 
     x: Share
@@ -91,7 +92,7 @@ def parse_hints(content, name, film=False):
 
     Args:
         content: JSON, str or UTF-8 bytes.
-        name: Of the file, for messages.
+        name: Name of the file, for messages.
         film: Whether the hints are of a film, so that they may have times.
 
     Raises:

@@ -129,10 +129,10 @@ def reduced_size(height, width, size, grid=8, minimum=min, maximum=max):
     graph, which computes with tensors, gets the same sizes.
 
     Args:
-        height, width: Of the photo, in pixels.
-        size: In pixels.
-        grid: In pixels. A network that halves the photo five times has a grid of 32 and pads other sizes to it.
-        minimum, maximum: Of two whole numbers; others than Python's for tensors.
+        height, width: Size of the photo in pixels.
+        size: Shorter side of the copy in pixels.
+        grid: The network's grid in pixels: a network that halves the photo five times pads it to multiples of 32.
+        minimum, maximum: Functions of two whole numbers: Python's, or those of TensorFlow for tensors.
     """
     divisor = maximum(grid * minimum(height, width), grid * maximum(height, width) // MAX_ELONGATION)
     cells = [maximum((2 * side * size + divisor) // (2 * divisor), 1) for side in (height, width)]

@@ -47,9 +47,9 @@ class Result:
     """A colorized photo.
 
     Attributes:
-        photo: Its pixels, as images.Photo.
-        content: Its file's content, bytes.
-        suffix: Of its format.
+        photo: Its pixels, an `images.Photo`.
+        content: Content of its file, bytes.
+        suffix: Suffix of its format, like ".jpg".
         losses: What was left out or converted, a sentence each.
         likely: ab that the network thinks likely at the place asked for, see `Colorizer.likely_colors`.
     """
@@ -75,9 +75,9 @@ class Service:
         """Colorizes a photo; waits for its turn.
 
         Args:
-            name: The photo's, for messages.
-            content: Its file's content, bytes.
-            model: Name of a model in `models.names()`.
+            name: Name of the photo, for messages.
+            content: Content of its file, bytes.
+            model: One of `models.names()`.
             saturation: Factor on the strength of the colours.
             hints: Colours that are known, see `colorizing.hints.Hint`.
             asked: The hint whose likely colours the result has; None for none.

@@ -175,7 +175,7 @@ class PhotoStore:
         min_chroma: Least `chroma_spread` of a photo, in Lab units; others are skipped.
 
     Attributes:
-        channels: Of the crops: 4 with `old_film`, else 3.
+        channels: Channels of a crop: 4 with `old_film`, else 3.
         skipped: {path: cause} of the photos skipped so far.
     """
 

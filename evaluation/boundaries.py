@@ -66,7 +66,7 @@ def match_edges(ab, boundaries, threshold):
 
     Args:
         ab, boundaries: As for `errors_at_boundaries`.
-        threshold: In Lab units a pixel.
+        threshold: Least `ab_gradient` of an edge, in Lab units a pixel.
 
     Returns:
         int [4]: edge pixels matched, edge pixels, boundary pixels matched, boundary pixels.

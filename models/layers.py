@@ -26,7 +26,7 @@ class Conv2D(keras.layers.Conv2D):
             strides, channels last.
         symmetric: Whether to pad one row or column of zeros on each of the four sides. For 3x3 kernels with "valid"
             padding.
-        arguments, options: As for the base class, whose weights it has.
+        arguments, options: Those of the base class.
     """
 
     def __init__(self, *arguments, doubled=False, symmetric=False, **options):
@@ -58,16 +58,16 @@ def conv(features, filters, strides=1, *, initializer, activation="relu", **opti
 
     Args:
         features: [batch, height, width, channels].
-        filters, strides, activation: As for `Conv2D`.
-        initializer: Of the kernel.
-        options: More for `Conv2D`, as `name` and `doubled`.
+        filters, strides, activation: See `Conv2D`.
+        initializer: Kernel initializer.
+        options: Further arguments of `Conv2D`, such as `name` and `doubled`.
     """
     options |= {"activation": activation, "kernel_initializer": initializer}
     return Conv2D(filters, 3, strides, "same", **options)(features)
 
 
 def convs(features, layout, initializer, name):
-    """A row of `conv` layers, NAME_1 and so on, by their (filters, strides)."""
+    """`conv` layers one after another, named NAME_1 and so on; `layout` gives (filters, strides) of each."""
     for number, (filters, strides) in enumerate(layout, start=1):
         features = conv(features, filters, strides, initializer=initializer, name=f"{name}_{number}")
     return features

@@ -88,7 +88,7 @@ class ResidualEncoder(Colorizer):
         native_size: See `Colorizer`.
 
     Attributes:
-        temperature: Of the annealed mean, see `ZhangColorizer`; with the loss "bins" only.
+        temperature: Temperature of the annealed mean, see `ZhangColorizer`; only with the loss "bins".
         class_weights: float32 [313], see `zhang.class_weights`; all 1 before `prepare`.
     """
 
@@ -209,7 +209,7 @@ class ResidualEncoder(Colorizer):
         return tf.cast(features[:, :rows, :columns], tf.float32)
 
     def likely_colors(self, lightness, place):
-        """Where bins are learned, the likeliest at a pixel, see `Colorizer.likely_colors`."""
+        """See `Colorizer.likely_colors`; [] for losses that learn no bins."""
         if self.loss_name not in WITH_BINS:
             return super().likely_colors(lightness, place)
         row, column = place[0] // self.stride, place[1] // self.stride

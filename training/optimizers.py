@@ -10,7 +10,7 @@ class Adam(keras.optimizers.Adam):
     Args:
         rate: Learning rate or schedule.
         penalty: The loss grows by penalty / 2 times the squared norm of all trained variables.
-        options: As for the base class, whose own `weight_decay` is the decoupled one of AdamW.
+        options: Those of the base class, whose own `weight_decay` is the decoupled one of AdamW.
     """
 
     def __init__(self, rate, penalty=0.0, **options):

@@ -118,16 +118,16 @@ class Ledger:
         return self._read(parts[-1], None, None)[0] if parts else None
 
     def look_up(self, run, number, count, worked=None, retry_failed=False):
-        """What became so far of the files of a run in one of `count` equal shares.
+        """The present states of a run's files, of one of `count` shares of about equal size.
 
         Args:
             run: The run's row.
-            number: Of the share, 0..count - 1.
-            worked: Paths of the parts to look into for what was done; all that there are by default.
-            retry_failed: Photos that failed in an earlier run wait, too.
+            number: Number of the share, 0..count - 1.
+            worked: Paths of the parts to read of kind "worked"; None for all.
+            retry_failed: Whether photos that failed in an earlier run wait again.
 
         Yields:
-            (row, state, cause) in the order of the paths: the row of the listing, and what holds of it now.
+            (row, state, cause) for each file in the order of the paths: its row of the listing, its state now, and why.
         """
         worked = self.parts("worked") if worked is None else worked
         worked = sorted(worked, key=lambda part: part.startswith(f"{FOLDER}/{run['run']}"))  # Its own come last.
@@ -182,7 +182,7 @@ def shares(run):
 
 
 def _state_of(listed, done, run, retry_failed, is_there):
-    """What holds of a file: (state, cause).
+    """The state of a file and its cause, (state, cause).
 
     A run does no photo twice: if two results overwrote each other, it would never end.
 

@@ -14,8 +14,8 @@ def list_files(source, skipped, suffix, made_by):
     Args:
         source: The storage.
         skipped: Path of a folder in it whose files are not listed; None for none.
-        suffix: Of results' names, like ".png"; None for that of each photo, or one that can be written.
-        made_by: What besides the file decides its result: the model and the settings.
+        suffix: Suffix of the results, like ".png"; None for that of each photo, or a format that can be written.
+        made_by: The model and the settings, which decide the result together with the file.
 
     Yields:
         A row of the ledger for each file, in the order of their paths within each folder.

@@ -19,8 +19,8 @@ def try_to_read(location, path, max_megapixels):
     """Reads a photo in a process of its own, and ignores its errors.
 
     Args:
-        location: Of the storage that the photo is in.
-        path: The photo's path in it.
+        location: Location of the storage that holds the photo.
+        path: Path of the photo in the storage.
         max_megapixels: See `images.decode`.
 
     Raises:

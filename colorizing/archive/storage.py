@@ -1,4 +1,4 @@
-"""Where photos and results lie: folders of this machine or its network disks, and object storage by URL."""
+"""Storages that hold photos and results: folders of this machine or its network disks, and object storage by URL."""
 
 import contextlib
 import functools
@@ -22,10 +22,10 @@ class File(NamedTuple):
     """A file of a folder.
 
     Attributes:
-        name: Without the folder.
-        size: In bytes.
+        name: Name of the file without its folder.
+        size: Size in bytes.
         version: A text that changes whenever the content does.
-        oddity: What it is if not a regular file, as words: then it cannot be read.
+        oddity: For what is not a regular file and so cannot be read, what it is; else "".
     """
 
     name: str
