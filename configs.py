@@ -62,13 +62,13 @@ class Experiment:
     balance: bool = False
     """Draw photos by class folder: a class in proportion to the square root of its number of photos."""
     min_chroma: NotNegative = 0.0
-    """Skip photos whose ab has a lower standard deviation, in Lab units. 3 finds toned ones."""
+    """Least standard deviation of a photo's ab in Lab units; other photos are skipped. 3 leaves out toned photos."""
     old_film: Share = 0.0
     """Share of the training crops whose gray input imitates old film, at random; see data/old_film.py."""
     crop: tuple[Side, Side] = (256, 256)
     """Height and width in pixels of the crops that the network learns from."""
     crop_margin: Annotated[float, Interval(ge=1)] = 1.25
-    """Photos larger than this many times the size that covers the crop are first reduced to it."""
+    """Photos are first reduced to at most this many times the size that covers the crop."""
     flip: bool = False
     """Mirror half of the training crops."""
     validation_fraction: Annotated[float, Interval(ge=0, lt=1)] = 0.1
@@ -96,8 +96,8 @@ class Experiment:
     scene: bool = True
     """residual-encoder: with a global vector, from the mean of the deepest features."""
     loss: Literal["squared", "huber", "blurred", "bins", "both"] = "squared"
-    """residual-encoder: squared or Huber's error of ab / 128; squared error, also of blurred ab; cross-entropy over
-    Zhang's bins; or squared error and cross-entropy."""
+    """residual-encoder: `squared` or `huber`, the error of ab / 128; `blurred`, squared error also of blurred ab;
+    `bins`, cross-entropy over Zhang's bins; `both`, squared error and cross-entropy."""
     perceptual_weight: NotNegative = 0.0
     """residual-encoder: weight of the perceptual loss, in EfficientNet-Lite0's features of the colorized photo."""
     frozen_share: Annotated[Share, OnlyWith("model", ("residual-encoder",))] = 0.0
@@ -125,7 +125,7 @@ class Experiment:
 
     # --- colorizing
     render_size: RenderSize | None = None
-    """Shorter side in pixels of the copy of a photo that the network is shown. None for the crop's shorter side."""
+    """Shorter side in pixels of the copy of a photo that the network sees. None for the crop's shorter side."""
 
     # --- training
     start_from: str | None = None
@@ -143,8 +143,8 @@ class Experiment:
     weight_decay: Annotated[NotNegative, OnlyWith("optimizer", ("adam", "adamw"))] = 0.0
     """adam: L2 penalty, whose gradient Adam adapts too, as in Caffe and PyTorch. adamw: decoupled."""
     schedule: Literal["constant", "plateau", "steps", "cosine"] = "plateau"
-    """`plateau`: a tenth of the rate after 10 epochs without a val_loss (without validation photos, a loss) lower by
-    1e-4. `steps`: the rate times decay_factor every decay_steps. `cosine`: warm-up and decay."""
+    """`plateau`: a tenth of the rate after 10 epochs in which val_loss (the loss, without validation photos) did not
+    fall by 1e-4. `steps`: the rate times decay_factor every decay_steps. `cosine`: warm-up and decay."""
     decay_steps: Annotated[Count, OnlyWith("schedule", ("steps",))] = 215_000
     """Training steps between two falls of the rate. The default is that of Zhang et al."""
     decay_factor: Annotated[Positive, OnlyWith("schedule", ("steps",))] = 0.316
@@ -158,7 +158,7 @@ class Experiment:
 
     @property
     def native_size(self):
-        """Shorter side in pixels of the photos that the network is shown when it colorizes."""
+        """Shorter side in pixels of the copy of a photo that the network sees when it colorizes."""
         return self.render_size or min(self.crop)
 
 

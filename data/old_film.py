@@ -1,4 +1,4 @@
-"""An augmentation: gray pictures as scans of old prints, from colour photos.
+"""Augmentation: turns colour photos into gray pictures that look like scans of old prints.
 
 Before panchromatic film, plates were sensitive to blue light above all: skies are white in such photographs, and red is
 nearly black. Prints fade, film is grainy, lenses were soft, and scans are compressed.

@@ -133,7 +133,7 @@ class TrainingOrder:
         self.shards = shards
         self.weights = weights
         self.old_film = old_film
-        # Of two epochs, since the first photos of one are loaded together with the last of the one before.
+        # Keeps two epochs: the first photos of one are loaded while the last of the one before still are.
         self.plan = functools.lru_cache(maxsize=2)(self._plan)
 
     def _plan(self, epoch):

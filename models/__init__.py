@@ -42,7 +42,7 @@ def build(experiment, classes=0):
 
 
 def fields_of_others(network):
-    """Returns the experiment's fields that other networks ask for and a network, a key of NETWORKS, does not."""
+    """Returns the fields of an `Experiment` that only networks other than the given one, a key of NETWORKS, take."""
     fields = {name: set(each.experiment_fields) for name, each in NETWORKS.items()}
     return set().union(*fields.values()) - fields[network]
 
@@ -76,7 +76,7 @@ def load(name):
     path = find(name)
     try:
         with path.open("rb") as file:
-            if path.suffix != ".keras" or not zipfile.is_zipfile(file):  # Of these Keras says that there is no file.
+            if path.suffix != ".keras" or not zipfile.is_zipfile(file):  # Keras would say that there is no file.
                 raise ModelError(f"{path}: not a .keras file, or damaged")
     except OSError as error:
         raise ModelError(f"{path}: {describe_error(error)}") from error

@@ -13,7 +13,7 @@ class Colorizer(keras.Model):
     export need to know nothing else. A new network overrides what differs.
 
     Attributes:
-        native_size: Shorter side in pixels of the copy of a photo that the network is shown, unless told otherwise.
+        native_size: Shorter side in pixels of the copy of a photo that the network sees, unless told otherwise.
         grid: The network pads height and width to multiples of this many pixels.
         experiment_fields: Names of the fields of an `Experiment` that the constructor takes. The model has attributes
             of the same names, which its configuration is made of.
@@ -22,8 +22,7 @@ class Colorizer(keras.Model):
     """
 
     AB_SCALE = 128.0
-    # Version of the network's function. A change by which the same weights give other colours raises it; files of other
-    # revisions are refused.
+    # Raised by each change after which the same weights give other colours. Files of other revisions are refused.
     revision = 1
     native_size = 256
     grid = 8

@@ -165,7 +165,7 @@ class ResidualEncoder(Colorizer):
             self.class_weights = zhang.learn_class_weights(pairs, folder)
 
     def compile(self, *arguments, **options):
-        """See `Colorizer.compile`. A perceptual loss belongs to every training step, also to those that are timed."""
+        """See `Colorizer.compile`. Loads the network of the perceptual loss, here so that timed steps have it, too."""
         super().compile(*arguments, **options)
         if self.perceptual_weight:
             critic = efficientnet.encoder("efficientnet-lite0")

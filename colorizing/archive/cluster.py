@@ -110,7 +110,7 @@ def work_through(ledger, run, work, model, report, retry_failed):
 
 
 def find_waiting(ledger, run, retry_failed, number=None, worked=None):
-    """Rows of the listing of the photos that wait, of all shares or of one."""
+    """The listing's rows of the photos that wait, in one share of the run's files or in all."""
     for share in range(shares(run)) if number is None else [number]:
         for row, state, _ in ledger.look_up(run, share, shares(run), worked, retry_failed):
             if state == WAITING:
