@@ -39,7 +39,7 @@ from benchmarks.timing import Rounds, call_in_process, measure_command, print_ta
 from colorizing.photo import Pipeline
 from common import images
 from configs import EXPERIMENTS
-from data.pairs import Pairs, TrainingOrder, lab_pair, training_crops, untuned
+from data.pairs import Pairs, TrainingOrder, lab_pair, training_crops, without_autotuning
 from data.photos import PhotoStore, find_photos
 from models.colorization import Fusion
 from models.edge_detection import canny
@@ -123,7 +123,7 @@ def pipeline(folder, rounds):
     pairs = Pairs(factor).of(crops).take(crops.steps)
     files = tf.data.Dataset.from_tensor_slices([str(path) for path in paths])
     decoded = files.map(lambda path: tf.io.decode_jpeg(tf.io.read_file(path), channels=3))
-    decoded = untuned(decoded.batch(BATCH_SIZE, drop_remainder=True))
+    decoded = without_autotuning(decoded.batch(BATCH_SIZE, drop_remainder=True))
     few = paths[: 2 * BATCH_SIZE]
     photos = np.stack([images.read_photo(path) for path in few])
     lightness = [original.lightness_and_ab(photo)[0].astype(np.float32) for photo in photos]

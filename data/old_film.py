@@ -9,12 +9,12 @@ import numpy as np
 
 from utils import XYZ_FROM_RGB
 
-# Sensitivity of a film to linear red, green and blue. EYE is the luminance of sRGB; the others are estimates.
-EYE = XYZ_FROM_RGB[1]
+# Sensitivity to linear red, green and blue: that of luminance in sRGB, and estimates for films.
+LUMINANCE = XYZ_FROM_RGB[1]
 PANCHROMATIC = (0.30, 0.45, 0.25)
 ORTHOCHROMATIC = (0.05, 0.50, 0.45)
 BLUE_SENSITIVE = (0.00, 0.15, 0.85)
-FILMS = np.array([EYE, PANCHROMATIC, ORTHOCHROMATIC, BLUE_SENSITIVE])
+SENSITIVITIES = np.array([LUMINANCE, PANCHROMATIC, ORTHOCHROMATIC, BLUE_SENSITIVE])
 # Ranges of the other steps: contrast is an exponent, black, white and grain are shares of white, blur is in pixels,
 # quality is that of JPEG.
 CONTRAST = (0.7, 1.4)
@@ -43,9 +43,9 @@ def expose(photo, sensitivity):
     return ENCODED[np.rint(np.clip(light, 0, 1) * 65535).astype(np.uint16)]
 
 
-def as_eye(photo):
+def as_luminance(photo):
     """The neutral of equal lightness, uint8 [height, width], of sRGB uint8 [height, width, 3]."""
-    return to_bytes(expose(photo, EYE))
+    return to_bytes(expose(photo, LUMINANCE))
 
 
 def as_old_film(photo, random):
@@ -59,7 +59,7 @@ def as_old_film(photo, random):
         sRGB gray, uint8 [height, width].
     """
     share = random.random()
-    first, second = FILMS[random.permutation(len(FILMS))[:2]]
+    first, second = SENSITIVITIES[random.permutation(len(SENSITIVITIES))[:2]]
     gray = expose(photo, share * first + (1 - share) * second) ** np.exp(random.uniform(*np.log(CONTRAST)))
     black, white = random.uniform(*BLACK), random.uniform(*WHITE)
     gray = black + (white - black) * gray

@@ -233,10 +233,10 @@ def _load(store, plan, bounds, start=0, batch_size=None):
         pixels = tf.ensure_shape(pixels, [batch_size, *store.crop, store.channels])
         return pixels, tf.ensure_shape(indices, [batch_size])
 
-    return untuned(tf.data.Dataset.counter(start).map(crops, num_parallel_calls=os.cpu_count()).prefetch(2))
+    return without_autotuning(tf.data.Dataset.counter(start).map(crops, num_parallel_calls=os.cpu_count()).prefetch(2))
 
 
-def untuned(dataset):
+def without_autotuning(dataset):
     """The dataset without tf.data's autotuning.
 
     Autotuning reads no faster than one call a core, and its thread delays the end of a loop by up to a minute.

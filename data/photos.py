@@ -21,7 +21,7 @@ from common.errors import DatasetError
 from common.files import PHOTO_SUFFIXES, describe_passed_over, is_photo, list_files
 from common.images import PhotoError, read_photo
 from configs import DATASETS, FETCHED
-from data.old_film import as_eye, as_old_film
+from data.old_film import as_luminance, as_old_film
 from data.packed import PackedPhoto, holds_shards, read_shards
 
 MAX_ELONGATION = 8
@@ -230,7 +230,7 @@ class PhotoStore:
             crops[row, ..., :3] = crop
             if self.channels == 4:
                 seed = film.view(np.uint32)
-                crops[row, ..., 3] = as_old_film(crop, np.random.default_rng(seed)) if film else as_eye(crop)
+                crops[row, ..., 3] = as_old_film(crop, np.random.default_rng(seed)) if film else as_luminance(crop)
             used[row] = indices[position]
         return crops, used
 

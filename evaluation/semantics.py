@@ -21,7 +21,7 @@ class Classifier:
 
     def __init__(self):
         with numeric_policy("float32"):
-            self._look = tf.function(load_classifier(VARIANT), reduce_retracing=True)
+            self._network = tf.function(load_classifier(VARIANT), reduce_retracing=True)
 
     def __call__(self, photos):
         """Looks at the central squares of photos.
@@ -33,7 +33,7 @@ class Classifier:
             (features float32 [photos, 1280], the most likely class of ImageNet, int64 [photos]).
         """
         squares = np.stack([_square(photo) for photo in photos]).astype(np.float32)
-        features, logits = self._look(squares, training=False)
+        features, logits = self._network(squares, training=False)
         return features.numpy().astype(np.float32), np.argmax(logits, axis=-1)
 
 

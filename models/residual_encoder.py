@@ -140,7 +140,7 @@ class ResidualEncoder(Colorizer):
         if loss == "bins":
             self.temperature = zhang.TEMPERATURE
         self.class_weights = np.ones(zhang.BINS, np.float32)
-        self._see = None
+        self._perceptual_features = None
 
     @classmethod
     def from_config(cls, config):
@@ -171,11 +171,11 @@ class ResidualEncoder(Colorizer):
             critic = efficientnet.encoder("efficientnet-lite0")
             efficientnet.load_encoder_weights(critic, "efficientnet-lite0")
             # A function hides the network from Keras, which would save and train it.
-            self._see = lambda rgb: critic(rgb, training=False)[2:]
+            self._perceptual_features = lambda rgb: critic(rgb, training=False)[2:]
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         loss = super().compute_loss(x, y, y_pred, sample_weight, training)
-        if self._see is None:
+        if self._perceptual_features is None:
             return loss
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         return loss + self.perceptual_weight * self._perceptual_loss(x, y, y_pred) / replicas
@@ -183,8 +183,9 @@ class ResidualEncoder(Colorizer):
     def _perceptual_loss(self, lightness, ab, output):
         lightness, ab = (pad_to_multiple(image, self.grid) for image in (lightness, ab))
         predicted = tf.image.resize(self._decoded(output), tf.shape(ab)[1:3], "bicubic")
-        seen = [self._see(255 * lab_to_rgb(tf.concat([lightness, colors], axis=-1))) for colors in (predicted, ab)]
-        return tf.add_n([_feature_distance(ours, theirs) for ours, theirs in zip(*seen, strict=True)])
+        photos = [255 * lab_to_rgb(tf.concat([lightness, colors], axis=-1)) for colors in (predicted, ab)]
+        features = map(self._perceptual_features, photos)
+        return tf.add_n([_feature_distance(ours, theirs) for ours, theirs in zip(*features, strict=True)])
 
     def encode(self, ab):
         """The mean ab / 128 of each of the output's pixels, float32 [batch, height/stride, width/stride, 2]."""

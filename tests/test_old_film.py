@@ -7,7 +7,7 @@ from data import old_film
 
 
 def test_the_eye_sees_the_lightness(photos):
-    gray = old_film.as_eye(photos[0])
+    gray = old_film.as_luminance(photos[0])
     lightness = color.rgb2lab(np.repeat(gray[..., None], 3, axis=-1))[..., 0]
     assert gray.dtype == np.uint8 and gray.shape == photos[0].shape[:2]
     # Half a step of 8 bits is 0.2 L at most, in the dark.
@@ -16,7 +16,7 @@ def test_the_eye_sees_the_lightness(photos):
 
 def test_films_see_white_alike_and_red_and_blue_each_in_its_own_way():
     patches = np.uint8([[[255, 255, 255], [255, 0, 0], [0, 0, 255]]])
-    eye, _, _, blue_sensitive = (old_film.expose(patches, film)[0] for film in old_film.FILMS)
+    eye, _, _, blue_sensitive = (old_film.expose(patches, film)[0] for film in old_film.SENSITIVITIES)
     np.testing.assert_allclose([eye[0], blue_sensitive[0]], 1, atol=1e-3)
     assert eye[1] > eye[2] and blue_sensitive[1] == 0 and blue_sensitive[2] > 0.9
 
