@@ -81,44 +81,39 @@ def results_folders(output, sets):
     return folders
 
 
-def main():
-    options = parse(Options, "evaluate.py")
-    if options.boundaries and len(options.photos) > 1:
-        raise DatasetError("--boundaries belongs to one set of photos; give one folder")
-    if options.render_size and options.crop:
-        raise OptionError("--render-size: it has no effect with --crop, since models see crops as they are")
-    keras.config.set_dtype_policy(choose_policy())
-    sets = [find_set(given) for given in options.photos]
-    folders = results_folders(options.output, sets) if options.output else [None] * len(sets)
-    say(f"scores on {describe_devices()}")
+def load_pipelines(options):
+    """{short name: `Pipeline`} of --models. Raises OptionError for two of one file, or one named like another row."""
     names = short_names(options.models)
     for name in names.keys() & {"photo", "gray"}:
         raise OptionError(f"--models {names[name]}: {name} is a row of its own in the tables; rename the model")
     models.check_distinct(options.models)
-    pipelines = {
+    return {
         short: Pipeline(models.load(name), options.render_size, options.saturation) for short, name in names.items()
     }
-    mean_colors, first = find_mean_colors(options.models), next(iter(names))
-    failures = []
-    notes = [photo_set.passed_over for photo_set in sets if photo_set.passed_over]
-    for photo_set, folder in zip(sets, folders, strict=True):
-        scores, bad = evaluate(
-            pipelines, mean_colors, photo_set, options.crop, options.saturation_factor, options.boundaries
-        )
-        failures += bad
-        count = len(photo_set.photos)
-        how = f"crops of {options.crop}" if options.crop else "each at its own size"
-        lines = [f"{count - len(bad)} of {count} photos of {photo_set.name}, {how}"]
-        if scores:
-            lines += describe_scores(scores, first)
-            notes += describe_gray(scores, photo_set.name)
-            if folder:
-                try:
-                    scores.save(folder, asdict(options), first)
-                except OSError as error:  # The tables are shown all the same.
-                    failures.append(f"{folder}: the results cannot be saved: {describe_error(error)}")
-        say("\n".join(lines))
-    finish("", failures, notes)
+
+
+def score_set(pipelines, mean_colors, photo_set, folder, options):
+    """Scores models on a `PhotoSet`, shows the tables and, unless `folder` is None, saves them there.
+
+    Returns:
+        (failures, notes): sentences about files that cannot be read or written, and about gray photos.
+    """
+    scores, failures = evaluate(
+        pipelines, mean_colors, photo_set, options.crop, options.saturation_factor, options.boundaries
+    )
+    count, first, notes = len(photo_set.photos), next(iter(pipelines)), []
+    how = f"crops of {options.crop}" if options.crop else "each at its own size"
+    lines = [f"{count - len(failures)} of {count} photos of {photo_set.name}, {how}"]
+    if scores:
+        lines += describe_scores(scores, first)
+        notes += describe_gray(scores, photo_set.name)
+    say("\n".join(lines))
+    if scores and folder:
+        try:
+            scores.save(folder, asdict(options), first)
+        except OSError as error:
+            failures.append(f"{folder}: the results cannot be saved: {describe_error(error)}")
+    return failures, notes
 
 
 def describe_scores(scores, first):
@@ -133,6 +128,25 @@ def describe_gray(scores, name):
     """A list of one sentence about the photos of a set that have no colours, empty if there are none."""
     gray = int((scores.values["photo"]["colorfulness"] < 0.5).sum())
     return [f"{gray} of {len(scores.photos)} photos of {name} are gray: scores of colours say nothing"] if gray else []
+
+
+def main():
+    options = parse(Options, "evaluate.py")
+    if options.boundaries and len(options.photos) > 1:
+        raise DatasetError("--boundaries belongs to one set of photos; give one folder")
+    if options.render_size and options.crop:
+        raise OptionError("--render-size: it has no effect with --crop, since models see crops as they are")
+    keras.config.set_dtype_policy(choose_policy())
+    sets = [find_set(given) for given in options.photos]
+    folders = results_folders(options.output, sets) if options.output else [None] * len(sets)
+    say(f"scores on {describe_devices()}")
+    pipelines, mean_colors = load_pipelines(options), find_mean_colors(options.models)
+    failures, notes = [], [photo_set.passed_over for photo_set in sets if photo_set.passed_over]
+    for photo_set, folder in zip(sets, folders, strict=True):
+        bad, gray = score_set(pipelines, mean_colors, photo_set, folder, options)
+        failures += bad
+        notes += gray
+    finish("", failures, notes)
 
 
 if __name__ == "__main__":
