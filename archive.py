@@ -80,7 +80,7 @@ def open_places(options):
 
 
 def check_nothing_is_replaced(output):
-    """Raises UserError where the output holds files, and no ledger that tells which of them are results."""
+    """Raises UserError where the output holds files but no ledger, so that any of them might be replaced."""
     try:
         files, folders = output.list_folder("")
     except FileNotFoundError:
@@ -91,7 +91,7 @@ def check_nothing_is_replaced(output):
 
 
 def read_model(name):
-    """The content of a model's file, and what tells it from others: its name and the start of its SHA-256."""
+    """The content of a model's file, and an identifier: the model's name and the start of the file's SHA-256."""
     content = trained.find(name, RUNS, WEIGHTS).read_bytes()
     return content, f"{name} {hashlib.sha256(content).hexdigest()[:16]}"
 
@@ -114,7 +114,7 @@ def list_source(ledger, source, skipped, options, model):
 
 
 def describe(summary, run):
-    """The counts of a `Summary` in one line, then a line for each cause."""
+    """Lines about a run: the counts of its `Summary`, then one for each cause."""
     states = {DONE: 0, FAILED: 0, LEFT_OUT: 0, WAITING: 0, **summary.states}
     lines = [f"{run['files']} files: {', '.join(f'{number} {state}' for state, number in states.items())}"]
     causes = [(number, state, cause) for (state, cause), number in summary.causes.items() if cause]
@@ -141,18 +141,6 @@ def report(location):
     finish("\n".join(describe(summary, last)), name_failures(summary, location))
 
 
-def main():
-    options = parse(Options, "archive.py")
-    if options.report is not None:
-        report(options.report)
-    if options.output is None:
-        raise OptionError("name a SOURCE and an OUTPUT, or --report OUTPUT; see python archive.py --help")
-    source, output, skipped = open_places(options)
-    content, model = read_model(options.model)
-    with output.lock():
-        colorize(options, source, output, skipped, content, model)
-
-
 def colorize(options, source, output, skipped, content, model):
     """Colorizes all photos of the source that wait, and ends the script with a report."""
     ledger = Ledger(output)
@@ -176,6 +164,18 @@ def colorize(options, source, output, skipped, content, model):
             cluster.work_through(ledger, last, work, content, bar.update, options.retry_failed)
     summary = ledger.summary(last)
     finish("\n".join([*describe(summary, last), f"in {options.output}"]), name_failures(summary, options.output))
+
+
+def main():
+    options = parse(Options, "archive.py")
+    if options.report is not None:
+        report(options.report)
+    if options.output is None:
+        raise OptionError("name a SOURCE and an OUTPUT, or --report OUTPUT; see python archive.py --help")
+    source, output, skipped = open_places(options)
+    content, model = read_model(options.model)
+    with output.lock():
+        colorize(options, source, output, skipped, content, model)
 
 
 if __name__ == "__main__":
