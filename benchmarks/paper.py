@@ -102,12 +102,6 @@ def make_photos(dataset, folder):
             images.write_photo(folder / f"{path.parent.name}-{path.stem}.jpg", small)
 
 
-def compare_speed(times, photos, what, name, limit=None, limit_name=""):
-    """Compares photos a second, from seconds; `photos` is {name: photos}."""
-    speed = {key: photos[key] / values for key, values in times.items()}
-    return compare(what, "photos/s", speed[name], speed[f"original {name}"], speed.get(limit), limit_name)
-
-
 def exhaust(dataset):
     """Takes all batches of a data set."""
     for _ in dataset:
@@ -130,27 +124,27 @@ def pipeline(folder, rounds):
     colors = tf.function(lambda rgb: lab_pair(rgb, factor), jit_compile=True)
     edges = tf.function(canny)
     rgb, maps = tf.constant(photos[:BATCH_SIZE]), tf.constant(np.stack(lightness[:BATCH_SIZE])[..., None])
-    whole = len(paths) // BATCH_SIZE
-    batches = {"pipeline": whole, "crops": whole, "decoding": whole, "colors": 32, "edges": 8}
+    whole = len(paths) // BATCH_SIZE * BATCH_SIZE
+    # {name: (photos, function)}
     runs = {
-        "pipeline": lambda: exhaust(pairs),
-        "crops": lambda: exhaust(crops.dataset.take(crops.steps)),
-        "original pipeline": lambda: exhaust(original.batches(few)),
-        "decoding": lambda: exhaust(decoded),
-        "colors": lambda: [colors(rgb)[1][0, 0].numpy() for _ in range(batches["colors"])],
-        "original colors": lambda: [original.lightness_and_ab(photo) for photo in photos],
-        "edges": lambda: [edges(maps)[0, 0].numpy() for _ in range(batches["edges"])],
-        "original edges": lambda: [feature.canny(one) for one in lightness],
+        "pipeline": (whole, lambda: exhaust(pairs)),
+        "crops": (whole, lambda: exhaust(crops.dataset.take(crops.steps))),
+        "original pipeline": (len(few), lambda: exhaust(original.batches(few))),
+        "decoding": (whole, lambda: exhaust(decoded)),
+        "colors": (32 * BATCH_SIZE, lambda: [colors(rgb)[1][0, 0].numpy() for _ in range(32)]),
+        "original colors": (len(few), lambda: [original.lightness_and_ab(photo) for photo in photos]),
+        "edges": (8 * BATCH_SIZE, lambda: [edges(maps)[0, 0].numpy() for _ in range(8)]),
+        "original edges": (len(few), lambda: [feature.canny(one) for one in lightness]),
     }
-    times = time_rounds(runs, rounds)
-    # The published pipeline leaves no part to the training step.
-    times["original crops"] = times["original pipeline"]
-    counts = {name: BATCH_SIZE * batches.get(name, 2) for name in times}
+    times = time_rounds({name: function for name, (_, function) in runs.items()}, rounds)
+    speed = {name: count / times[name] for name, (count, _) in runs.items()}
+    # The published pipeline leaves no part to the training step, so it is what crops are compared with, too.
+    published, limit = speed["original pipeline"], (speed["decoding"], "decoding alone")
     return [
-        compare_speed(times, counts, "input pipeline, one core", "pipeline", "decoding", "decoding alone"),
-        compare_speed(times, counts, "its crops, as a GPU gets them, one core", "crops", "decoding", "decoding alone"),
-        compare_speed(times, counts, "L and K alone, one core", "colors"),
-        compare_speed(times, counts, "edge map alone, one core", "edges"),
+        compare("input pipeline, one core", "photos/s", speed["pipeline"], published, *limit),
+        compare("its crops, as a GPU gets them, one core", "photos/s", speed["crops"], published, *limit),
+        compare("L and K alone, one core", "photos/s", speed["colors"], speed["original colors"]),
+        compare("edge map alone, one core", "photos/s", speed["edges"], speed["original edges"]),
     ]
 
 
@@ -243,14 +237,12 @@ def network(folder, rounds):
         print(f"{name}: {forward / 1e9:.1f} GFLOP a photo forward, {training / 1e9:.1f} in a training step", flush=True)
     times = time_rounds(runs, rounds)
     forward, training = counted["package"]
+    speed = {name: BATCH_SIZE / times[name] for name in ("step", "original step", "network", "original network")}
     rate = PRODUCT_OPERATIONS / times["product"]
-    # The ceiling, as the seconds that a batch would take at the product's rate.
-    times |= {"step ceiling": BATCH_SIZE * training / rate, "network ceiling": BATCH_SIZE * forward / rate}
-    counts = dict.fromkeys(times, BATCH_SIZE)
-    ceiling, large = f"{DTYPES[policy]} matrix product", f"{LARGE} megapixels, file to file"
+    product, large = f"{DTYPES[policy]} matrix product", f"{LARGE} megapixels, file to file"
     return [
-        compare_speed(times, counts, "training step", "step", "step ceiling", ceiling),
-        compare_speed(times, counts, "network, L to ab", "network", "network ceiling", ceiling),
+        compare("training step", "photos/s", speed["step"], speed["original step"], rate / training, product),
+        compare("network, L to ab", "photos/s", speed["network"], speed["original network"], rate / forward, product),
         compare(large, "s", times["large"], times["original large"], times["files"], "decoding and encoding"),
     ]
 
