@@ -29,29 +29,6 @@ HEAD_FILTERS = 1280
 CLASSES = 1000
 
 
-class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
-    """Keras's depthwise convolution with a gradient in float32, whatever the policy.
-
-    TensorFlow computes that gradient on CPUs without vector instructions for bfloat16, which is several times slower.
-    """
-
-    def call(self, inputs):
-        strides, padding = [1, *self.strides, 1], self.padding.upper()
-
-        @tf.custom_gradient
-        def convolve(inputs, kernel):
-            def gradient(outputs):
-                floats = [tf.cast(values, tf.float32) for values in (inputs, kernel, outputs)]
-                arguments = {"strides": strides, "padding": padding}
-                of_inputs = tf.nn.depthwise_conv2d_backprop_input(tf.shape(inputs), *floats[1:], **arguments)
-                of_kernel = tf.nn.depthwise_conv2d_backprop_filter(floats[0], kernel.shape, floats[2], **arguments)
-                return tf.cast(of_inputs, inputs.dtype), tf.cast(of_kernel, kernel.dtype)
-
-            return tf.nn.depthwise_conv2d(inputs, kernel, strides, padding), gradient
-
-        return convolve(inputs, tf.convert_to_tensor(self.kernel)) + tf.convert_to_tensor(self.bias)
-
-
 def stages(variant):
     """The rows of `STAGES` of a variant: filters rounded to multiples of 8, repeats the same in the first and last."""
     width, depth = VARIANTS[variant]
@@ -96,6 +73,29 @@ def _block(inputs, kernel, expansion, filters, strides, name):
     if strides == 1 and inputs.shape[-1] == filters:
         features = keras.layers.Add(name=f"{name}_add")([inputs, features])
     return features
+
+
+class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
+    """Keras's depthwise convolution with a gradient in float32, whatever the policy.
+
+    TensorFlow computes that gradient on CPUs without vector instructions for bfloat16, which is several times slower.
+    """
+
+    def call(self, inputs):
+        strides, padding = [1, *self.strides, 1], self.padding.upper()
+
+        @tf.custom_gradient
+        def convolve(inputs, kernel):
+            def gradient(outputs):
+                floats = [tf.cast(values, tf.float32) for values in (inputs, kernel, outputs)]
+                arguments = {"strides": strides, "padding": padding}
+                of_inputs = tf.nn.depthwise_conv2d_backprop_input(tf.shape(inputs), *floats[1:], **arguments)
+                of_kernel = tf.nn.depthwise_conv2d_backprop_filter(floats[0], kernel.shape, floats[2], **arguments)
+                return tf.cast(of_inputs, inputs.dtype), tf.cast(of_kernel, kernel.dtype)
+
+            return tf.nn.depthwise_conv2d(inputs, kernel, strides, padding), gradient
+
+        return convolve(inputs, tf.convert_to_tensor(self.kernel)) + tf.convert_to_tensor(self.bias)
 
 
 def classifier(variant):
