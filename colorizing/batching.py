@@ -16,47 +16,6 @@ LARGEST = 16
 PATIENCE = 0.005
 
 
-class Cores:
-    """Lets at most `count` threads compute at a time. A context manager, held by a thread that computes.
-
-    With more such threads than cores, Python's lock costs more than they gain.
-    """
-
-    def __init__(self, count):
-        self._free = threading.Semaphore(count)
-        self._own = threading.local()
-
-    def __enter__(self):
-        self._free.acquire()
-        self._own.held = True
-
-    def __exit__(self, *error):
-        self._own.held = False
-        self._free.release()
-
-    @contextlib.contextmanager
-    def released(self):
-        """A context in which another thread may compute while this one waits. For threads without a core, no change."""
-        if not getattr(self._own, "held", False):
-            yield
-            return
-        self.__exit__()
-        try:
-            yield
-        finally:
-            self.__enter__()
-
-
-def available_cores():
-    """Number of cores this process may use: OMP_NUM_THREADS, which Ray sets for each worker, or else all."""
-    share = os.environ.get("OMP_NUM_THREADS", "")
-    return int(share) if share.isdecimal() and int(share) else os.cpu_count() or 1
-
-
-# The cores that all threads of the process share.
-computing = Cores(available_cores())
-
-
 class Batcher:
     """A colorizer that many threads can share: calls that arrive while the network is busy become its next batch.
 
@@ -119,3 +78,44 @@ def _run_batch(model, calls):
         return
     for (_, future), result in zip(calls, results, strict=True):
         future.set_result(result)
+
+
+class Cores:
+    """Lets at most `count` threads compute at a time. A context manager, held by a thread that computes.
+
+    With more such threads than cores, Python's lock costs more than they gain.
+    """
+
+    def __init__(self, count):
+        self._free = threading.Semaphore(count)
+        self._own = threading.local()
+
+    def __enter__(self):
+        self._free.acquire()
+        self._own.held = True
+
+    def __exit__(self, *error):
+        self._own.held = False
+        self._free.release()
+
+    @contextlib.contextmanager
+    def released(self):
+        """A context in which another thread may compute while this one waits. For threads without a core, no change."""
+        if not getattr(self._own, "held", False):
+            yield
+            return
+        self.__exit__()
+        try:
+            yield
+        finally:
+            self.__enter__()
+
+
+def available_cores():
+    """Number of cores this process may use: OMP_NUM_THREADS, which Ray sets for each worker, or else all."""
+    share = os.environ.get("OMP_NUM_THREADS", "")
+    return int(share) if share.isdecimal() and int(share) else os.cpu_count() or 1
+
+
+# The cores that all threads of the process share.
+computing = Cores(available_cores())
