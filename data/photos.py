@@ -77,7 +77,7 @@ def find_all_photos(folders):
     found = [find_photos(folder) for folder in folders]
     if len(found) == 1:
         return replace(found[0], owners=np.zeros(len(found[0].classes), np.int32))
-    paths, labels, classes, shards = [], [], [], []
+    paths, labels, classes, shards, passed_over = [], [], [], [], []
     owners = np.repeat(np.arange(len(found), dtype=np.int32), [len(photos.classes) or 1 for photos in found])
     for folder, photos in zip(folders, found, strict=True):
         own = photos.labels if photos.classes else np.zeros(len(photos.paths), np.int32)
@@ -87,17 +87,18 @@ def find_all_photos(folders):
         own = np.zeros(len(photos.paths), np.int32) if photos.shards is None else photos.shards
         shards.append(own + np.int32(1 + max((numbers.max() for numbers in shards), default=-1)))
         paths += photos.paths
+        if photos.passed_over:
+            passed_over.append(f"{folder}: {photos.passed_over}")
     packed = any(photos.shards is not None for photos in found)
     names = [b"%d/%b" % (number, name) for number, photos in enumerate(found) for name in photos.names]
-    lines = {folder: photos.passed_over for folder, photos in zip(folders, found, strict=True) if photos.passed_over}
     return Photos(
         paths,
-        np.concatenate(labels),
-        tuple(classes),
-        np.concatenate(shards) if packed else None,
-        owners,
-        names,
-        "; ".join(f"{folder}: {line}" for folder, line in lines.items()),
+        labels=np.concatenate(labels),
+        classes=tuple(classes),
+        shards=np.concatenate(shards) if packed else None,
+        owners=owners,
+        names=names,
+        passed_over="; ".join(passed_over),
     )
 
 

@@ -101,8 +101,17 @@ def prepare_data(experiment, photos, share=ALONE):
         weights = photo_weights(experiment, photos, indices)
         return TrainingOrder(indices, experiment.seed, experiment.flip, shards, weights, old_film)
 
-    orders = order(mine, shards, experiment.old_film), order(train_indices)
-    data = TrainingData(store, *orders, pairs, share, training_share, batch_size, validation_indices, classes)
+    data = TrainingData(
+        store=store,
+        order=order(mine, shards, experiment.old_film),
+        order_of_all=order(train_indices),
+        pairs=pairs,
+        share=share,
+        training_share=training_share,
+        batch_size=batch_size,
+        validation_indices=validation_indices,
+        classes=classes,
+    )
     if not data.steps:
         raise DatasetError(
             f"{name_folders(experiment)}: a machine's shards hold {len(mine)} photos, fewer than its part of a batch; "
