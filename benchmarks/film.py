@@ -46,7 +46,7 @@ STEP = 4
 HEIGHT, WIDTH = 128, 192
 # Frames a second.
 RATE = 25
-# Standard deviation of the noise in gray levels, of another draw for each frame.
+# Standard deviation of the noise in gray levels. Each frame has noise of its own.
 GRAIN = 3.0
 
 

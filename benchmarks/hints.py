@@ -72,7 +72,7 @@ class Cost(Rounds):
 
 
 def describe_by(method, ab, lightness, features):
-    """What `colorizing.hints.describe` says of pixels, or as much of it as one of `METHODS` uses."""
+    """The vectors of `colorizing.hints.describe`, or the part of them that one of `METHODS` uses."""
     if method == "hints":
         return describe(ab, lightness, features)
     near = places(*ab.shape[:2])

@@ -1,4 +1,4 @@
-"""What the paper published, made again as it worked: what the package's speed is compared with.
+"""A reimplementation of the paper's published code, with whose speed the package's is compared.
 
     python -m benchmarks.original PHOTO RESULT
 

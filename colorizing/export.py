@@ -150,8 +150,8 @@ def write_savedmodel(graph, path):
 
 def write_litert(graph, path):
     """Writes a graph (see `make_graph`) as a LiteRT file."""
-    # Without an object that holds the variables, the converter freezes them first, and only then does it convert
-    # UpSampling2D at sizes that are not known yet. It warns that this is the older way.
+    # Without an object that holds the variables the converter freezes them first, which it needs for UpSampling2D at
+    # unknown sizes. It warns that this way is deprecated.
     logging.getLogger("absl").setLevel(logging.ERROR)
     converter = tf.lite.TFLiteConverter.from_concrete_functions([graph.get_concrete_function()])
     write_whole(path, converter.convert())

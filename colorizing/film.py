@@ -74,7 +74,7 @@ def colorize_film(
                 losses = _write(film, temporary, colorize)
                 if is_new and os.path.lexists(result):
                     raise FilmError(result, "another file has appeared there since the film was begun; move it away")
-        except (OSError, av.FFmpegError) as error:  # Of writing: `film` catches errors of reading.
+        except (OSError, av.FFmpegError) as error:  # An error of writing; `film` catches those of reading.
             raise FilmError(result, f"cannot be written: {describe_error(error)}") from error
     if path.suffix.lower() in REWRAPPED:
         losses.append(f"in another container than {path.suffix}, which cannot be written")

@@ -33,7 +33,7 @@ SWATCH = 48
 
 @dataclass(frozen=True)
 class Edits:
-    """The hints of one photo on the page, and how to go back.
+    """The hints of one photo on the page, with those before each change, for undo.
 
     Attributes:
         hints: `Hint`s.
@@ -51,7 +51,7 @@ class Edits:
         return None if self.chosen is None else self.hints[self.chosen]
 
     def change(self, hints, chosen):
-        """The edits with other hints, remembering the present ones."""
+        """The edits with other hints; undo goes back to the present ones."""
         return Edits(tuple(hints), chosen, (*self.past, self.hints))
 
     def click(self, x, y, aspect, moving=False):

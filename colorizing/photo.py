@@ -72,7 +72,10 @@ class Pipeline:
         return np.asarray(self.model.colorize(lightness)) * np.float32(self.saturation)
 
     def correct(self, lightness, ab, hints):
-        """The ab of one reduced photo with hints met, see `colorizing.hints.correct`; hints name final colours."""
+        """The ab of one reduced photo, corrected to meet hints, see `colorizing.hints.correct`.
+
+        `saturation` has no effect on hints, which name final colours.
+        """
         if not hints:
             return ab
         return correct(ab, lightness, hints, self.features(lightness))
@@ -140,7 +143,7 @@ def reduced_size(height, width, size, grid=8, minimum=min, maximum=max):
 
 
 def warm_up(pixels):
-    """Compiles what turns photos of 8 bits gray and paints them, so that this can be done while a model is loaded.
+    """Compiles the functions that turn photos of 8 bits gray and paint them, while a model is loaded in another thread.
 
     Args:
         pixels: Number of pixels of the photos to come.

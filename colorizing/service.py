@@ -146,6 +146,6 @@ def share_one_heap():
 
 
 def give_back_memory():
-    """Returns free memory of the heap to the system, in milliseconds."""
+    """Returns free memory of the heap to the system, which takes milliseconds."""
     if sys.platform == "linux":
         ctypes.CDLL(None).malloc_trim(0)

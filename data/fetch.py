@@ -141,7 +141,7 @@ def write_photos(builder, categories, folder, limit):
 
 
 def write_photo(folder, photo, number):
-    """Writes a photo under its own file name, or else its number, unless it is there. Raises OSError."""
+    """Writes a photo unless its file exists, named as in the data set or else by its number. Raises OSError."""
     content = photo["image"]
     if "filename" in photo:
         path = folder / PurePosixPath(photo["filename"].decode()).name

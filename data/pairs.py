@@ -101,10 +101,10 @@ ALONE = Share()
 
 
 def sampling_weights(labels, factors):
-    """How often to draw each photo relative to others, float64 [photos]: a class by the root of its number of photos.
+    """How often to draw each photo relative to others, float64 [photos].
 
-    In proportion to their number, large classes would hide small ones; equally often, photos of small classes would be
-    learnt by heart.
+    A class is drawn in proportion to the square root of its number of photos. In proportion to the number, large
+    classes would hide small ones; equally often, photos of small classes would be learnt by heart.
 
     Args:
         labels: The class of each photo, int32 [photos].

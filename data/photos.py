@@ -278,7 +278,7 @@ def chroma_spread(photo):
 
 
 def _aligned(shape):
-    """An empty uint8 array that is aligned as TensorFlow needs it; it copies others."""
+    """An empty uint8 array with the alignment with which TensorFlow takes arrays without copying them."""
     size = math.prod(shape)
     room = np.empty(size + ALIGNMENT, np.uint8)
     start = -room.ctypes.data % ALIGNMENT

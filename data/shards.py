@@ -79,7 +79,7 @@ def pack(folder, output, photos_per_shard):
 
 
 def check_output(output, manifest):
-    """Raises DatasetError if a folder holds shards that packing as a `Manifest` says would not continue."""
+    """Raises DatasetError if a folder holds shards other than an earlier part of those that a `Manifest` describes."""
     if not holds_shards(output):
         return
     try:

@@ -1,4 +1,4 @@
-"""Metrics of colorized pictures, a value a picture of the batch."""
+"""Metrics of colorized pictures: functions of a batch that return one value for each picture."""
 
 import numpy as np
 from skimage.color import deltaE_ciede2000

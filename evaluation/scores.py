@@ -86,7 +86,7 @@ class Scores:
             }
 
     def _comparable(self, metric):
-        """The photos that all models have a value for, bool [photos]; models without any value are left out of account.
+        """The photos that all models have a value for, bool [photos]; models without any value are ignored.
 
         Gray output of a gray photo has an infinite psnr. That photo counts for no model, so that means compare.
         """
@@ -210,7 +210,7 @@ def _seed_interval(differences):
 def _spread(values):
     """A value, or the mean ± the standard deviation of several; "-" where one is not finite."""
     mean, deviation = np.mean(values), f" ± {np.std(values, ddof=1):.2g}" if np.size(values) > 1 else ""
-    # What is left of an exact zero in floating point is shown as one.
+    # Rounding errors around zero are shown as 0.
     return f"{mean if abs(mean) > 1e-12 else 0:.4g}{deviation}" if np.isfinite(mean) else "-"
 
 

@@ -19,7 +19,7 @@ GLOBAL_SIZE = 224
 
 
 class Block:
-    """Layers in a row, each followed by batch normalisation if asked, with one set of weights for all its calls."""
+    """Layers one after another, each with batch normalisation if wanted. All calls of a block share its weights."""
 
     def __init__(self, layers, batch_norm):
         self.layers = layers
@@ -59,7 +59,7 @@ class IizukaColorizer(ClassifyingColorizer):
         native_size: See `Colorizer`.
     """
 
-    # 1 padded strided convolutions below and to the right only, with a batch norm epsilon of 1e-3.
+    # Revision 1 padded strided convolutions below and to the right only, with a batch norm epsilon of 1e-3.
     revision = 2
     experiment_fields = ("classification_weight", "batch_norm", "native_size")
 

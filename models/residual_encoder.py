@@ -18,7 +18,7 @@ from models.layers import BatchNorm, Float32Layer, PadToMultiple, pad_to_multipl
 from models.precision import numeric_policy
 from utils import lab_to_rgb, neutral_from_lightness
 
-# Error in ab / 128 from which Huber's loss grows no faster than linearly: 10 Lab units.
+# Error in ab / 128 above which Huber's loss is linear: 10 Lab units.
 HUBER_DELTA = 10 / 128
 # The losses that learn a distribution over Zhang's bins.
 WITH_BINS = ("bins", "both")
@@ -250,7 +250,7 @@ def _conv(features, filters, name, kernel_size=3):
 def _deepest(features, filters, scene):
     """The decoder's deepest scale: a 3x3 convolution, the global vector added where asked, ReLU."""
     features = BatchNorm(name="skip_0_norm")(features)
-    # With a bias of its own, too, tf2onnx would write a convolution with two.
+    # Where two convolutions are added, only one has a bias: tf2onnx would write them as one with two biases.
     local = keras.layers.Conv2D(filters, 3, padding="same", use_bias=not scene, name="decoder_0")(features)
     if scene:
         vector = keras.layers.GlobalAveragePooling2D(keepdims=True, name="scene_mean")(features)

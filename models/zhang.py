@@ -24,7 +24,7 @@ NEIGHBOURS = 10
 SIGMA = 5.0
 # The network's output is this many times smaller than the photo.
 QUARTER = 4
-# As in the released code, a photo has no loss if no |a| or |b| of its target exceeds this, in Lab units.
+# A photo has a loss of 0 if no |a| or |b| of its target exceeds this, in Lab units, as in the released code.
 LEAST_AB = 5.0
 # Number of likely colours of a pixel, and their least distance from each other in Lab units.
 LIKELY, APART = 5, 20.0
@@ -189,7 +189,7 @@ class ZhangColorizer(Colorizer):
         class_weights: float32 [313], see the function of that name; all 1 before `prepare`.
     """
 
-    # 1 padded strided convolutions below and to the right only, with a batch norm epsilon of 1e-3.
+    # Revision 1 padded strided convolutions below and to the right only, with a batch norm epsilon of 1e-3.
     revision = 2
     experiment_fields = ("native_size",)
 

@@ -171,7 +171,7 @@ class Checkpoints(keras.callbacks.Callback):
         self.writes = writes
         self.history = []
         self._plateau_state = {}
-        # Of the epoch to resume: steps taken, and the metrics' variables after them.
+        # Of an epoch that is resumed: the steps taken before, and the values of the metrics' variables after them.
         self._steps_before = 0
         self._metrics_before = []
 

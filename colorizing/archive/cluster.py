@@ -39,7 +39,7 @@ EXCLUDED = [".git", ".venv", "data/samples", "datasets", "docs", "outputs", "run
 
 @contextlib.contextmanager
 def connected(address=None):
-    """A connection to a cluster by its address, or to a cluster of this machine alone, which ends with it.
+    """A context with a connection to the cluster at an address or, without one, to a cluster of this machine alone.
 
     Raises:
         UserError: There is no cluster at the address.

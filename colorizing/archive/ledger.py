@@ -130,7 +130,8 @@ class Ledger:
             (row, state, cause) for each file in the order of the paths: its row of the listing, its state now, and why.
         """
         worked = self.parts("worked") if worked is None else worked
-        worked = sorted(worked, key=lambda part: part.startswith(f"{FOLDER}/{run['run']}"))  # Its own come last.
+        # The run's own parts come last, so that their rows count.
+        worked = sorted(worked, key=lambda part: part.startswith(f"{FOLDER}/{run['run']}"))
         bounds = [BUCKETS * edge // count for edge in (number, number + 1)]
         within = [("bucket", ">=", bounds[0]), ("bucket", "<", bounds[1])]
         columns = ["run", "path", "state", "cause", "version", "key", "result", "result_size"]
@@ -177,7 +178,7 @@ class Ledger:
 
 
 def shares(run):
-    """How many shares a run's files are looked up in."""
+    """Number of shares of a run's files that are looked up one after another."""
     return -(-run["files"] // FILES_AT_A_TIME) or 1
 
 

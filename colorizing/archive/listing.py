@@ -38,7 +38,7 @@ def list_files(source, skipped, suffix, made_by):
 
 
 def _list_file(path, file, suffix, taken, made_by):
-    """The row of the `File` at a path. Adds the path of its result to `taken`, those of the files before it."""
+    """The row of the `File` at a path. `taken`, the paths of results so far, gets that of its own result."""
     values = {"size": file.size, "version": file.version}
     if cause := _why_left_out(path) or file.oddity:
         return _row(_readable(path), LEFT_OUT, cause, **values)

@@ -55,7 +55,7 @@ class LocalStorage:
     """A folder and the files below it, by their paths relative to it, with "/" between the parts."""
 
     def __init__(self, location):
-        # Workers have other working directories.
+        # Absolute, since workers have other working directories.
         self._root = Path(location).absolute()
         self.location = str(self._root)
 
@@ -113,7 +113,7 @@ def _file(entry):
 
 
 def naming_the_storage(method):
-    """Makes a method's errors name the storage. Errors of libraries behind fsspec become a UserError."""
+    """Decorator: a method's errors name the storage, and those of libraries behind fsspec become a UserError."""
 
     @functools.wraps(method)
     def call(storage, *arguments):
@@ -136,7 +136,7 @@ class ObjectStorage:
 
     def __init__(self, location):
         self.location = location.rstrip("/")
-        # What other processes write has to be seen.
+        # A cached listing would miss what other processes write.
         self._files, self._root = fsspec.url_to_fs(self.location, use_listings_cache=False)
 
     @naming_the_storage

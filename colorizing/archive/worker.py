@@ -20,7 +20,7 @@ from common import images
 
 @dataclass(frozen=True)
 class Work:
-    """What all workers of a run are told.
+    """The settings of a run, which all of its workers get.
 
     Attributes:
         source, output: Locations of storages.
