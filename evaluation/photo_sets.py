@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from common.errors import DatasetError
+from common.errors import DatasetError, UserError
 from common.files import is_regular
 from common.images import PhotoError, read_photo
 from data.photos import MIN_SIDE, cut, find_photos, scale_to_cover
@@ -47,43 +47,59 @@ def find_set(given):
     return PhotoSet(given, pairs, found.passed_over)
 
 
+def survey(pairs, crop):
+    """Reads all photos once. Returns (readable pairs, a sentence for each bad file, pixels in each bin of ab [313])."""
+    readable, failures, histogram = [], [], np.zeros(len(ab_bins()), int)
+    for pair in pairs:
+        try:
+            photo, _ = read_pair(pair, crop)
+        except PhotoError as error:
+            failures.append(str(error))
+            continue
+        readable.append(pair)
+        bins = nearest_bins(ab_from_rgb(tf.constant(photo)))
+        histogram += np.bincount(np.ravel(bins), minlength=len(histogram))
+    return readable, failures, histogram
+
+
 class GroundTruth:
     """A batch of photos to colorize, with their true colours.
 
     Attributes:
-        pixels: The photos to colorize, sRGB, uint8 [batch, height, width, 3]; `photos` unless given.
-        lightness: Their L in 0..100, float32 [batch, height, width, 1].
         photos: The photos in colour, sRGB, uint8 [batch, height, width, 3].
         ab: Their ab in Lab units, float32 [batch, height, width, 2].
+        pixels: The photos to colorize, sRGB, uint8 [batch, height, width, 3].
+        lightness: Their L in 0..100, float32 [batch, height, width, 1].
         cropped: Whether they are crops.
     """
 
-    def __init__(self, photos, pixels=None, cropped=False):
-        self.cropped = cropped
-        self.photos = np.asarray(photos)
-        self.pixels = self.photos if pixels is None else np.asarray(pixels)
-        self.ab = ab_from_rgb(tf.constant(self.photos)).numpy()
-        self.lightness = lightness_from_rgb(tf.constant(self.pixels)).numpy()
+    def __init__(self, photos, pixels, cropped):
+        self.photos, self.pixels, self.cropped = photos, pixels, cropped
+        self.ab = ab_from_rgb(tf.constant(photos)).numpy()
+        self.lightness = lightness_from_rgb(tf.constant(pixels)).numpy()
 
 
 def read_batches(pairs, crop):
     """Reads photos in batches of crops; without a crop, whole photos one by one.
 
+    Args:
+        pairs: Pairs that `survey` could read.
+        crop: Height and width of central crops in pixels; None for whole photos.
+
     Yields:
-        (pairs, truth, failures): the pairs that could be read, their `GroundTruth` (None without any), and a sentence
-        for each bad file.
+        (pairs, truth): the pairs of a batch, and their `GroundTruth`.
+
+    Raises:
+        UserError: A photo cannot be read any more.
     """
     size = BATCH if crop else 1
     for start in range(0, len(pairs), size):
-        read, photos, failures = [], [], []
-        for pair in pairs[start : start + size]:
-            try:
-                photos.append(read_pair(pair, crop))
-                read.append(pair)
-            except PhotoError as error:
-                failures.append(str(error))
-        truth = GroundTruth(*map(np.stack, zip(*photos, strict=True)), cropped=bool(crop)) if read else None
-        yield read, truth, failures
+        batch = pairs[start : start + size]
+        try:
+            photos, pixels = map(np.stack, zip(*(read_pair(pair, crop) for pair in batch), strict=True))
+        except PhotoError as error:
+            raise UserError(f"{error}; it could be read when the scoring began, so start again") from error
+        yield batch, GroundTruth(photos, pixels, cropped=bool(crop))
 
 
 def read_pair(pair, crop):
@@ -100,14 +116,3 @@ def read_pair(pair, crop):
     if pixels.shape != photo.shape:
         raise PhotoError(gray, f"has another size than {colour}")
     return [cut(scale_to_cover(image, crop), crop) if crop else image for image in (photo, pixels)]
-
-
-def survey(pairs, crop):
-    """Reads all photos once. Returns (readable pairs, a sentence for each bad file, pixels in each bin of ab [313])."""
-    readable, failures, histogram = [], [], np.zeros(len(ab_bins()), int)
-    for read, truth, bad in read_batches(pairs, crop):
-        readable += read
-        failures += bad
-        if read:
-            histogram += np.bincount(np.ravel(nearest_bins(truth.ab)), minlength=len(histogram))
-    return readable, failures, histogram

@@ -6,7 +6,6 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from common.errors import UserError
 from common.images import PhotoError
 from data.pairs import lab_pair
 from evaluation import boundaries, metrics, semantics
@@ -106,7 +105,7 @@ def score_photos(predictors, pairs, crop, saturation_factor, histogram):
     classifier = semantics.Classifier()
     batches, seen = {name: [] for name in predictors}, {name: [] for name in predictors}
     with tqdm(total=len(pairs), unit=" photos", leave=False, disable=None) as bar:
-        for read, truth in read_again(pairs, crop):
+        for read, truth in read_batches(pairs, crop):
             _, saturated_ab = lab_pair(tf.constant(truth.photos), saturation_factor)
             weights = bin_weight[nearest_bins(truth.ab)]
             for name, predict in predictors.items():
@@ -128,18 +127,6 @@ def score_photos(predictors, pairs, crop, saturation_factor, histogram):
     return values, sets
 
 
-def read_again(pairs, crop):
-    """Reads photos that could be read before, as `read_batches` does: yields (pairs, truth).
-
-    Raises:
-        UserError: One of them cannot be read any more.
-    """
-    for read, truth, failures in read_batches(pairs, crop):
-        if failures:
-            raise UserError(f"{failures[0]}; it could be read when the scoring began, so start again")
-        yield read, truth
-
-
 def _concatenate(batches):
     return [np.concatenate(parts) for parts in zip(*batches, strict=True)]
 
@@ -156,7 +143,7 @@ def score_boundaries(predictors, pairs, folder):
     maps = [boundaries.read_map(folder / f"{path.stem}.png") for _, path in pairs]
 
     def truths():
-        for (read, truth), drawn in zip(read_again(pairs, None), maps, strict=True):
+        for (read, truth), drawn in zip(read_batches(pairs, None), maps, strict=True):
             if drawn.shape != truth.photos.shape[1:3]:
                 raise PhotoError(read[0][1], f"has another size than its boundary map in {folder}")
             yield truth, drawn
