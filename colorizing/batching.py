@@ -17,11 +17,7 @@ PATIENCE = 0.005
 
 
 class Batcher:
-    """A colorizer that many threads can share: calls that arrive while the network is busy become its next batch.
-
-    Args:
-        model: A colorizer, see models/colorizer.py.
-    """
+    """A `Colorizer` that many threads can share: calls that arrive while the network is busy become its next batch."""
 
     def __init__(self, model):
         self.native_size, self.grid = model.native_size, model.grid

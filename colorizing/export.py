@@ -50,11 +50,7 @@ def make_graph(model, photo=False):
 def colorize_photo(model, photo):
     """What `colorizing.photo.Pipeline` does, in operations that every runtime has: matrix products resize.
 
-    Args:
-        photo: uint8 [1, height, width, 1 or 3], gray or sRGB. Of a colour photo only the lightness is used.
-
-    Returns:
-        uint8 [1, height, width, 3], sRGB.
+    Input and output are those of `make_graph`. Of a colour photo only the lightness is used.
     """
     height, width = tf.unstack(tf.shape(photo)[1:3])
     rgb = tf.ensure_shape(tf.broadcast_to(photo, tf.stack([1, height, width, 3])), [1, None, None, 3])

@@ -38,12 +38,7 @@ class MovingHints:
 
 
 def follow(hint, origins):
-    """A hint of the previous frame where its place is in this one; None where it is out of sight.
-
-    Args:
-        hint: A `Hint`.
-        origins: See `MovingHints.at`.
-    """
+    """The previous frame's hint at its place in this frame, by `origins` as for `at`; None where it is out of sight."""
     size = np.array(origins.shape[1::-1])
     before = np.array([hint.x, hint.y]) * size - 0.5
     squares = np.square(origins - before).sum(axis=-1)

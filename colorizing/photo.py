@@ -143,10 +143,9 @@ def reduced_size(height, width, size, grid=8, minimum=min, maximum=max):
 
 
 def warm_up(pixels):
-    """Compiles the functions that turn photos of 8 bits gray and paint them, while a model is loaded in another thread.
+    """Compiles the functions that turn photos of 8 bits and so many pixels gray and paint them.
 
-    Args:
-        pixels: Number of pixels of the photos to come.
+    test.py does this in another thread while it loads the model.
     """
     side = max(1, math.isqrt(min(pixels, CHUNKS[-1])))
     Pipeline(_Vivid())(np.full((side, side, 3), 128, np.uint8))

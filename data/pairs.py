@@ -247,10 +247,10 @@ def without_autotuning(dataset):
 
 
 def mean_ab(store, indices, photos=1000):
-    """Mean ab of photos in Lab units, float64 [2], over at most `photos` of them, evenly chosen.
+    """Mean ab in Lab units, float64 [2], of the photos with these numbers, or of `photos` evenly chosen ones of them.
 
     Args:
-        store: A `PhotoStore` that can use at least one of the chosen ones.
+        store: A `PhotoStore` that can use at least one of the chosen photos.
         indices: Numbers of the photos, int64.
         photos: How many to read at most.
     """

@@ -267,11 +267,7 @@ class PhotoStore:
 
 
 def chroma_spread(photo):
-    """Standard deviation of ab over a photo, Lab units: near 0 for gray and for toned photos.
-
-    Args:
-        photo: sRGB, uint8 [height, width, 3].
-    """
+    """Standard deviation of ab in Lab units, near 0 for gray and toned photos, of sRGB uint8 [height, width, 3]."""
     small = cv2.resize(photo, (64, 64), interpolation=cv2.INTER_AREA)
     ab = cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)[..., 1:].reshape(-1, 2)
     return np.sqrt(np.sum(np.var(ab, axis=0)))
