@@ -77,7 +77,7 @@ class Pairs:
 
 
 @dataclass(frozen=True)
-class Share:
+class ReplicaShare:
     """The part of each training step that one process works on.
 
     A step takes a batch from each replica: a device of this process or of another one.
@@ -97,7 +97,7 @@ class Share:
         return (np.arange(steps)[:, None] * self.replicas + self.first + np.arange(self.count)).ravel()
 
 
-ALONE = Share()
+ALONE = ReplicaShare()
 
 
 def sampling_weights(labels, factors):

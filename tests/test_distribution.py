@@ -11,7 +11,7 @@ import pytest
 from processes import Script
 
 from common.images import write_photo
-from data.pairs import Share
+from data.pairs import ReplicaShare
 from training.distribution import DistributionError, choose_strategy, divide_batch, divide_photos
 
 EPOCHS = 2
@@ -108,14 +108,14 @@ def test_batches_that_cannot_be_shared_say_so():
 def test_machines_read_shards_of_their_own():
     indices, shards = np.array([0, 2, 3, 5, 8, 9]), np.array([0, 1, 2, 1, 2, 0])
     for worker, expected in enumerate([[0, 3, 8, 9][:2], [2, 5]]):
-        mine, share = divide_photos(indices, shards, Share(4, 2 * worker, 2))
+        mine, share = divide_photos(indices, shards, ReplicaShare(4, 2 * worker, 2))
         np.testing.assert_array_equal(mine, expected)
-        assert share == Share(2, 0, 2)
-    for unchanged in [(indices, None, Share(4, 2, 2)), (indices, shards, Share(2, 0, 2))]:
+        assert share == ReplicaShare(2, 0, 2)
+    for unchanged in [(indices, None, ReplicaShare(4, 2, 2)), (indices, shards, ReplicaShare(2, 0, 2))]:
         mine, share = divide_photos(*unchanged)
         assert mine is indices and share is unchanged[2]
     with pytest.raises(DistributionError, match="fewer shards than machines"):
-        divide_photos(indices, shards, Share(4, 0, 1))
+        divide_photos(indices, shards, ReplicaShare(4, 0, 1))
 
 
 @pytest.mark.parametrize("config", ["no json", '{"cluster": {"worker": ["a:1", "b:2"]}}', '{"cluster": 3}'])

@@ -5,7 +5,16 @@ import pytest
 from skimage import color
 
 from common.images import write_photo
-from data.pairs import ALONE, Pairs, Share, TrainingOrder, mean_ab, sampling_weights, training_crops, validation_crops
+from data.pairs import (
+    ALONE,
+    Pairs,
+    ReplicaShare,
+    TrainingOrder,
+    mean_ab,
+    sampling_weights,
+    training_crops,
+    validation_crops,
+)
 from data.photos import PhotoStore, find_photos
 
 
@@ -78,10 +87,10 @@ def test_shares_make_up_the_whole_and_epochs_go_on(store):
         return np.concatenate([indices for _, indices in crops.dataset.take(count)])
 
     alone = crops(6)
-    shares = [crops(2, share=Share(3, 0, 2)), crops(2, share=Share(3, 2, 1))]
+    shares = [crops(2, share=ReplicaShare(3, 0, 2)), crops(2, share=ReplicaShare(3, 2, 1))]
     np.testing.assert_array_equal(alone, np.concatenate([shares[0][:4], shares[1][:2], shares[0][4:], shares[1][2:]]))
     np.testing.assert_array_equal(crops(2, step=4), crops(2)[8:])
-    np.testing.assert_array_equal(crops(2, share=Share(3, 0, 2), step=1), shares[0][4:])
+    np.testing.assert_array_equal(crops(2, share=ReplicaShare(3, 0, 2), step=1), shares[0][4:])
 
 
 def test_loops_over_the_data_end_without_waiting_for_a_search(store):
@@ -92,7 +101,7 @@ def test_loops_over_the_data_end_without_waiting_for_a_search(store):
 
 @pytest.mark.parametrize(("count", "sizes"), [(12, [3, 3, 3, 3]), (7, [1, 2, 2, 2]), (2, [1, 1])])
 def test_validation_is_shared_without_empty_batches(store, count, sizes):
-    shares = [validation_crops(store, np.arange(count), 3, Share(2, worker, 1)) for worker in (0, 1)]
+    shares = [validation_crops(store, np.arange(count), 3, ReplicaShare(2, worker, 1)) for worker in (0, 1)]
     steps = zip(*(crops.dataset.take(crops.steps) for crops in shares), strict=True)
     batches = [batch for step in steps for _, batch in step]
     assert [len(batch) for batch in batches] == sizes

@@ -14,7 +14,7 @@ from common.images import PhotoError, read_photo, write_photo
 from configs import EXPERIMENTS
 from data import shards
 from data.packed import open_shard, read_manifest
-from data.pairs import Share
+from data.pairs import ReplicaShare
 from data.photos import PhotoStore, cut, find_photos, split_photos
 from data.shards import pack, verify
 from training.data import prepare_data
@@ -76,13 +76,13 @@ def test_records_are_the_photos_that_the_manifest_names(folder, packed):
 def test_shards_with_too_few_photos_for_a_machines_batch_are_one_sentence(packed):
     experiment = replace(EXPERIMENTS["scenes"], dataset=(packed,), crop=(32, 32), batch_size=10)
     with pytest.raises(DatasetError, match=r"packed: a machine's shards hold [34] photos, .* smaller --batch-size"):
-        prepare_data(experiment, find_photos(packed), Share(2, 0, 1))
+        prepare_data(experiment, find_photos(packed), ReplicaShare(2, 0, 1))
 
 
 def test_a_machine_reads_its_shards_and_statistics_are_of_all_photos(packed):
     experiment = replace(EXPERIMENTS["scenes"], dataset=(packed,), crop=(32, 32), batch_size=4, balance=True)
     photos = find_photos(packed)
-    data = prepare_data(experiment, replace(photos, owners=np.zeros(2, int)), Share(2, 0, 1))
+    data = prepare_data(experiment, replace(photos, owners=np.zeros(2, int)), ReplicaShare(2, 0, 1))
     assert set(photos.shards[data.order.indices]) == {0, 2} and len(data.order_of_all.indices) == 10
     for order in (data.order, data.order_of_all):
         indices, draws = order.plan(0)

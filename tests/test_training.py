@@ -25,7 +25,7 @@ from common.errors import UserError
 from common.files import lock_folder
 from common.images import write_photo
 from configs import EXPERIMENTS, SAMPLES
-from data.pairs import ALONE, Share
+from data.pairs import ALONE, ReplicaShare
 from data.photos import DatasetError
 from models import precision
 from train import read_command_line
@@ -174,7 +174,7 @@ def test_plateau_goes_on_where_it_was(tmp_path):
 
 
 def test_without_validation_photos_the_plateau_is_that_of_the_loss(tmp_path):
-    checkpoints, data = Checkpoints(tmp_path), SimpleNamespace(batch_size=1, share=Share(2, 1, 1))
+    checkpoints, data = Checkpoints(tmp_path), SimpleNamespace(batch_size=1, share=ReplicaShare(2, 1, 1))
     for validation, monitor in ((None, "loss"), (object(), "val_loss")):
         data.validation = lambda validation=validation: validation
         trainer.make_callbacks(small("paper"), tmp_path, data, checkpoints, steps=1, epochs=1)

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from common.errors import DatasetError
-from data.pairs import ALONE, Pairs, Share, TrainingOrder, sampling_weights, training_crops, validation_crops
+from data.pairs import ALONE, Pairs, ReplicaShare, TrainingOrder, sampling_weights, training_crops, validation_crops
 from data.photos import PhotoStore, split_photos
 from training.distribution import divide_batch, divide_photos
 
@@ -32,8 +32,8 @@ class TrainingData:
     order: TrainingOrder
     order_of_all: TrainingOrder
     pairs: Pairs
-    share: Share
-    training_share: Share
+    share: ReplicaShare
+    training_share: ReplicaShare
     batch_size: int
     validation_indices: np.ndarray
     classes: int

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from common.errors import UserError, first_line
-from data.pairs import Share
+from data.pairs import ReplicaShare
 
 # TensorFlow's errors for a step in which another machine stops answering.
 LOST = (
@@ -49,10 +49,10 @@ def choose_strategy():
 
 
 def share_of(strategy):
-    """Returns this process's replicas of a strategy as a `Share`."""
+    """Returns this process's replicas of a strategy as a `ReplicaShare`."""
     machines, number = _machines()
     count = strategy.num_replicas_in_sync // machines
-    return Share(strategy.num_replicas_in_sync, number * count, count)
+    return ReplicaShare(strategy.num_replicas_in_sync, number * count, count)
 
 
 def is_chief(share):
@@ -82,7 +82,7 @@ def divide_photos(indices, shards, share):
         share: This process's replicas.
 
     Returns:
-        (indices, share): the photos that this process reads, and the `Share` of their batches that it trains on.
+        (indices, share): the photos that this process reads, and the `ReplicaShare` of their batches that it trains on.
 
     Raises:
         DistributionError: There are fewer shards than machines.
@@ -96,7 +96,7 @@ def divide_photos(indices, shards, share):
         raise DistributionError(
             f"fewer shards than machines, {machines}; pack the photos with fewer --photos-per-shard"
         )
-    return indices[owners == share.first // share.count][:smallest], Share(share.count, 0, share.count)
+    return indices[owners == share.first // share.count][:smallest], ReplicaShare(share.count, 0, share.count)
 
 
 def distribute(strategy, dataset):
