@@ -4,23 +4,6 @@ import keras
 import tensorflow as tf
 
 
-class Adam(keras.optimizers.Adam):
-    """Keras's Adam with the weight decay of Caffe and PyTorch: an L2 penalty, whose gradient Adam adapts too.
-
-    Args:
-        rate: Learning rate or schedule.
-        penalty: The loss grows by penalty / 2 times the squared norm of all trained variables.
-        options: Those of the base class, whose own `weight_decay` is the decoupled one of AdamW.
-    """
-
-    def __init__(self, rate, penalty=0.0, **options):
-        super().__init__(rate, **options)
-        self.penalty = penalty
-
-    def update_step(self, gradient, variable, learning_rate):
-        super().update_step(gradient + self.penalty * variable, variable, learning_rate)
-
-
 def make_optimizer(experiment, steps):
     """The experiment's optimizer with its learning rate schedule over a number of steps."""
     rate = make_schedule(experiment, steps)
@@ -64,6 +47,23 @@ def cosine(rate, steps, warmup_steps):
         warmup_target=rate if warmup else None,
         warmup_steps=warmup,
     )
+
+
+class Adam(keras.optimizers.Adam):
+    """Keras's Adam with the weight decay of Caffe and PyTorch: an L2 penalty, whose gradient Adam adapts too.
+
+    Args:
+        rate: Learning rate or schedule.
+        penalty: The loss grows by penalty / 2 times the squared norm of all trained variables.
+        options: Those of the base class, whose own `weight_decay` is the decoupled one of AdamW.
+    """
+
+    def __init__(self, rate, penalty=0.0, **options):
+        super().__init__(rate, **options)
+        self.penalty = penalty
+
+    def update_step(self, gradient, variable, learning_rate):
+        super().update_step(gradient + self.penalty * variable, variable, learning_rate)
 
 
 class ConsecutiveSchedules(keras.optimizers.schedules.LearningRateSchedule):
