@@ -12,7 +12,7 @@ from skimage import color
 import utils
 from colorizing.enlarge import Enlargement, interpolation, sharpen
 from colorizing.photo import Pipeline, reduced_size, warm_up
-from colorizing.pixels import _compile, to_gray
+from colorizing.pixels import _compile, shrink, to_gray
 from common.images import read_photo
 from configs import SAMPLES
 
@@ -149,6 +149,13 @@ def test_colour_edges_are_better_than_interpolated(factor):
         errors.append([[distance.mean(), distance[1:, 1:][edge].mean()] for distance in distances])
     guided, bilinear, bicubic = np.mean(errors, axis=0)
     assert (guided < bilinear).all() and (guided < bicubic).all()
+
+
+def test_pictures_shrink_to_the_means_of_blocks_and_never_grow(photos):
+    small = shrink(photos[0], 0.25)
+    blocks = photos[0].reshape(24, 4, 32, 4, 3).mean(axis=(1, 3))
+    np.testing.assert_allclose(small, blocks, atol=0.51)
+    assert shrink(small, 1) is small and shrink(small, 2) is small
 
 
 def test_predicted_ab_is_what_is_painted(gray):
