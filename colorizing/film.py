@@ -2,8 +2,7 @@
 
 Frames are colorized as photos are (colorizing/photo.py), with a few in memory at a time. The network's ab is smoothed
 over time before it is enlarged (steadiness.py). The result has the film's size, time stamps and sound; pictures are
-encoded anew as H.264 (VP9 for WebM) with 8 bits, tagged as BT.709.
-docs/film.md says what is kept and what is dropped.
+encoded anew as H.264 (VP9 for WebM) with 8 bits, tagged as BT.709. docs/film.md says what is kept and what is dropped.
 """
 
 import contextlib
