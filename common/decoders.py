@@ -386,7 +386,7 @@ def describe(error):
     text = said.decode(errors="replace") if isinstance(said, bytes) else str(error)
     # Pillow may hand on the error that a damaged file led to.
     text = "" if isinstance(error, STUMBLES) or isinstance(said, STUMBLES) else TEMPORARY.sub("", text)
-    if known := next((meaning for said, meaning in MEANINGS.items() if said in text), None):
+    if known := next((meaning for words, meaning in MEANINGS.items() if words in text), None):
         return known
     # imagecodecs may give a few random bytes for a message.
     lines = [line.strip() for line in text.splitlines() if " " in line.strip() and not SAYS_NOTHING.search(line)]
