@@ -36,8 +36,7 @@ class Record:
     """
 
     def __init__(self, folder, hints_of=None):
-        self._folder = folder
-        self._hints_of = hints_of
+        self._folder, self._hints_of = folder, hints_of
         try:
             self._checksums = read_record(folder)
         except OSError as error:
@@ -45,7 +44,7 @@ class Record:
         self._lock = threading.Lock()
 
     def __contains__(self, result):
-        return self._name(result) in self._checksums
+        return result in self._checksums
 
     @contextlib.contextmanager
     def noting(self, result, found):
@@ -62,10 +61,10 @@ class Record:
             OSError: The record cannot be read.
         """
         is_new = result not in self and os.path.lexists(result)
-        if is_new and read_record(self._folder).get(self._name(result)) != found:
+        if is_new and read_record(self._folder).get(result) != found:
             raise UserError(f"{result}: another file has appeared there since this run began; choose another --output")
         # If there is no result yet, one that appears is of this source, even if the run is killed in this context.
-        self._note(result, found if self._holds(result, found) or not os.path.lexists(result) else None)
+        self._note(result, found if self._checksums.get(result) == found or not os.path.lexists(result) else None)
         yield
         self._note(result, found)
 
@@ -88,7 +87,7 @@ class Record:
     def _is_done(self, job):
         source, result = job
         try:
-            return result in self and is_regular(result) and self._holds(result, self.checksum(source))
+            return result in self and is_regular(result) and self._checksums[result] == self.checksum(source)
         except OSError:
             return False
 
@@ -97,34 +96,24 @@ class Record:
         hints = self._hints_of and self._hints_of(source)
         return checksum(source, content) + (f"+{checksum(hints)}" if hints and os.path.lexists(hints) else "")
 
-    def _holds(self, result, found):
-        return self._checksums.get(self._name(result)) == found
-
-    def _name(self, result):
-        return result.relative_to(self._folder).as_posix()
-
     def _note(self, result, found):
-        if result in self and self._holds(result, found):
+        if result in self and self._checksums[result] == found:
             return
-        name = self._name(result)
+        entry = {"result": result.relative_to(self._folder).as_posix(), "checksum": found}
         try:
             with self._lock:
                 self._folder.mkdir(parents=True, exist_ok=True)
                 with (self._folder / NAME).open("a", encoding="utf-8") as file:
                     # Before the line, so that it stands alone even if the one before was cut short.
-                    file.write("\n" + json.dumps({"result": name, "checksum": found}))
-                self._checksums[name] = found
+                    file.write("\n" + json.dumps(entry))
+                self._checksums[result] = found
         except OSError as error:
             cause = f"{self._folder / NAME} cannot: {describe_error(error)}"
             raise UserError(f"{result}: cannot be written, since {cause}") from error
 
 
 def read_record(folder):
-    """The results that a folder's record names: {path in the folder: checksum of the source, or None}.
-
-    Raises:
-        OSError: There is a record, but it cannot be read.
-    """
+    """The results that a folder's record names: {path: checksum of the source, or None}. Raises OSError."""
     checksums = {}
     try:
         lines = (folder / NAME).read_text("utf-8", errors="replace").splitlines()
@@ -133,7 +122,7 @@ def read_record(folder):
     for line in lines:
         try:
             entry = json.loads(line)
-            checksums[entry["result"]] = entry["checksum"]
+            checksums[folder / entry["result"]] = entry["checksum"]
         except (ValueError, KeyError, TypeError):
             continue  # Cut short by a full disk, or empty.
     return checksums
@@ -148,7 +137,7 @@ def known_results(folder, files):
     named, failures = set(), []
     for place in sorted({place for file in files for place in file.parents if place.is_relative_to(folder)}):
         try:
-            named |= {place / name for name in read_record(place)}
+            named |= read_record(place).keys()
         except OSError as error:
             failures.append(f"{place / NAME}: {describe_error(error)}; results that it names are taken for photos")
     return named & set(files), failures
