@@ -2,7 +2,7 @@
 
 libpng reads PNG; libavif AVIF; OpenJPEG JPEG 2000; OpenImageIO JPEG XL; netpbmfile Netpbm; Pillow WebP, GIF and BMP;
 FFmpeg BMP in run lengths; where they are installed, pillow-heif HEIC and rawpy camera RAW. For JPEG and TIFF see
-jpeg.py and tiff.py. A damaged file makes libraries raise whatever it leads them to; see `describe`.
+jpeg.py and tiff.py. A damaged file makes libraries raise whatever it leads them to; images.py says what.
 """
 
 import contextlib
@@ -45,18 +45,9 @@ LARGEST_PROFILE = 1 << 24
 # Megabytes: OpenImageIO refuses to open a larger image and says its size, without having decoded anything.
 HEADER_ONLY, ANY_SIZE = 1, 1 << 24
 IN_RUNS, IN_FIELDS = (1, 2), 3  # BMP's compressions: run lengths, and bits that the header names.
-# What libraries say of files that are whole, and what it means.
-MEANINGS = {
-    "BMFF parsing failed": "a damaged file, or AVIF of an unread kind or over 268 megapixels; convert it to PNG",
-    "Reformat failed": "AVIF of a colour matrix that is not read; convert it to sRGB",
-    "OutBufferSize failed": "JPEG XL of CMYK or with further channels, which is not read; convert it to RGB",
-}
-# Errors of Python libraries that did not expect the damage, and say nothing of it.
-STUMBLES = (AttributeError, ArithmeticError, LookupError, TypeError, UnicodeDecodeError, struct.error)
-# Words of messages that say as little.
-SAYS_NOTHING = re.compile(r"unable to|\b(array|broadcast|reshaped?)\b|\b(self\.|int\(\))")
-# Names of objects and temporary files in what libraries say.
-TEMPORARY = re.compile(r'( for)?( file)? ("/[^"]*"|<[^>]*>)')
+# Bytes of a disk's sector. Where it could not be read, copies of a file have zeros in its place.
+SECTOR = 512
+LOST = re.compile(rb"\0{%d,}" % SECTOR)
 
 _opening = threading.Lock()
 _using_log = threading.Lock()  # FFmpeg's, of which the level is one for the whole process.
@@ -172,8 +163,8 @@ def open_avif(content):
 
     def decode():
         # libavif gives all of several pictures, Pillow one, of 8 bits.
-        values = np.asarray(image) if image.is_animated else imagecodecs.avif_decode(content)
-        values = rescale(values, (1 << bits) - 1) if values.dtype == np.uint16 else values
+        top = (1 << bits) - 1
+        values = np.asarray(image) if image.is_animated else rescale(imagecodecs.avif_decode(content), top)
         if aperture := re.search(b"clap|hide", header):  # Its size, and the place of its centre from the picture's.
             numbers = struct.unpack_from(">8i", header, aperture.end())
             wide, high, right, down = (top / bottom for top, bottom in zip(numbers[::2], numbers[1::2], strict=True))
@@ -281,37 +272,36 @@ def open_netpbm(content):
 
 
 def open_jpeg_xl(content):
-    """JPEG XL by OpenImageIO, which reads from files only."""
-    with _jpeg_xl_file(content, HEADER_ONLY) as (file, error):
-        claimed = re.search(r"claimed to be (\d+)x(\d+)", error)
-        if file is None and claimed is None:
-            raise CannotDecode(describe(error))
-        width, height = (file.spec().width, file.spec().height) if file else map(int, claimed.groups())
+    """JPEG XL by OpenImageIO."""
+    file, error = _open_jpeg_xl_file(content, HEADER_ONLY)
+    claimed = re.search(r"claimed to be (\d+)x(\d+)", error)
+    if not file and not claimed:
+        raise ValueError(error)
+    width, height = (file.spec().width, file.spec().height) if file else map(int, claimed.groups())
     animated = False
     with contextlib.suppress(av.FFmpegError), av.open(io.BytesIO(content)) as file:
         animated = file.format.name == "jpegxl_anim"
 
     def decode():
-        with _jpeg_xl_file(content, ANY_SIZE) as (file, error):
-            if file is None:
-                raise CannotDecode(describe(error))
-            spec = file.spec()
-            if str(spec.format) not in ("uint8", "uint16"):
-                raise CannotDecode(f"pixels of type {spec.format}; convert it to 8 or 16 bits")
-            values = file.read_image(0, 0, 0, spec.nchannels, spec.format)
-            if values is None or file.has_error:
-                raise CannotDecode(describe(file.geterror()))
-            icc = spec.getattribute("ICCProfile")
+        file, error = _open_jpeg_xl_file(content, ANY_SIZE)
+        if not file:
+            raise ValueError(error)
+        spec = file.spec()
+        if str(spec.format) not in ("uint8", "uint16"):
+            raise CannotDecode(f"pixels of type {spec.format}; convert it to 8 or 16 bits")
+        values = file.read_image(0, 0, 0, spec.nchannels, spec.format)
+        if values is None or file.has_error:
+            raise ValueError(file.geterror())
         if animated:  # OpenImageIO gives the last picture.
             values = imagecodecs.jpegxl_decode(content, 0)
+        icc = spec.getattribute("ICCProfile")
         return values.reshape(height, width, -1), icc if icc is None else np.asarray(icc, np.uint8).tobytes()
 
     return Image(width, height, decode, notes=FURTHER * animated)
 
 
-@contextlib.contextmanager
-def _jpeg_xl_file(content, megabytes):
-    """(oiio.ImageInput or None, error) of an image of at most so many megabytes."""
+def _open_jpeg_xl_file(content, megabytes):
+    """(oiio.ImageInput or None, error) of an image of at most so many megabytes. It reads from files only."""
     config = oiio.ImageSpec()
     config.attribute("oiio:UnassociatedAlpha", 1)
     # The limit is one for the whole process, and the image is decoded on opening.
@@ -321,7 +311,7 @@ def _jpeg_xl_file(content, megabytes):
         copy.flush()
         oiio.attribute("limits:imagesize_MB", megabytes)
         oiio.attribute("try_all_readers", 0)
-        yield oiio.ImageInput.open(copy.name, config), oiio.geterror()
+        return oiio.ImageInput.open(copy.name, config), oiio.geterror()
 
 
 def open_bmp(content):
@@ -379,18 +369,12 @@ def _optional(module, kind):
         raise CannotDecode(f"{kind} needs {module.replace('_', '-')}, which is not installed: {way_out}") from None
 
 
-def describe(error):
-    """What a library says of a file that it does not decode: a sentence, in which the file is damaged unless it says
-    that it does not support the file, or files of its size."""
-    said = next(iter(getattr(error, "args", ())), None)
-    text = said.decode(errors="replace") if isinstance(said, bytes) else str(error)
-    # Pillow may hand on the error that a damaged file led to.
-    text = "" if isinstance(error, STUMBLES) or isinstance(said, STUMBLES) else TEMPORARY.sub("", text)
-    if known := next((meaning for words, meaning in MEANINGS.items() if words in text), None):
-        return known
-    # imagecodecs may give a few random bytes for a message.
-    lines = [line.strip() for line in text.splitlines() if " " in line.strip() and not SAYS_NOTHING.search(line)]
-    unsupported = next((line for line in lines if "upport" in line or "exceeds limit" in line), None)
-    if unsupported:
-        return f"cannot be read ({unsupported}); convert it to PNG or TIFF"
-    return f"a damaged file ({lines[0]})" if lines else "a damaged file"
+def refuse_lost_sectors(content, start):
+    """Raises CannotDecode where zeros behind `start` begin and end as sectors do, or reach the end of the content.
+
+    Zeros that stand for pixels hardly ever do.
+    """
+    runs = LOST.finditer(content, start) if bytes(SECTOR) in content else ()
+    # A few of the bytes around may be zeros as well.
+    if any(-run.start() % SECTOR < 4 and (run.end() % SECTOR < 4 or run.end() == len(content)) for run in runs):
+        raise CannotDecode("a damaged file (it has zeros where sectors of a disk could not be read)")

@@ -6,7 +6,6 @@ import re
 from common import decoders
 from common.files import RAW_SUFFIXES
 from common.jpeg import open_jpeg
-from common.sectors import refuse_lost_sectors
 from common.tiff import open_camera_raw, open_tiff
 
 # Formats in which zeros stand for other pixels without an error, and what their pixels come after.
@@ -56,5 +55,5 @@ def open_image(content, name):
     if found == ".tif" and str(name).lower().endswith(tuple(RAW_SUFFIXES)):
         found = ".raw"  # Many cameras' begin like TIFF.
     if found in COMPRESSED:
-        refuse_lost_sectors(content, content.find(COMPRESSED[found]))
+        decoders.refuse_lost_sectors(content, content.find(COMPRESSED[found]))
     return FORMATS[found][0](content)

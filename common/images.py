@@ -1,13 +1,15 @@
 """A photo's file, read and written: pixels of 8 or 16 bits, gray or colour, transparency, profile and metadata."""
 
 import contextlib
+import re
+import struct
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from common import profiles
-from common.decoders import CHANNELS, HIGH_DYNAMIC_RANGE, CannotDecode, describe, space_of
+from common.decoders import CHANNELS, HIGH_DYNAMIC_RANGE, CannotDecode, space_of
 from common.encoding import QUALITY, encode
 from common.errors import PhotoError, TooLarge
 from common.files import describe_error, write_whole
@@ -16,6 +18,18 @@ from common.metadata import Metadata, read_metadata
 from common.samples import as_color, rescale, turn_upright
 
 MAX_MEGAPIXELS = 500
+# What libraries say of files that are whole, and what it means.
+MEANINGS = {
+    "BMFF parsing failed": "a damaged file, or AVIF of an unread kind or over 268 megapixels; convert it to PNG",
+    "Reformat failed": "AVIF of a colour matrix that is not read; convert it to sRGB",
+    "OutBufferSize failed": "JPEG XL of CMYK or with further channels, which is not read; convert it to RGB",
+}
+# Errors of Python libraries that did not expect the damage, and say nothing of it.
+STUMBLES = (AttributeError, ArithmeticError, LookupError, TypeError, UnicodeDecodeError, struct.error)
+# Words of messages that say as little.
+SAYS_NOTHING = re.compile(r"unable to|\b(array|broadcast|reshaped?)\b|\b(self\.|int\(\))")
+# Names of objects and temporary files in what libraries say.
+TEMPORARY = re.compile(r'( for)?( file)? ("/[^"]*"|<[^>]*>)')
 
 
 @dataclass(frozen=True)
@@ -119,7 +133,24 @@ def _decoding(name):
     except (MemoryError, PhotoError):
         raise
     except Exception as error:  # They raise whatever damaged data leads them to.
-        raise PhotoError(name, str(error) if isinstance(error, CannotDecode) else describe(error)) from error
+        raise PhotoError(name, str(error) if isinstance(error, CannotDecode) else _describe(error)) from error
+
+
+def _describe(error):
+    """What a library says of a file that it does not decode: a sentence, in which the file is damaged unless it says
+    that it does not support the file, or files of its size."""
+    said = next(iter(getattr(error, "args", ())), None)
+    text = said.decode(errors="replace") if isinstance(said, bytes) else str(error)
+    # Pillow may hand on the error that a damaged file led to.
+    text = "" if isinstance(error, STUMBLES) or isinstance(said, STUMBLES) else TEMPORARY.sub("", text)
+    if known := next((meaning for words, meaning in MEANINGS.items() if words in text), None):
+        return known
+    # imagecodecs may give a few random bytes for a message.
+    lines = [line.strip() for line in text.splitlines() if " " in line.strip() and not SAYS_NOTHING.search(line)]
+    unsupported = next((line for line in lines if "upport" in line or "exceeds limit" in line), None)
+    if unsupported:
+        return f"cannot be read ({unsupported}); convert it to PNG or TIFF"
+    return f"a damaged file ({lines[0]})" if lines else "a damaged file"
 
 
 def _read_bytes(path):

@@ -15,12 +15,11 @@ import numpy as np
 import tifffile
 from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, SAMPLEFORMAT
 
-from common.decoders import CHANNELS, FURTHER, UNNAMED, CannotDecode, Image, open_raw
+from common.decoders import CHANNELS, FURTHER, UNNAMED, CannotDecode, Image, open_raw, refuse_lost_sectors
 from common.jpeg import open_jpeg, read_whole_jpeg
 from common.metadata import LAYERS, read_orientation, whole_number
 from common.profiles import make_profile
 from common.samples import rescale, unpremultiply
-from common.sectors import refuse_lost_sectors
 
 # TIFF's photometric interpretations that are read, and the spaces of their pixels.
 SPACES = {
