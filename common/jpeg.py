@@ -98,8 +98,7 @@ def _decode_jpeg(content, space):
 def read_whole_jpeg(content, colorspace):
     """The pixels of JPEG, whose content may lack the marker at its end, as "GRAY", "RGB" or "CMYK", as stored.
 
-    Raises:
-        CannotDecode: Pixels are lost.
+    Raises CannotDecode where pixels are lost.
     """
     try:
         return simplejpeg.decode_jpeg(content, colorspace)
