@@ -49,10 +49,8 @@ class Record:
         `found` is the `checksum` of what it is made from, computed before hints or a film were read. If these change
         while the result is made, the record keeps the old checksum, and the next run makes the result anew.
 
-        Raises:
-            UserError: The record cannot be written, or a file has appeared where the result belongs, and no other run
-                has made it from the same.
-            OSError: The record cannot be read.
+        Raises UserError where the record cannot be written, or where a file has appeared in place of the result and no
+        other run has made it from the same; and OSError where the record cannot be read.
         """
         is_new = result not in self and os.path.lexists(result)
         if is_new and read_record(self._folder).get(result) != found:
@@ -68,15 +66,11 @@ class Record:
         `todo` are the jobs whose result is missing or was made from something else; `notes` has a sentence for each of
         the latter.
         """
-        todo, notes = [], []
         with ThreadPoolExecutor(THREADS) as pool:
             bar = tqdm(pool.map(self._is_done, jobs), "comparing", len(jobs), unit=" files", leave=False, disable=None)
-            for (source, result), done in zip(jobs, bar, strict=True):
-                if not done:
-                    todo.append((source, result))
-                    if is_regular(result):
-                        notes.append(f"{result}: made anew, since {source} or its hints are not what it was made from")
-        return todo, notes
+            todo = [job for job, done in zip(jobs, bar, strict=True) if not done]
+        why = "made anew, since {} or its hints are not what it was made from"
+        return todo, [f"{result}: {why.format(source)}" for source, result in todo if is_regular(result)]
 
     def _is_done(self, job):
         source, result = job

@@ -22,10 +22,7 @@ import imagecodecs
 import numpy as np
 import OpenImageIO as oiio
 from netpbmfile import NetpbmFile
-from PIL.AvifImagePlugin import AvifImageFile
-from PIL.BmpImagePlugin import BmpImageFile
-from PIL.GifImagePlugin import GifImageFile
-from PIL.WebPImagePlugin import WebPImageFile
+from PIL import AvifImagePlugin, BmpImagePlugin, GifImagePlugin, WebPImagePlugin
 
 from common.metadata import find_orientation_and_profile, read_orientation
 from common.png import read_chunks
@@ -125,7 +122,7 @@ def _profile_of_png(values, chunks):
 
 
 def open_webp(content):
-    image = WebPImageFile(io.BytesIO(content))
+    image = WebPImagePlugin.WebPImageFile(io.BytesIO(content))
     exif, icc, xmp = (image.info.get(kind, b"") for kind in ("exif", "icc_profile", "xmp"))
 
     def decode():
@@ -136,7 +133,7 @@ def open_webp(content):
 
 def open_gif(content):
     """GIF by Pillow. What its first picture leaves free is transparent."""
-    image = GifImageFile(io.BytesIO(content))
+    image = GifImagePlugin.GifImageFile(io.BytesIO(content))
     left, top, right, bottom = image.tile[0].extents
 
     def decode():
@@ -152,10 +149,10 @@ def open_gif(content):
 def open_avif(content):
     """AVIF: its header by Pillow, its pixels by libavif, with all their bits."""
     try:
-        image = AvifImageFile(io.BytesIO(content))
+        image = AvifImagePlugin.AvifImageFile(io.BytesIO(content))
     except (SyntaxError, ValueError):  # libavif wants the clean aperture, which is applied here, marked as essential.
         content = content.replace(b"clap", b"hide", 1)
-        image = AvifImageFile(io.BytesIO(content))
+        image = AvifImagePlugin.AvifImageFile(io.BytesIO(content))
     start = content.find(b"meta")
     header = content[start : content.find(b"mdat", start)]  # "meta" describes the pictures, "mdat" holds their pixels.
     depth = re.search(rb"av1C..(.)", content, re.DOTALL)
@@ -316,7 +313,7 @@ def _open_jpeg_xl_file(content, megabytes):
 
 def open_bmp(content):
     """BMP by Pillow; pixels in run lengths, which may leave some out, by FFmpeg."""
-    bitmap = BmpImageFile(io.BytesIO(content))
+    bitmap = BmpImagePlugin.BmpImageFile(io.BytesIO(content))
     mode = {"1": "L", "L": "L", "RGBA": "RGBA"}.get(bitmap.mode, "RGB")
     # The header's fifth version may say where a profile begins, counted from the header, and how long it is.
     start, size = struct.unpack_from("<2I", content, 126) if content.startswith(b"DEBM", 70) else (0, 0)

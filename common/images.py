@@ -126,7 +126,7 @@ def _decoding(name):
 def _describe(error):
     """What a library says of a file that it does not decode: a sentence, in which the file is damaged unless it says
     that it does not support the file, or files of its size."""
-    said = next(iter(getattr(error, "args", ())), None)
+    said = error.args[0] if error.args else None
     text = said.decode(errors="replace") if isinstance(said, bytes) else str(error)
     # Pillow may hand on the error that a damaged file led to.
     text = "" if isinstance(error, STUMBLES) or isinstance(said, STUMBLES) else TEMPORARY.sub("", text)

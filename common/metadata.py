@@ -277,16 +277,12 @@ def _open_by_pillow(content, suffix):
     with contextlib.suppress(Exception):  # They raise whatever damage leads them to.
         opened = importlib.import_module("pillow_heif").open_heif if suffix == ".heic" else PIL.Image.open
         info = opened(io.BytesIO(content)).info
-    exif, xmp, comment = (info.get(kind) or b"" for kind in ("exif", "xmp", "comment"))
-    xmp = xmp or b"".join(XMP_OF_GIF.findall(content)[:1])
-    exif = exif.removeprefix(b"Exif\0\0")
-    keywords = (
-        (b"eXIf", b"", exif),
-        (b"iTXt", b"XML:com.adobe.xmp" + bytes(5), xmp),
-        (b"tEXt", b"Description\0", comment),
-    )
-    for kind, keyword, data in keywords:
-        carrier = insert_chunk(carrier, kind, keyword + data) if data else carrier
+    if exif := (info.get("exif") or b"").removeprefix(b"Exif\0\0"):
+        carrier = insert_chunk(carrier, b"eXIf", exif)
+    if xmp := info.get("xmp") or b"".join(XMP_OF_GIF.findall(content)[:1]):
+        carrier = insert_chunk(carrier, b"iTXt", b"XML:com.adobe.xmp" + bytes(5) + xmp)
+    if comment := info.get("comment"):
+        carrier = insert_chunk(carrier, b"tEXt", b"Description\0" + comment)
     return _open(carrier)
 
 
@@ -360,8 +356,7 @@ def _complete(metadata, width, height):
         x, y = (Fraction(value).limit_denominator(1000) for value in metadata.resolution)
         changes |= {"Exif.Image.XResolution": f"{x.numerator}/{x.denominator}"}
         changes |= {"Exif.Image.YResolution": f"{y.numerator}/{y.denominator}", "Exif.Image.ResolutionUnit": 2}
-    if changes:
-        carrier.modify_exif(changes)
+    carrier.modify_exif(changes)
     return carrier
 
 

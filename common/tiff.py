@@ -76,15 +76,12 @@ def open_camera_raw(content):
     """Camera RAW, and scans of film, which Nikon's programs put into usual TIFF with the same suffix."""
     try:
         first, pages, _ = _find_photo(content)
-        scanned = not first.is_dng and all(_is_scan(page) for page in pages)
+        kinds = {page.tags.valueof("PhotometricInterpretation") for page in pages}
+        unpacked = all(page.compression in tifffile.TIFF.DECOMPRESSORS for page in pages)
+        scanned = not first.is_dng and kinds <= {PHOTOMETRIC.RGB, PHOTOMETRIC.MINISBLACK} and unpacked
     except Exception:  # Not TIFF, or not as tifffile knows it.
         return open_raw(content)
     return open_tiff(content) if scanned else _open_whole_raw(pages, content)
-
-
-def _is_scan(page):
-    usual = page.tags.valueof("PhotometricInterpretation") in (PHOTOMETRIC.RGB, PHOTOMETRIC.MINISBLACK)
-    return usual and page.compression in tifffile.TIFF.DECOMPRESSORS
 
 
 def _open_whole_raw(pages, content):
