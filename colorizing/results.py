@@ -25,10 +25,14 @@ THREADS = 8
 
 
 class Record:
-    """The record of an output folder, a Path; it is made with the first result.
+    """The record of an output folder, which is made with the first result.
 
-    `hints_of` gives the file of a photo's or film's hints, which may be missing; it is None where there are no hints.
-    Raises UserError where there is a record, but it cannot be read.
+    Args:
+        folder: The output folder, a Path.
+        hints_of: Function from a photo or film to the file of its hints, which may be missing; None for no hints.
+
+    Raises:
+        UserError: There is a record, but it cannot be read.
     """
 
     def __init__(self, folder, hints_of=None):
@@ -44,10 +48,12 @@ class Record:
 
     @contextlib.contextmanager
     def noting(self, result, found):
-        """A context in which the caller makes a result, a Path, of something. The record notes it before and after.
+        """A context in which the caller makes a result of something. The record notes it before and after.
 
-        `found` is the `checksum` of what it is made from, computed before hints or a film were read. If these change
-        while the result is made, the record keeps the old checksum, and the next run makes the result anew.
+        Args:
+            result: Its path.
+            found: The `checksum` of what it is made from, computed before hints or a film were read. If these change
+                while the result is made, the record keeps the old checksum, and the next run makes the result anew.
 
         Raises UserError where the record cannot be written, or where a file has appeared in place of the result and no
         other run has made it from the same; and OSError where the record cannot be read.
@@ -117,8 +123,11 @@ def read_record(folder):
 
 
 def known_results(folder, files):
-    """(results, failures): those of the files in a folder that are results of earlier runs, a set, by the records
-    between the folder and them; and a sentence for each record that cannot be read."""
+    """Finds results of earlier runs among the files in a folder, by the records between the folder and them.
+
+    Returns:
+        (results, failures): a set of the files, and a sentence for each record that cannot be read.
+    """
     named, failures = set(), []
     for place in sorted({place for file in files for place in file.parents if place.is_relative_to(folder)}):
         try:

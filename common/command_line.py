@@ -88,8 +88,14 @@ def _end_by_signal(number, _):
 def parse(options, script, **arguments):
     """Reads the command line into a dataclass of options, whose docstring is the script's description.
 
-    `script` is what follows `python` on the command line to start it, and `arguments` are more for tyro.cli. Raises
-    OptionError where the command line is wrong, or a value is out of the bounds that the dataclass declares.
+    Args:
+        options: The dataclass.
+        script: What follows `python` on the command line to start the script.
+        arguments: More for tyro.cli.
+
+    Raises:
+        OptionError: The command line is wrong, or a value is out of the bounds that the dataclass declares; see
+            options.py.
     """
 
     # An empty path would stand for the working directory. Most likely a variable of a shell script is empty.
@@ -110,8 +116,10 @@ def parse(options, script, **arguments):
 def describe_rejection(rejection, names):
     """Why tyro rejects a command line, as words; None for what only tyro has words for.
 
-    A rejection is a `tyro._errors.ParseErrorEvent`, which tyro does not promise to keep, so requirements.txt names one
-    version. `names` are what the command line may hold, see `options.find_names`.
+    Args:
+        rejection: A `tyro._errors.ParseErrorEvent`. They are not among what tyro promises to keep, so requirements.txt
+            names one version.
+        names: What the command line may hold, see `options.find_names`.
     """
     argument = getattr(rejection, "argument", None)
     match rejection:
@@ -176,13 +184,17 @@ def run(main, interrupted="interrupted"):
         signal.signal(signal.SIGINT, signal.getsignal(signal.SIGTERM))
         sys.exit(interrupted)
     except Exception as error:
-        # A full disk, a lack of memory and missing rights raise tf.errors.OpError, too.
-        if "tensorflow" not in sys.modules or not isinstance(error, sys.modules["tensorflow"].errors.OpError):
+        if not is_from_tensorflow(error):
             raise
-        sys.exit(printable(_describe_op_error(error)))
+        sys.exit(printable(describe_op_error(error)))
 
 
-def _describe_op_error(error):
+def is_from_tensorflow(error):
+    """Whether an error is a tf.errors.OpError, which a full disk, a lack of memory and missing rights raise, too."""
+    return "tensorflow" in sys.modules and isinstance(error, sys.modules["tensorflow"].errors.OpError)
+
+
+def describe_op_error(error):
     """What a tf.errors.OpError has to say, without operations and places in the code."""
     before_places, *_ = re.split(r"\s*\[(?:\[|Op:)", str(error))
     cause = re.sub(r"\{\{.*?\}\}\s*", "", before_places.splitlines()[-1].strip())

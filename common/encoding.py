@@ -59,12 +59,20 @@ def check_size(path, width, height, suffix=None):
 
 
 def encode(name, photo, suffix, quality=QUALITY):
-    """Encodes an `images.Photo`, with as much of it as the format of a suffix, like ".jpg", holds.
+    """Encodes a photo, with as much of it as the format holds.
 
-    `name` is the photo's, for messages; `quality` is 1..100, for JPEG, WebP and AVIF.
+    Args:
+        name: Of the photo, for messages.
+        photo: An `images.Photo`.
+        suffix: Of the format, like ".jpg".
+        quality: 1..100, for JPEG, WebP and AVIF.
 
-    Returns (content, losses): bytes; what was left out when the photo was read, and what the format does not hold, a
-    sentence each. Raises PhotoError: the format is unknown, too small, or its encoder fails.
+    Returns:
+        (content, losses): bytes; what was left out when the photo was read, and what the format does not hold, a
+        sentence each.
+
+    Raises:
+        PhotoError: The format is unknown, too small, or its encoder fails.
     """
     height, width = photo.pixels.shape[:2]
     check_size(name, width, height, suffix)
@@ -75,7 +83,7 @@ def encode(name, photo, suffix, quality=QUALITY):
             metadata, more = encodable(photo.metadata, suffix, width, height)
             content = _encode(photo, format_, quality, metadata)
         else:
-            content, more = embed(_encode(photo, format_, quality, {}), format_, photo.metadata, width, height)
+            content, more = embed(_encode(photo, format_, quality), format_, photo.metadata, width, height)
     except (cv2.error, ValueError, RuntimeError) as error:
         raise PhotoError(name, f"cannot be written as '{suffix}'; use .jpg, .png, .webp or .tif") from error
     return content, [f"{name}: {loss}" for loss in (*photo.notes, *losses, *more)]
@@ -96,18 +104,14 @@ def _reduce(photo, format_, suffix):
     return photo, losses
 
 
-def _encode(photo, format_, quality, metadata):
+def _encode(photo, format_, quality, metadata=()):
     """The content of a file that holds a photo; metadata are {OpenCV's kind: bytes}."""
     pixels = photo.pixels
     icc = photo.icc if pixels.ndim == 3 and len(photo.icc or b"") < LARGEST_PROFILE else None
     if photo.alpha is not None:  # Not all formats know gray with transparency.
         pixels = np.concatenate([as_color(pixels), photo.alpha[..., None]], axis=-1)
     if format_ == ".tif":
-        file, photometric = io.BytesIO(), "rgb" if pixels.ndim == 3 else "minisblack"
-        options = {"compression": "zlib", "metadata": None, "software": "", "buffersize": COMPRESSED_AT_A_TIME}
-        options |= {"photometric": photometric, "iccprofile": icc, "resolution": photo.metadata.resolution}
-        tifffile.imwrite(file, pixels, **options)
-        return file.getvalue()
+        return _encode_tiff(pixels, icc, photo.metadata.resolution)
     if format_ == ".jp2":  # OpenCV writes neither alpha nor small photos.
         content = imagecodecs.jpeg2k_encode(np.ascontiguousarray(pixels), level=0, codecformat="jp2")
         return content if photo.alpha is None else _with_named_alpha(content)
@@ -116,11 +120,11 @@ def _encode(photo, format_, quality, metadata):
     if pixels.ndim == 3:  # OpenCV takes blue first and alpha last.
         pixels = pixels[..., [2, 1, 0, 3]] if pixels.shape[2] == 4 else pixels[..., ::-1]
     if icc and FORMATS[format_].profile:
-        metadata = metadata | {cv2.IMAGE_METADATA_ICCP: np.frombuffer(icc, np.uint8)}
+        metadata = dict(metadata) | {cv2.IMAGE_METADATA_ICCP: np.frombuffer(icc, np.uint8)}
     options = [FORMATS[format_].quality, quality] if FORMATS[format_].quality else []
     options += [cv2.IMWRITE_AVIF_DEPTH, 12] if format_ == ".avif" and pixels.dtype == np.uint16 else []
-    pixels = np.ascontiguousarray(pixels)
-    done, content = cv2.imencodeWithMetadata(format_, pixels, [*metadata], [*metadata.values()], options)
+    kinds, chunks = list(metadata), list(dict(metadata).values())
+    done, content = cv2.imencodeWithMetadata(format_, np.ascontiguousarray(pixels), kinds, chunks, options)
     if not done:
         raise ValueError("the encoder failed")
     return content.tobytes()
@@ -133,3 +137,11 @@ def _with_named_alpha(content):
     size = int.from_bytes(content[start : start + 4])
     header = struct.pack(">I", size + len(kinds)) + content[start + 4 : start + size] + kinds
     return content[:start] + header + content[start + size :]
+
+
+def _encode_tiff(pixels, icc, resolution):
+    file = io.BytesIO()
+    photometric = "rgb" if pixels.ndim == 3 else "minisblack"
+    options = {"compression": "zlib", "metadata": None, "software": "", "buffersize": COMPRESSED_AT_A_TIME}
+    tifffile.imwrite(file, pixels, photometric=photometric, iccprofile=icc, resolution=resolution, **options)
+    return file.getvalue()

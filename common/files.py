@@ -77,10 +77,16 @@ class Listing:
 
 
 def list_files(folder, wanted):
-    """A `Listing` of a folder, a Path, and its sub-folders, without hidden ones and those of `SYSTEM_FOLDERS`.
+    """Lists the regular files in a folder and its sub-folders, without hidden ones and those of `SYSTEM_FOLDERS`.
 
-    `wanted` says of a Path, by its name, whether it is wanted. Links to files count as files; links to folders are not
-    followed, since they could lead in circles.
+    Links to files count as files; links to folders are not followed, since they could lead in circles.
+
+    Args:
+        folder: The folder, a Path.
+        wanted: Function that says of a Path, by its name, whether it is wanted.
+
+    Returns:
+        A `Listing`.
     """
     listing, waiting = Listing([], Counter(), []), [folder]
     while waiting:
@@ -110,15 +116,17 @@ def list_files(folder, wanted):
 def _add_wanted(path, listing):
     """Adds a path that has the name of a wanted file to a `Listing`, as what it is."""
     try:
-        if stat.S_ISREG(path.stat().st_mode):
-            listing.files.append(path)
-        else:
-            listing.passed_over["special file"] += 1
+        regular = stat.S_ISREG(path.stat().st_mode)
     except OSError as error:
         if error.errno in BROKEN_LINK:
             listing.passed_over["broken link"] += 1
         else:
             listing.failures.append(f"{path}: {describe_error(error)}")
+    else:
+        if regular:
+            listing.files.append(path)
+        else:
+            listing.passed_over["special file"] += 1
 
 
 def is_regular(path):
@@ -196,7 +204,9 @@ def replacing(path):
 def lock_folder(folder):
     """A context in which no other process of this machine is in this context for the same folder.
 
-    Raises UserError where another process is, and OSError where the folder cannot be opened.
+    Raises:
+        UserError: Another process is.
+        OSError: The folder cannot be opened.
     """
     if fcntl is None:
         yield

@@ -56,8 +56,9 @@ class Photo:
 def read(path, max_megapixels=MAX_MEGAPIXELS):
     """Reads all of a photo: a `Photo`, in sRGB whatever the file's colour profile is, and upright.
 
-    Raises PhotoError: the file is missing, unreadable, empty, damaged, too large, not an image, or an image that is not
-    read. The cause says which.
+    Raises:
+        PhotoError: The file is missing, unreadable, empty, damaged, too large, not an image, or an image that is not
+            read; the cause says which.
     """
     return decode(path, _read_bytes(path), max_megapixels)
 
@@ -94,9 +95,20 @@ def write_photo(path, pixels):
 
 
 def write(path, photo, quality=QUALITY):
-    """Writes a `Photo` in the format that the name asks for, as `encode` and `write_content` do.
+    """Writes a photo in the format that the name asks for, with as much of it as the format holds.
 
-    Returns what is lost, a sentence each. Raises PhotoError.
+    The file appears whole or not at all, and its folder is made if need be.
+
+    Args:
+        path: Where to.
+        photo: A `Photo`.
+        quality: 1..100, for JPEG, WebP and AVIF.
+
+    Returns:
+        What was left out when the photo was read, and what the format cannot hold: a sentence each.
+
+    Raises:
+        PhotoError: The format is unknown or too small for the photo, or the disk or its rights do not allow it.
     """
     content, losses = encode(path, photo, Path(path).suffix.lower(), quality)
     write_content(path, content)
@@ -105,8 +117,9 @@ def write(path, photo, quality=QUALITY):
 
 def write_content(path, content):
     """Writes the content of a photo's file, bytes, whole or not at all, and makes its folder. Raises PhotoError."""
+    path = Path(path)
     try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, content)
     except OSError as error:
         raise PhotoError(path, f"cannot be written: {describe_error(error)}") from error
@@ -175,9 +188,9 @@ def _decode(name, content, max_megapixels=MAX_MEGAPIXELS, or_else=""):
 
 
 def _convert(values, space, icc):
-    """(pixels, the profile to write with them, notes), see `Photo`, of values as `profiles.to_srgb` takes them.
+    """Converts pixels to sRGB: (pixels, the profile to write with them, notes).
 
-    A damaged profile is left out.
+    Arguments and pixels as for `profiles.to_srgb`; a damaged profile is left out. Profile and notes as in `Photo`.
     """
     if space == "gray" and icc and icc[16:20] == b"RGB ":
         values, space = values.repeat(3, axis=2), "rgb"

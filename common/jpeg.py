@@ -98,7 +98,8 @@ def _decode_jpeg(content, space):
 def read_whole_jpeg(content, colorspace):
     """The pixels of JPEG, whose content may lack the marker at its end, as "GRAY", "RGB" or "CMYK", as stored.
 
-    Raises CannotDecode where pixels are lost.
+    Raises:
+        CannotDecode: Pixels are lost.
     """
     try:
         return simplejpeg.decode_jpeg(content, colorspace)

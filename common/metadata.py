@@ -92,10 +92,16 @@ class Metadata:
 
 
 def read_metadata(content, suffix, resolution=None, orientation=1):
-    """Reads what the content, bytes, of a file of a format says about its photo once that is upright.
+    """Reads what a file's content, bytes, says about its photo once that is upright.
 
-    `resolution` is what the header says: pixels per inch, (horizontal, vertical), or None; that of EXIF comes first.
-    `orientation` is how the pixels were turned upright, 1..8. Returns (Metadata, notes): what cannot be read, as words.
+    Args:
+        content: The file's content.
+        suffix: Of its format.
+        resolution: Pixels per inch, (horizontal, vertical), as the header says, or None; that of EXIF comes first.
+        orientation: How the pixels were turned upright, 1..8.
+
+    Returns:
+        (Metadata, notes): what cannot be read, as words.
     """
     turn = -1 if orientation in SIDEWAYS else 1
     resolution = resolution and _sensible(*resolution[::turn])
@@ -110,10 +116,12 @@ def read_metadata(content, suffix, resolution=None, orientation=1):
             exif, xmp = carrier.read_exif("latin-1"), carrier.read_xmp("latin-1")
             details = carrier.read_exif_detail("latin-1")
             untyped = [name for name in _names(carrier)["EXIF"] if details[name]["typeName"] == "unknown"]
-            carrier.modify_exif(dict.fromkeys(untyped + [name for name in exif if _is_outdated(name)]))
+            if outdated := untyped + [name for name in exif if _is_outdated(name)]:
+                carrier.modify_exif(dict.fromkeys(outdated))
             beside = [name for name in xmp if BESIDE.match(name)]
             regions = [name for name in xmp if orientation in range(2, 9) and REGIONS.match(name)]
-            carrier.modify_xmp(dict.fromkeys(beside + regions + [name for name in xmp if OUTDATED.match(name)]))
+            if outdated := beside + regions + [name for name in xmp if OUTDATED.match(name)]:
+                carrier.modify_xmp(dict.fromkeys(outdated))
             beside = [name for name in beside if "GCamera" not in name or (name in FILMS and xmp[name] != "0")]
             present = any(_names(carrier).values())
             unread_xmp = b"" if xmp or "XMP" in lost else source.read_raw_xmp("latin-1").encode("latin-1")
@@ -162,9 +170,16 @@ def whole_number(value):
 
 
 def embed(content, suffix, metadata, width, height):
-    """Puts `Metadata` into the content, bytes, of a file of a format that has none, for a photo of a width and height.
+    """Puts metadata into a file's content.
 
-    Returns (content, losses): what the format does not hold, as words.
+    Args:
+        content: The file's content, bytes, without any.
+        suffix: Of its format.
+        metadata: The `Metadata`.
+        width, height: The photo's.
+
+    Returns:
+        (content, losses): what the format does not hold, as words.
     """
     lost = []
     if metadata.resolution:
@@ -174,15 +189,14 @@ def embed(content, suffix, metadata, width, height):
             content, lost = _copy(_complete(metadata, width, height), content, suffix)
         if lost and not metadata.carrier:
             lost = ["the resolution"]
+    if suffix != ".jpg" and not _is_whole(metadata.unread_xmp):
+        lost.append("damaged XMP")
+    if metadata.text and suffix != ".png":
+        lost.append("text of PNG")
+    for chunk in reversed(metadata.text) if suffix == ".png" else ():
+        content = insert_chunk(content, *chunk)
     if suffix == ".jpg" and metadata.unread_xmp:
         content = _insert_segment(content, b"\xe1", b"http://ns.adobe.com/xap/1.0/\0" + metadata.unread_xmp)
-    elif not _is_whole(metadata.unread_xmp):
-        lost.append("damaged XMP")
-    if suffix == ".png":
-        for chunk in reversed(metadata.text):
-            content = insert_chunk(content, *chunk)
-    elif metadata.text:
-        lost.append("text of PNG")
     return content, [f"{kind} left out, in whole or in part, since {suffix} does not hold it" for kind in lost]
 
 

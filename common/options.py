@@ -30,7 +30,8 @@ Saturation = Annotated[float, Interval(ge=0, le=10), arg(help="Factor on the str
 PhotoFormat = Literal[*sorted(suffix[1:] for suffix in PHOTO_SUFFIXES - REPLACED.keys())]
 Quality = Annotated[int, Interval(ge=1, le=100), arg(help="Of JPEG, WebP and AVIF files, 1 to 100.")]
 Model = Annotated[
-    str, arg(help="A trained model: a name (a run of yours or weights that ship), a run's folder, or a .keras file.")
+    str,
+    arg(help="A trained model: a name (a run of yours or weights that ship), a run's folder, or a .keras file."),
 ]
 
 
@@ -81,10 +82,11 @@ Picture = Annotated[Path, AfterValidator(_picture)]
 
 
 def find_problem(options):
-    """The first option of a dataclass whose value is out of bounds: a sentence, or None where all values are good.
+    """The first option whose value is out of bounds: a sentence, or None where all values are good.
 
-    Pydantic checks each value against the option's type. Numbers have to be finite, and tuples not empty, unless that
-    is the default.
+    Args:
+        options: A dataclass of options. Pydantic checks each value against the option's type. Numbers have to be
+            finite, and tuples not empty, unless that is the default.
     """
     defaults = {field.name: field.default for field in dataclasses.fields(options)}
     for name, hint in typing.get_type_hints(type(options), include_extras=True).items():

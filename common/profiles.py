@@ -43,12 +43,15 @@ def profile_by_exif(exif):
 
 
 def make_profile(space, places, exponent):
-    """A profile of primaries and a curve, bytes; None where sRGB is meant, and b"" where the numbers make no sense.
+    """A profile of primaries and a curve.
 
     Args:
         space: "gray" or "rgb".
         places: CIE x and y of white, red, green and blue: 8 numbers; None for those of sRGB.
         exponent: Light is a value to this power; None for the curve of sRGB.
+
+    Returns:
+        The profile, bytes; None where sRGB is meant, and b"" where the numbers make no sense.
     """
     own = space == "gray" or places is None or np.allclose(places, SRGB_PLACES, atol=0.002)
     if own and (exponent is None or abs(exponent - 2.2) < 0.05):
@@ -74,14 +77,18 @@ def _srgb_curve():
 
 
 def to_srgb(values, space, icc):
-    """Converts pixels to sRGB of the same type: [height, width, 1] for gray, else [height, width, 3].
+    """Converts pixels to sRGB.
 
     Args:
         values: uint8 or uint16, [height, width, channels]: gray, RGB or CMYK.
         space: "gray", "rgb" or "cmyk".
         icc: Their profile, bytes; None takes inks for ideal ones, and anything else for sRGB.
 
-    Raises BrokenProfile where the profile is damaged, or for another space.
+    Returns:
+        The same type, [height, width, 1] for gray, else [height, width, 3].
+
+    Raises:
+        BrokenProfile: The profile is damaged, or for another space.
     """
     if icc is None and space == "cmyk":
         top = np.iinfo(values.dtype).max

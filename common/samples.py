@@ -21,8 +21,12 @@ def rescale(values, top, new_top=None):
 def from_video_range(values, bits):
     """Stretches gray or colours from video's range, which is 16..235 for 8 bits, to the whole range of their type.
 
-    `values` are uint8 or uint16 [height, width, 1 to 4], in and out. With 2 or 4 channels the last one is alpha, which
-    stays. `bits` are those of a channel in the file, at least 8.
+    Args:
+        values: uint8 or uint16 [height, width, 1 to 4]. With 2 or 4 channels the last one is alpha, which stays.
+        bits: Bits of a channel in the file, at least 8.
+
+    Returns:
+        The same type and shape.
     """
     top, step = np.iinfo(values.dtype).max, (1 << bits - 8) / ((1 << bits) - 1)
     colors, alpha = np.split(values, [1 if values.shape[2] < 3 else 3], axis=2)

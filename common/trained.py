@@ -13,8 +13,15 @@ class ModelError(UserError):
 def find(name, runs, weights):
     """The file of a model given as a file, a run's folder, or a name.
 
-    A name is looked up among finished runs, then among weights that ship, then among unfinished runs: `runs` has a
-    folder for each run, `weights` a file for each model. Raises ModelError, which lists the models that there are.
+    A name is looked up among finished runs, then among weights that ship, then among unfinished runs.
+
+    Args:
+        name: A path or a name.
+        runs: Folder of the training runs, a folder each.
+        weights: Folder of the weights that ship, a file each.
+
+    Raises:
+        ModelError: There is no such model; the message lists those there are.
     """
     candidates = [
         Path(name),
