@@ -105,7 +105,7 @@ def list_source(ledger, source, skipped, options, model):
     suffix = f".{options.format}" if options.format else None
     listed, files = list_files(source, skipped, suffix, (model, settings)), 0
     bar = iter(tqdm(listed, "listing", unit=" files", leave=False, disable=None))
-    while rows := [{"run": name, **row} for row in itertools.islice(bar, ROWS_A_PART)]:
+    while rows := list(itertools.islice(bar, ROWS_A_PART)):
         ledger.add("listed", name, rows)
         files += len(rows)
     row = {"run": name, "source": source.location, "model": model, "settings": settings, "files": files}

@@ -10,7 +10,7 @@ import time
 import warnings
 from pathlib import Path
 
-from colorizing.archive.ledger import FAILED, WAITING, bucket_of, shares
+from colorizing.archive.ledger import FAILED, WAITING, shares
 from colorizing.archive.storage import describe_problem
 from colorizing.archive.worker import Worker
 from common.errors import UserError, first_line
@@ -41,8 +41,7 @@ EXCLUDED = [".git", ".venv", "data/samples", "datasets", "docs", "outputs", "run
 def connected(address=None):
     """A context with a connection to the cluster at an address or, without one, to a cluster of this machine alone.
 
-    Raises:
-        UserError: There is no cluster at the address.
+    Raises UserError where there is no cluster at the address.
     """
     if address is None:
         options = {"address": "local", "include_dashboard": False, "object_store_memory": OBJECT_STORE}
@@ -79,11 +78,9 @@ def work_through(ledger, run, work, model, report, retry_failed):
     Photos without a row after a pass are tried again: their worker ended, or they met an error that may be temporary.
     Once a pass of single photos gives no row at all, the remaining photos end every worker, and have failed.
 
-    Args:
-        ledger, run: The `Ledger`, and the run's row in it.
-        work, model: A `Work`, and the content of a .keras file.
-        report: Function that is called with each number of photos newly done or failed.
-        retry_failed: Photos that failed in an earlier run are tried again.
+    `run` is the run's row in the `Ledger`, `work` a `Work`, and `model` the content of a .keras file. `report` is
+    called with each number of photos newly done or failed. With `retry_failed`, those that failed in an earlier run
+    wait, too.
     """
     for attempt in itertools.count():
         count, resources = worker_pool()
@@ -120,16 +117,9 @@ def find_waiting(ledger, run, retry_failed, number=None, worked=None):
 def one_pass(ledger, run, worker, batch, count, resources, retry_failed):
     """Gives every waiting photo to a worker, and yields lists of the ledger's rows as they come.
 
-    A worker that ends is restarted, here or on another machine. The photos that it was working on get no row.
-
-    Args:
-        ledger, run, retry_failed: As for `work_through`.
-        worker: Arguments of `Worker`.
-        batch: Photos that go to a worker together.
-        count, resources: Number of workers, and the resources of each.
-
-    Raises:
-        UserError: The workers cannot start, or the ledger cannot be read.
+    A worker that ends is restarted, here or on another machine. The photos that it was working on get no row. There are
+    `count` workers with the arguments `worker`, see `Worker`, and `resources` each, which get `batch` photos together.
+    Raises UserError where the workers cannot start, or the ledger cannot be read.
     """
     # Listed once, so that a task that Ray repeats reads the same parts.
     worked = ledger.parts("worked")
@@ -189,7 +179,7 @@ def adding(ledger, run):
     """A context with a function that collects rows. They are added to the ledger every ROWS_A_PART rows or
     SECONDS_A_PART seconds, and at the end."""
     rows, last = [], time.monotonic()
-    made_by = {name: run[name] for name in ("run", "model", "settings")}
+    made_by = {name: run[name] for name in ("model", "settings")}
 
     def flush():
         nonlocal last
@@ -198,7 +188,7 @@ def adding(ledger, run):
         last = time.monotonic()
 
     def add(more):
-        rows.extend({**row, **made_by, "bucket": bucket_of(row["path"])} for row in more)
+        rows.extend({**row, **made_by} for row in more)
         if len(rows) >= ROWS_A_PART or time.monotonic() - last > SECONDS_A_PART:
             flush()
 

@@ -76,12 +76,6 @@ class Summary:
     causes: Counter = field(default_factory=Counter)
     failures: list = field(default_factory=list)
 
-    def add(self, path, state, cause):
-        self.states[state] += 1
-        self.causes[state, cause] += 1
-        if state == FAILED and len(self.failures) < MOST_NAMED:
-            self.failures.append((path, cause))
-
 
 class Ledger:
     """The ledger in the output of an archive, a storage. One process writes it, any number read it."""
@@ -91,13 +85,14 @@ class Ledger:
         self._added = 0
 
     def add(self, kind, run, rows):
-        """Adds a part: rows, a list of dictionaries, of kind "listed" or "worked", or the one row of kind "run"."""
+        """Adds a part: a run's rows, a list of dictionaries, of kind "listed" or "worked", or its one of kind "run"."""
         if not rows:
             return
-        schema = RUN_SCHEMA if kind == "run" else SCHEMA
-        table = pa.Table.from_pylist(rows, schema)
-        if kind != "run":
-            table = table.sort_by("bucket")
+        if kind == "run":
+            table = pa.Table.from_pylist(rows, RUN_SCHEMA)
+        else:
+            rows = [{**row, "run": run, "bucket": bucket_of(row["path"])} for row in rows]
+            table = pa.Table.from_pylist(rows, SCHEMA).sort_by("bucket")
         content = io.BytesIO()
         pq.write_table(table, content, row_group_size=ROW_GROUP, compression="zstd")
         self._output.write(f"{FOLDER}/{run}-{self._added:06d}-{kind}.parquet", content.getvalue())
@@ -118,16 +113,11 @@ class Ledger:
         return self._read(parts[-1], None, None)[0] if parts else None
 
     def look_up(self, run, number, count, worked=None, retry_failed=False):
-        """The present states of a run's files, of one of `count` shares of about equal size.
+        """The present states of a run's files, in one of `count` shares of about equal size: `number`, 0..count - 1.
 
-        Args:
-            run: The run's row.
-            number: Number of the share, 0..count - 1.
-            worked: Paths of the parts to read of kind "worked"; None for all.
-            retry_failed: Whether photos that failed in an earlier run wait again.
-
-        Yields:
-            (row, state, cause) for each file in the order of the paths: its row of the listing, its state now, and why.
+        `run` is the run's row, and `worked` are the parts to read of kind "worked", None for all. With `retry_failed`,
+        photos that failed in an earlier run wait again. Yields (row, state, cause) for each file in the order of the
+        paths: its row of the listing, its state now, and why.
         """
         worked = self.parts("worked") if worked is None else worked
         # The run's own parts come last, so that their rows count.
@@ -153,7 +143,10 @@ class Ledger:
         summary, count = Summary(), shares(run)
         for number in range(count):
             for row, state, cause in self.look_up(run, number, count, retry_failed=retry_failed):
-                summary.add(row["path"], state, cause)
+                summary.states[state] += 1
+                summary.causes[state, cause] += 1
+                if state == FAILED and len(summary.failures) < MOST_NAMED:
+                    summary.failures.append((row["path"], cause))
         return summary
 
     def _sizes(self, folder):
@@ -183,15 +176,10 @@ def shares(run):
 
 
 def _state_of(listed, done, run, retry_failed, is_there):
-    """The state of a file and its cause, (state, cause).
+    """(state, cause) of a file, by its row of the listing and the last row of what was done with it, None without one.
 
-    A run does no photo twice: if two results overwrote each other, it would never end.
-
-    Args:
-        listed: The row of the listing.
-        done: The last row that says what was done with the file; None without one.
-        run, retry_failed: As for `Ledger.look_up`.
-        is_there: Function of a result's path and size in bytes that says whether the output holds it.
+    `is_there` says of a result's path and size in bytes whether the output holds it. A run does no photo twice: if two
+    results overwrote each other, it would never end.
     """
     if listed["state"] != WAITING:
         return listed["state"], listed["cause"]

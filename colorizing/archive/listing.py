@@ -2,23 +2,18 @@
 
 from pathlib import PurePosixPath
 
-from colorizing.archive.ledger import FAILED, LEFT_OUT, WAITING, bucket_of, key_of
+from colorizing.archive.ledger import FAILED, LEFT_OUT, WAITING, key_of
 from colorizing.archive.storage import describe_problem
 from colorizing.jobs import first_free, result_name
 from common.files import SYSTEM_FOLDERS, is_film, is_photo
 
 
 def list_files(source, skipped, suffix, made_by):
-    """Lists all files below a storage, folder by folder, so that memory grows with the largest folder only.
+    """Yields a row of the ledger for each file below a storage, in the order of their paths within each folder.
 
-    Args:
-        source: The storage.
-        skipped: Path of a folder in it whose files are not listed; None for none.
-        suffix: Suffix of the results, like ".png"; None for that of each photo, or a format that can be written.
-        made_by: The model and the settings, which decide the result together with the file.
-
-    Yields:
-        A row of the ledger for each file, in the order of their paths within each folder.
+    It goes folder by folder, so that memory grows with the largest folder only, and leaves out the folder at the path
+    `skipped`. `suffix` is that of the results, like ".png", or None for that of each photo, or a format that can be
+    written. `made_by` are the model and the settings, which decide the result together with the file.
     """
     pending = [""]
     while pending:
@@ -26,7 +21,8 @@ def list_files(source, skipped, suffix, made_by):
         try:
             files, folders = source.list_folder(folder)
         except OSError as error:
-            yield _row(_readable(f"{folder or '.'}/"), FAILED, f"the folder cannot be read: {describe_problem(error)}")
+            cause = f"the folder cannot be read: {describe_problem(error)}"
+            yield {"path": _readable(f"{folder or '.'}/"), "state": FAILED, "cause": cause}
             continue
         taken = set()
         for file in files:
@@ -39,19 +35,15 @@ def list_files(source, skipped, suffix, made_by):
 
 def _list_file(path, file, suffix, taken, made_by):
     """The row of the `File` at a path. `taken`, the paths of results so far, gets that of its own result."""
-    values = {"size": file.size, "version": file.version}
+    row = {"path": _readable(path), "size": file.size, "version": file.version}
     if cause := _why_left_out(path) or file.oddity:
-        return _row(_readable(path), LEFT_OUT, cause, **values)
-    if str(path) != _readable(path):
-        return _row(_readable(path), FAILED, "its path is not UTF-8; rename it", **values)
-    result = str(first_free(result_name(path, path, suffix), taken.__contains__))
-    taken.add(PurePosixPath(result))
+        return {**row, "state": LEFT_OUT, "cause": cause}
+    if str(path) != row["path"]:
+        return {**row, "state": FAILED, "cause": "its path is not UTF-8; rename it"}
+    result = first_free(result_name(path, path, suffix), taken.__contains__)
+    taken.add(result)
     key = key_of(file.size, file.version, result, *made_by)
-    return _row(str(path), WAITING, None, **values, result=result, key=key)
-
-
-def _row(path, state, cause, **values):
-    return {"path": path, "bucket": bucket_of(path), "state": state, "cause": cause, **values}
+    return {**row, "state": WAITING, "cause": None, "result": str(result), "key": key}
 
 
 def _why_left_out(path):
