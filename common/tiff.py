@@ -38,8 +38,7 @@ def open_tiff(content):
     first, pages, page = _find_photo(content)
     photometric = page.tags.valueof("PhotometricInterpretation", _usual_photometric(page))
     if first.is_dng or photometric in (PHOTOMETRIC.CFA, PHOTOMETRIC.LINEAR_RAW):
-        _refuse_missing_pixels(pages, content)
-        return open_raw(content)
+        return _open_whole_raw(pages, content)
     depths = set(np.atleast_1d(page.bitspersample).tolist())
     whole_numbers = page.sampleformat in (SAMPLEFORMAT.UINT, SAMPLEFORMAT.VOID)
     if not whole_numbers or max(depths) > 16 or len(depths) > 1:
@@ -62,8 +61,7 @@ def open_tiff(content):
     notes = FURTHER * (len(pages) > 1 or page.imagedepth > 1)
     notes += ("Photoshop's own data, such as layers, left out",) * (LAYERS in tags)
     notes += CHANNELS * (len(page.extrasamples) > 1)
-    if page.extrasamples and not any(page.extrasamples):
-        notes += UNNAMED
+    notes += UNNAMED * (len(page.extrasamples) > 0 and not any(page.extrasamples))
     curve = "TransferFunction" in tags or "GrayResponseCurve" in tags
     notes += ("transfer function left out",) * (curve and not icc)
 
@@ -98,6 +96,7 @@ def _open_whole_raw(pages, content):
             if end > len(content):
                 raise CannotDecode("a damaged file (pixels are missing)")
             refuse_lost_sectors(content[:end], start)
+    return open_raw(content)
 
 
 def _find_first_jpeg(page, photometric, content):
