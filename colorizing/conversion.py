@@ -20,8 +20,10 @@ MEGAPIXELS_AT_A_TIME = 48
 class Converter:
     """Decodes photos, has them worked on, and encodes the results, in any number of threads.
 
-    Photos of more than `max_megapixels` are refused. `quality` is 1..100, for JPEG, WebP and AVIF. A result is `widths`
-    times as wide as its photo.
+    Args:
+        max_megapixels: Larger photos are refused.
+        quality: 1..100, for JPEG, WebP and AVIF.
+        widths: How many times as wide as its photo a result is.
     """
 
     def __init__(self, max_megapixels=images.MAX_MEGAPIXELS, quality=images.QUALITY, widths=1):
@@ -34,10 +36,13 @@ class Converter:
         return self._files.hold(size / 1e6)
 
     def convert(self, name, content, result, work):
-        """Converts one photo, by the content of its file, bytes. Waits until there is memory for it and a core is free.
+        """Converts one photo. Waits until there is memory for its pixels and a core is free.
 
-        `name` and `result` are the paths of the photo and the result, for messages, and the latter's suffix says the
-        format. `work` is a function from an `images.Photo` to the one that is encoded.
+        Args:
+            name: Path of the photo, for messages.
+            content: Content of its file, bytes.
+            result: Path of the result, which gives the format, and for messages.
+            work: Function from an `images.Photo` to the one that is encoded.
 
         Returns:
             (photo, content, losses): what `work` returned, and what `images.encode` returned for it.

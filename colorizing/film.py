@@ -117,9 +117,14 @@ def _batches(film):
 def process_films(jobs, pipeline, record, find_hints=lambda path: (), **options):
     """Colorizes films, one after another; a bad one does not stop the others.
 
-    `jobs` are pairs of (film, result) paths, `record` is the `Record` of the output folder, and `find_hints` a function
-    from a film's path to its hints; `pipeline` and `options` are those of `colorize_film`. Returns an `Outcome`, in
-    which a broken film of which a part could be read is a failure.
+    Args:
+        jobs: Pairs of (film, result) paths.
+        record: The `Record` of the output folder.
+        find_hints: Function from a film's path to its hints.
+        pipeline, options: As for `colorize_film`.
+
+    Returns:
+        An `Outcome`. A broken film of which a part could be read is a failure.
     """
     outcome = Outcome()
     for path, result in jobs:

@@ -7,8 +7,12 @@ JOINED, SET_BACK = ("mpeg", "mpegts"), 1
 class Clock:
     """Moves packets in time, so that a film begins where it should and goes on in joined files.
 
-    `container` is FFmpeg's name of the format, and `late` the number of seconds by which the film's own clock is ahead
-    of that of the result. The attribute `reached` says when what has been read so far ends, in seconds.
+    Args:
+        container: FFmpeg's name of the format.
+        late: Seconds by which the film's own clock is ahead of that of the result.
+
+    Attributes:
+        reached: When what has been read so far ends, in seconds.
     """
 
     def __init__(self, container, late):

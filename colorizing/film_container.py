@@ -20,8 +20,14 @@ LARGEST_TABLES = 1 << 26
 
 
 def is_encrypted(path):
-    """Whether all pictures or all sound of a film at a Path are encrypted. False where MP4 or MOV does not tell. Raises
-    OSError."""
+    """Whether all pictures or all sound of a film are encrypted. False where MP4 or MOV does not tell.
+
+    Args:
+        path: The file, a Path.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
     with path.open("rb") as file:
         for kind, at, length in _boxes(file, path.stat().st_size):
             if kind == b"moov":
@@ -31,9 +37,15 @@ def is_encrypted(path):
 
 
 def is_cut(path, container, picture):
-    """Whether a film's file, a Path, lacks its end. False where its container does not tell. Raises OSError.
+    """Whether a film's file lacks its end. False where its container does not tell.
 
-    `container` is FFmpeg's name of the format, and `picture` the size in bytes of the first picture's packet, or 0.
+    Args:
+        path: The file, a Path.
+        container: FFmpeg's name of the format.
+        picture: Size in bytes of the first picture's packet; 0 if there is none.
+
+    Raises:
+        OSError: The file cannot be read.
     """
     size = path.stat().st_size
     with path.open("rb") as file:

@@ -63,7 +63,9 @@ class FilmError(FileError):
 class Reader:
     """Reads a film's frames and the packets of its sound, as far as they can be read. A context manager.
 
-    Raises FilmError where the file is missing, empty, encrypted or not a film, or has frames above `max_megapixels`.
+    Args:
+        path: The film.
+        max_megapixels: Films of larger frames are refused.
 
     Attributes:
         video: Its stream of frames.
@@ -71,6 +73,9 @@ class Reader:
         rate: Frames a second, a Fraction.
         damage: After reading, where and why the film is broken, as words; None for a whole one.
         changes: How many frames had another size than the first.
+
+    Raises:
+        FilmError: The file is missing, empty, too large, encrypted, or not a film.
     """
 
     def __init__(self, path, max_megapixels=MAX_MEGAPIXELS):
@@ -143,8 +148,11 @@ class Reader:
         return float(frame.pts * self.video.time_base - self._start + 1 / self.rate)
 
     def __iter__(self):
-        """Yields av.VideoFrame of `video` and av.Packet of sound, in the file's order, and sets `damage`. Raises
-        FilmError where the film is encrypted."""
+        """Yields av.VideoFrame of `video` and av.Packet of sound, in the file's order, and sets `damage`.
+
+        Raises:
+            FilmError: The film is encrypted.
+        """
         packets = self._container.demux()
         while (packet := self._attempt(lambda: next(packets, None), decoding=False)) is not None:
             self._refuse_encrypted(packet)
@@ -190,8 +198,10 @@ class Reader:
     def pixels(self, frame):
         """A frame of `video`, upright and of the first frame's size: sRGB, uint8 [height, width, 3].
 
-        Frames of another size are scaled to it, between black bars where they have another shape. Raises FilmError
-        where the frame is too large.
+        Frames of another size are scaled to it, between black bars where they have another shape.
+
+        Raises:
+            FilmError: The frame is too large.
         """
         self._check_size(frame.width, frame.height)
         # Without a tag, players take large pictures for BT.709, and others, as swscale does, for BT.601.

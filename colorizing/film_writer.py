@@ -67,10 +67,16 @@ DROPPING_RATES = (Fraction(30000, 1001), Fraction(60000, 1001))
 
 
 class Writer:
-    """A film being written at a path, whose suffix says the container. A context manager, at whose end it is complete.
+    """A film being written. A context manager, at whose end the file is complete.
 
-    It has the time, sound and metadata of a `Reader`, `film`, whose first frame is `like`, and frames of `height` and
-    `width`. The attribute `losses` says what is not as in the film, as words.
+    Args:
+        path: Where to; the suffix says the container.
+        film: The `Reader` of the film whose time, sound and metadata this one has.
+        height, width: Of its frames.
+        like: The film's first frame.
+
+    Attributes:
+        losses: What is not as in the film, as words.
     """
 
     def __init__(self, path, film, height, width, like):

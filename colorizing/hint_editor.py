@@ -55,10 +55,12 @@ class Edits:
         return Edits(tuple(hints), chosen, (*self.past, self.hints))
 
     def click(self, x, y, aspect, moving=False):
-        """Chooses the hint near a place, or sets a new one, which keeps the colour there. With `moving`, moves the
-        chosen hint there instead, if there is one.
+        """Chooses the hint near a place; moves the chosen one there; or sets a new one, which keeps the colour there.
 
-        The place is in shares of width and height, and `aspect` is the width of the picture by its height.
+        Args:
+            x, y: The place, in shares of width and height.
+            aspect: Width by height of the picture.
+            moving: Whether the chosen hint is moved, if there is one.
         """
         if moving and self.chosen is not None:
             return self._replace(x=x, y=y)
@@ -105,11 +107,15 @@ def draw_dots(pixels, edits):
 
 
 def offered_colors(lightness, likely):
-    """Colours on offer for a place: the ab that the network thinks likely there, then common ones.
+    """Colours on offer for a place: the likely ones first, then common ones.
+
+    Args:
+        lightness: L of the place, 0..100.
+        likely: ab that the network thinks likely there.
 
     Returns:
-        (ab, rgb): the choices, float32 [count, 2], and how they look at the place's L, 0..100: uint8 [count, 3]; chroma
-        that does not fit into sRGB is less there.
+        (ab, rgb): the choices, float32 [count, 2], and how they look at that lightness, uint8 [count, 3]; chroma that
+        does not fit into sRGB is less there.
     """
     ab = np.float32([*likely, *COMMON.values()]).reshape(-1, 2)
     lab = np.column_stack([np.full(len(ab), lightness, np.float32), ab])

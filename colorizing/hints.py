@@ -90,8 +90,13 @@ def read_hints(path, film=False):
 def parse_hints(content, name, film=False):
     """A list of `Hint` from JSON like `{"hints": [{"x": 0.5, "y": 0.25, "ab": [40, 20], "radius": 0.0125}]}`.
 
-    The content is str or UTF-8 bytes, `name` is that of the file, for messages, and hints of a film may have times.
-    Raises HintError where the content is something else; the message counts hints from 1.
+    Args:
+        content: JSON, str or UTF-8 bytes.
+        name: Name of the file, for messages.
+        film: Whether the hints are of a film, so that they may have times.
+
+    Raises:
+        HintError: The content is something else; the message counts hints from 1.
     """
     try:
         mark = "\ufeff"  # Editors of Windows put it at the start.
@@ -129,19 +134,26 @@ def place_of(hint, picture):
 
 
 def correct(ab, lightness, hints, features=None):
-    """The network's ab, corrected to meet a list of `Hint`; `ab` itself without hints.
+    """Corrects the network's ab so that it meets hints.
 
     Args:
         ab: What the network predicted, Lab units, float32 [rows, columns, 2].
         lightness: What it saw, L in 0..100, float32 [rows, columns, 1].
+        hints: `Hint`s.
         features: What the network offers besides, float32 [any, any, channels] over the same picture; None for nothing.
+
+    Returns:
+        The corrected ab, like `ab`; `ab` itself without hints.
     """
     return spread(ab, describe(ab, lightness, features), hints) if hints else ab
 
 
 def describe(ab, lightness, features=None):
-    """Vectors of pixels whose distances say what belongs together, see this file's header: float32 [rows, columns,
-    channels], of which the first two are places. Arguments as for `correct`."""
+    """Vectors of pixels whose distances say what belongs together, see this file's header; arguments as for `correct`.
+
+    Returns:
+        float32 [rows, columns, channels], of which the first two are places.
+    """
     rows, columns = ab.shape[:2]
     parts = [places(rows, columns), smooth(lightness) / OF_LIGHTNESS, ab / OF_AB]
     if features is not None:
@@ -193,8 +205,11 @@ def _points(hint, picture):
 
 
 def _covariance(one, other):
-    """Covariance of d between places, as a share of d's variance in 0..1: [count, others], from the vectors of the
-    places, [count, channels] and [others, channels]."""
+    """Covariance of d between places, from their vectors [count, channels] and [others, channels].
+
+    Returns:
+        [count, others] in 0..1, as a share of d's variance.
+    """
     squares = _square(one)[:, None] + _square(other) - 2 * one @ other.T
     near = np.exp(np.minimum(-squares / 2, 0))
     return (1 - BROAD) * near + BROAD * np.sqrt(np.sqrt(near))

@@ -51,11 +51,11 @@ class Plan:
 
 
 def plan_jobs(inputs, output, suffix=None, films=False, hints_of=None):
-    """Decides which photos are read and where each result goes: a `Plan`.
+    """Decides which photos are read and where each result goes.
 
     A result has the name of its photo and lies in the same sub-folder of `output`. If its format is another one, the
     new suffix is appended: a.gif.png. If two results would have the same path, or paths that differ by case alone, the
-    second is numbered: a-2.jpg. Raises UserError where the record of the output folder cannot be read.
+    second is numbered: a-2.jpg.
 
     Args:
         inputs: Paths of photos, and of folders to search for photos.
@@ -63,6 +63,12 @@ def plan_jobs(inputs, output, suffix=None, films=False, hints_of=None):
         suffix: Suffix of photos' results, like ".png". None keeps that of each photo unless `REPLACED` has another.
         films: Whether films are wanted, too. Their results keep their suffix unless `REWRAPPED` has another.
         hints_of: See `Record`.
+
+    Returns:
+        A `Plan`.
+
+    Raises:
+        UserError: The record of the output folder cannot be read.
     """
     record = Record(output, hints_of)
     found, failures, notes = find_inputs(inputs, output, films)
@@ -163,8 +169,13 @@ def result_name(source, name, suffix):
 
 @dataclass
 class Outcome:
-    """What became of a run: how many photos or films are done, and a sentence for each that failed, and for each thing
-    that a result does not keep."""
+    """What became of a run.
+
+    Attributes:
+        done: How many photos or films are done.
+        failures: A sentence for each that failed.
+        losses: What results do not keep, a sentence each.
+    """
 
     done: int = 0
     failures: list = field(default_factory=list)
@@ -188,8 +199,14 @@ class Outcome:
 def process_photos(jobs, work, record, converter):
     """Reads, works on and writes photos, several at a time, with a progress bar; a bad one does not stop the others.
 
-    `jobs` are pairs of (photo, result) paths, `record` is the `Record` of the output folder, and `work` a function from
-    a `Photo` and its path to the result, a `Photo`, which is called from several threads. Returns an `Outcome`.
+    Args:
+        jobs: Pairs of (photo, result) paths.
+        work: Function from a `Photo` and its path to the result, a `Photo`; called from several threads.
+        record: The `Record` of the output folder.
+        converter: A `Converter`.
+
+    Returns:
+        An `Outcome`.
     """
 
     def do(path, result):

@@ -9,19 +9,26 @@ OUT_OF_SIGHT = 2.0
 
 
 class MovingHints:
-    """Hints of one film, `colorizing.hints.Hint`s, frame by frame. Those without a time hold from the first frame."""
+    """Hints of one film, frame by frame.
+
+    Args:
+        hints: `colorizing.hints.Hint`s; those without a time hold from the first frame.
+    """
 
     def __init__(self, hints):
         self._waiting = sorted(hints, key=lambda hint: hint.time or 0)
         self._active = []
 
     def at(self, end, origins):
-        """Moves the hints on to the next frame, and lists those that act in it, with their places in it.
+        """Moves the hints on to the next frame.
 
         Args:
             end: When the frame ends, in seconds from the film's start.
             origins: Where each pixel was in the previous frame, (x, y) in pixels, float32 [rows, columns, 2]; None for
                 the first frame of a shot.
+
+        Returns:
+            A list of the hints that act in the frame, with their places in it.
         """
         moved = [] if origins is None else [follow(hint, origins) for hint in self._active]
         self._active = [hint for hint in moved if hint is not None]

@@ -72,11 +72,18 @@ class Service:
         self._loading = threading.Lock()
 
     async def colorize(self, name, content, model, saturation=1.0, hints=(), asked=None):
-        """Colorizes a photo, the content of a file, into a `Result` in its own format or one that holds colour.
+        """Colorizes a photo; waits for its turn.
 
-        Waits for its turn. `name` is that of the photo, for messages, `model` one of `models.names()`, and `saturation`
-        a factor on the strength of the colours. For `hints` see `colorizing.hints.Hint`; the result has the likely
-        colours of the one that is `asked` about, if any.
+        Args:
+            name: Name of the photo, for messages.
+            content: Content of its file, bytes.
+            model: One of `models.names()`.
+            saturation: Factor on the strength of the colours.
+            hints: Colours that are known, see `colorizing.hints.Hint`.
+            asked: The hint whose likely colours the result has; None for none.
+
+        Returns:
+            A `Result`, in the photo's own format or one that holds colour.
 
         Raises:
             models.ModelError: There is no such model.
