@@ -41,7 +41,8 @@ EXCLUDED = [".git", ".venv", "data/samples", "datasets", "docs", "outputs", "run
 def connected(address=None):
     """A context with a connection to the cluster at an address or, without one, to a cluster of this machine alone.
 
-    Raises UserError where there is no cluster at the address.
+    Raises:
+        UserError: There is no cluster at the address.
     """
     if address is None:
         options = {"address": "local", "include_dashboard": False, "object_store_memory": OBJECT_STORE}
@@ -78,9 +79,11 @@ def work_through(ledger, run, work, model, report, retry_failed):
     Photos without a row after a pass are tried again: their worker ended, or they met an error that may be temporary.
     Once a pass of single photos gives no row at all, the remaining photos end every worker, and have failed.
 
-    `run` is the run's row in the `Ledger`, `work` a `Work`, and `model` the content of a .keras file. `report` is
-    called with each number of photos newly done or failed. With `retry_failed`, those that failed in an earlier run
-    wait, too.
+    Args:
+        ledger, run: The `Ledger`, and the run's row in it.
+        work, model: A `Work`, and the content of a .keras file.
+        report: Function that is called with each number of photos newly done or failed.
+        retry_failed: Photos that failed in an earlier run are tried again.
     """
     for attempt in itertools.count():
         count, resources = worker_pool()
@@ -117,9 +120,16 @@ def find_waiting(ledger, run, retry_failed, number=None, worked=None):
 def one_pass(ledger, run, worker, batch, count, resources, retry_failed):
     """Gives every waiting photo to a worker, and yields lists of the ledger's rows as they come.
 
-    A worker that ends is restarted, here or on another machine. The photos that it was working on get no row. There are
-    `count` workers with the arguments `worker`, see `Worker`, and `resources` each, which get `batch` photos together.
-    Raises UserError where the workers cannot start, or the ledger cannot be read.
+    A worker that ends is restarted, here or on another machine. The photos that it was working on get no row.
+
+    Args:
+        ledger, run, retry_failed: As for `work_through`.
+        worker: Arguments of `Worker`.
+        batch: Photos that go to a worker together.
+        count, resources: Number of workers, and the resources of each.
+
+    Raises:
+        UserError: The workers cannot start, or the ledger cannot be read.
     """
     # Listed once, so that a task that Ray repeats reads the same parts.
     worked = ledger.parts("worked")

@@ -113,11 +113,16 @@ class Ledger:
         return self._read(parts[-1], None, None)[0] if parts else None
 
     def look_up(self, run, number, count, worked=None, retry_failed=False):
-        """The present states of a run's files, in one of `count` shares of about equal size: `number`, 0..count - 1.
+        """The present states of a run's files, of one of `count` shares of about equal size.
 
-        `run` is the run's row, and `worked` are the parts to read of kind "worked", None for all. With `retry_failed`,
-        photos that failed in an earlier run wait again. Yields (row, state, cause) for each file in the order of the
-        paths: its row of the listing, its state now, and why.
+        Args:
+            run: The run's row.
+            number: Number of the share, 0..count - 1.
+            worked: Paths of the parts to read of kind "worked"; None for all.
+            retry_failed: Whether photos that failed in an earlier run wait again.
+
+        Yields:
+            (row, state, cause) for each file in the order of the paths: its row of the listing, its state now, and why.
         """
         worked = self.parts("worked") if worked is None else worked
         # The run's own parts come last, so that their rows count.
@@ -176,10 +181,15 @@ def shares(run):
 
 
 def _state_of(listed, done, run, retry_failed, is_there):
-    """(state, cause) of a file, by its row of the listing and the last row of what was done with it, None without one.
+    """The state of a file and its cause, (state, cause).
 
-    `is_there` says of a result's path and size in bytes whether the output holds it. A run does no photo twice: if two
-    results overwrote each other, it would never end.
+    A run does no photo twice: if two results overwrote each other, it would never end.
+
+    Args:
+        listed: The row of the listing.
+        done: The last row that says what was done with the file; None without one.
+        run, retry_failed: As for `Ledger.look_up`.
+        is_there: Function of a result's path and size in bytes that says whether the output holds it.
     """
     if listed["state"] != WAITING:
         return listed["state"], listed["cause"]

@@ -16,9 +16,15 @@ class ReaderEnded(UserError):
 
 
 def try_to_read(location, path, max_megapixels):
-    """Reads a photo in a process of its own, and ignores its errors. Raises ReaderEnded where that ends the process.
+    """Reads a photo in a process of its own, and ignores its errors.
 
-    The photo lies at `path` in the storage at `location`; for `max_megapixels` see `images.decode`.
+    Args:
+        location: Location of the storage that holds the photo.
+        path: Path of the photo in the storage.
+        max_megapixels: See `images.decode`.
+
+    Raises:
+        ReaderEnded: Reading ended the process.
     """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     command = [sys.executable, "-m", __name__, location, path, str(max_megapixels)]
