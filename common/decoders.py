@@ -229,6 +229,10 @@ def open_jpeg_2000(content):
     if not icc and color not in (CMYK, SRGB, GRAY, SYCC):
         raise CannotDecode("JPEG 2000 of a colour space that is not read; convert it to RGB")
     cmyk = icc[16:20] == b"CMYK" if icc else color == CMYK
+    resolution = None
+    with contextlib.suppress(struct.error, ZeroDivisionError):  # Without a box, or with a damaged one.
+        high, low, wide, narrow, *powers = struct.unpack_from(">4H2b", captured or shown)  # Pixels per metre.
+        resolution = 0.0254 * wide / narrow * 10.0 ** powers[1], 0.0254 * high / low * 10.0 ** powers[0]
     untold = not cmyk and (palette[2] if palette else count) in (2, 4) and not {ALPHA, MULTIPLIED} & {*kinds}
 
     def decode():
@@ -241,16 +245,8 @@ def open_jpeg_2000(content):
             values[..., :3] = cv2.cvtColor(values[..., [0, 2, 1]], cv2.COLOR_YCrCb2RGB)
         return values, icc or None
 
-    resolution, space = _resolution_of_grid(captured or shown), "cmyk" if cmyk else None
+    space = "cmyk" if cmyk else None
     return Image(right - left, down - up, decode, space, resolution=resolution, bits=bits, notes=UNNAMED * untold)
-
-
-def _resolution_of_grid(box):
-    """Pixels per inch, (horizontal, vertical), in a box of JPEG 2000, bytes: numbers per metre; None if damaged."""
-    with contextlib.suppress(struct.error, ZeroDivisionError):
-        high, low, wide, narrow, *powers = struct.unpack_from(">4H2b", box)
-        return 0.0254 * wide / narrow * 10.0 ** powers[1], 0.0254 * high / low * 10.0 ** powers[0]
-    return None
 
 
 def open_netpbm(content):

@@ -83,7 +83,7 @@ def encode(name, photo, suffix, quality=QUALITY):
             metadata, more = encodable(photo.metadata, suffix, width, height)
             content = _encode(photo, format_, quality, metadata)
         else:
-            content, more = embed(_encode(photo, format_, quality), format_, photo.metadata, width, height)
+            content, more = embed(_encode(photo, format_, quality, {}), format_, photo.metadata, width, height)
     except (cv2.error, ValueError, RuntimeError) as error:
         raise PhotoError(name, f"cannot be written as '{suffix}'; use .jpg, .png, .webp or .tif") from error
     return content, [f"{name}: {loss}" for loss in (*photo.notes, *losses, *more)]
@@ -104,7 +104,7 @@ def _reduce(photo, format_, suffix):
     return photo, losses
 
 
-def _encode(photo, format_, quality, metadata=()):
+def _encode(photo, format_, quality, metadata):
     """The content of a file that holds a photo; metadata are {OpenCV's kind: bytes}."""
     pixels = photo.pixels
     icc = photo.icc if pixels.ndim == 3 and len(photo.icc or b"") < LARGEST_PROFILE else None
@@ -120,11 +120,11 @@ def _encode(photo, format_, quality, metadata=()):
     if pixels.ndim == 3:  # OpenCV takes blue first and alpha last.
         pixels = pixels[..., [2, 1, 0, 3]] if pixels.shape[2] == 4 else pixels[..., ::-1]
     if icc and FORMATS[format_].profile:
-        metadata = dict(metadata) | {cv2.IMAGE_METADATA_ICCP: np.frombuffer(icc, np.uint8)}
+        metadata = metadata | {cv2.IMAGE_METADATA_ICCP: np.frombuffer(icc, np.uint8)}
     options = [FORMATS[format_].quality, quality] if FORMATS[format_].quality else []
     options += [cv2.IMWRITE_AVIF_DEPTH, 12] if format_ == ".avif" and pixels.dtype == np.uint16 else []
-    kinds, chunks = list(metadata), list(dict(metadata).values())
-    done, content = cv2.imencodeWithMetadata(format_, np.ascontiguousarray(pixels), kinds, chunks, options)
+    pixels = np.ascontiguousarray(pixels)
+    done, content = cv2.imencodeWithMetadata(format_, pixels, [*metadata], [*metadata.values()], options)
     if not done:
         raise ValueError("the encoder failed")
     return content.tobytes()

@@ -116,17 +116,15 @@ def list_files(folder, wanted):
 def _add_wanted(path, listing):
     """Adds a path that has the name of a wanted file to a `Listing`, as what it is."""
     try:
-        regular = stat.S_ISREG(path.stat().st_mode)
+        if stat.S_ISREG(path.stat().st_mode):
+            listing.files.append(path)
+        else:
+            listing.passed_over["special file"] += 1
     except OSError as error:
         if error.errno in BROKEN_LINK:
             listing.passed_over["broken link"] += 1
         else:
             listing.failures.append(f"{path}: {describe_error(error)}")
-    else:
-        if regular:
-            listing.files.append(path)
-        else:
-            listing.passed_over["special file"] += 1
 
 
 def is_regular(path):
@@ -216,9 +214,8 @@ def lock_folder(folder):
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise UserError(
-                f"{folder}: another run writes there; wait for its end, or choose another folder"
-            ) from error
+            cause = "another run writes there; wait for its end, or choose another folder"
+            raise UserError(f"{folder}: {cause}") from error
         except OSError:
             pass  # Some network disks have no locks.
         yield

@@ -19,10 +19,7 @@ FORMATS = {
     ".gif": (decoders.open_gif, rb"GIF8[79]a"),
     ".webp": (decoders.open_webp, rb"RIFF....WEBP"),
     ".avif": (decoders.open_avif, rb"....ftyp(....)*avi[fs]"),
-    ".raw": (
-        open_camera_raw,
-        rb"....ftyp(....)*crx |II......CR|IIRO|IIRS|IIU\0|MMOR|FUJIFILMCCD-RAW",
-    ),
+    ".raw": (open_camera_raw, rb"....ftyp(....)*crx |II......CR|IIRO|IIRS|IIU\0|MMOR|FUJIFILMCCD-RAW"),
     ".heic": (decoders.open_heic, rb"....ftyp(....)*(he(ic|ix|im|is|vc|vx)|m[is]f1)"),
     ".tif": (open_tiff, rb"II[*+]\0|MM\0[*+]"),
     ".bmp": (decoders.open_bmp, rb"BM"),

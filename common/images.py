@@ -117,9 +117,8 @@ def write(path, photo, quality=QUALITY):
 
 def write_content(path, content):
     """Writes the content of a photo's file, bytes, whole or not at all, and makes its folder. Raises PhotoError."""
-    path = Path(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, content)
     except OSError as error:
         raise PhotoError(path, f"cannot be written: {describe_error(error)}") from error
@@ -147,8 +146,7 @@ def _describe(error):
         return known
     # imagecodecs may give a few random bytes for a message.
     lines = [line.strip() for line in text.splitlines() if " " in line.strip() and not SAYS_NOTHING.search(line)]
-    unsupported = next((line for line in lines if "upport" in line or "exceeds limit" in line), None)
-    if unsupported:
+    if unsupported := next((line for line in lines if "upport" in line or "exceeds limit" in line), None):
         return f"cannot be read ({unsupported}); convert it to PNG or TIFF"
     return f"a damaged file ({lines[0]})" if lines else "a damaged file"
 

@@ -189,14 +189,15 @@ def embed(content, suffix, metadata, width, height):
             content, lost = _copy(_complete(metadata, width, height), content, suffix)
         if lost and not metadata.carrier:
             lost = ["the resolution"]
-    if suffix != ".jpg" and not _is_whole(metadata.unread_xmp):
-        lost.append("damaged XMP")
-    if metadata.text and suffix != ".png":
-        lost.append("text of PNG")
-    for chunk in reversed(metadata.text) if suffix == ".png" else ():
-        content = insert_chunk(content, *chunk)
     if suffix == ".jpg" and metadata.unread_xmp:
         content = _insert_segment(content, b"\xe1", b"http://ns.adobe.com/xap/1.0/\0" + metadata.unread_xmp)
+    elif not _is_whole(metadata.unread_xmp):
+        lost.append("damaged XMP")
+    if suffix == ".png":
+        for chunk in reversed(metadata.text):
+            content = insert_chunk(content, *chunk)
+    elif metadata.text:
+        lost.append("text of PNG")
     return content, [f"{kind} left out, in whole or in part, since {suffix} does not hold it" for kind in lost]
 
 

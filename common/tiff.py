@@ -51,8 +51,8 @@ def open_tiff(content):
         raise CannotDecode("a TIFF file that does not say what its 4 channels are; convert it to RGB")
     space = SPACES.get(photometric)
     if space is None or not _has_usual_numbers(page, photometric, max(depths)):
-        kind = f"{_name(page.photometric)} pixels of a kind that is not read"
-        raise CannotDecode(f"a TIFF file with {kind}; convert it to RGB")
+        kind = _name(page.photometric)
+        raise CannotDecode(f"a TIFF file with {kind} pixels of a kind that is not read; convert it to RGB")
     width, height, bits = int(page.imagewidth), int(page.imagelength), max(depths)
     tags, resolution = page.tags, page.get_resolution("inch")
     # A page that lies below the first one has its profile.
@@ -77,8 +77,8 @@ def open_camera_raw(content):
     try:
         first, pages, _ = _find_photo(content)
         kinds = {page.tags.valueof("PhotometricInterpretation") for page in pages}
-        unpacked = all(page.compression in tifffile.TIFF.DECOMPRESSORS for page in pages)
-        scanned = not first.is_dng and kinds <= {PHOTOMETRIC.RGB, PHOTOMETRIC.MINISBLACK} and unpacked
+        can_unpack = all(page.compression in tifffile.TIFF.DECOMPRESSORS for page in pages)
+        scanned = not first.is_dng and kinds <= {PHOTOMETRIC.RGB, PHOTOMETRIC.MINISBLACK} and can_unpack
     except Exception:  # Not TIFF, or not as tifffile knows it.
         return open_raw(content)
     return open_tiff(content) if scanned else _open_whole_raw(pages, content)
@@ -120,9 +120,8 @@ def _decode_first_jpeg(page, jpeg):
 
 
 def _cannot_unpack(page):
-    return CannotDecode(
-        f"a TIFF file with {_name(page.compression)} compression, which is not read; save it with LZW or ZIP"
-    )
+    kind = _name(page.compression)
+    return CannotDecode(f"a TIFF file with {kind} compression, which is not read; save it with LZW or ZIP")
 
 
 def _usual_photometric(page):
