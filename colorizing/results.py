@@ -55,8 +55,10 @@ class Record:
             found: The `checksum` of what it is made from, computed before hints or a film were read. If these change
                 while the result is made, the record keeps the old checksum, and the next run makes the result anew.
 
-        Raises UserError where the record cannot be written, or where a file has appeared in place of the result and no
-        other run has made it from the same; and OSError where the record cannot be read.
+        Raises:
+            UserError: The record cannot be written, or a file has appeared where the result belongs, and no other run
+                has made it from the same.
+            OSError: The record cannot be read.
         """
         is_new = result not in self and os.path.lexists(result)
         if is_new and read_record(self._folder).get(result) != found:

@@ -184,14 +184,10 @@ def run(main, interrupted="interrupted"):
         signal.signal(signal.SIGINT, signal.getsignal(signal.SIGTERM))
         sys.exit(interrupted)
     except Exception as error:
-        if not is_from_tensorflow(error):
+        # A full disk, a lack of memory and missing rights raise tf.errors.OpError, too.
+        if "tensorflow" not in sys.modules or not isinstance(error, sys.modules["tensorflow"].errors.OpError):
             raise
         sys.exit(printable(describe_op_error(error)))
-
-
-def is_from_tensorflow(error):
-    """Whether an error is a tf.errors.OpError, which a full disk, a lack of memory and missing rights raise, too."""
-    return "tensorflow" in sys.modules and isinstance(error, sys.modules["tensorflow"].errors.OpError)
 
 
 def describe_op_error(error):
