@@ -52,11 +52,12 @@ class Options(Rounds):
     model: Model = MODEL
 
 
-def gray_photo(megapixels, depth):
-    """A sample photo in gray, enlarged to a number of megapixels."""
+def write_gray(path, megapixels, depth=np.uint8):
+    """Writes a sample photo in gray, enlarged to a number of megapixels. Returns the path."""
     gray = to_gray(read_photo(PHOTO)).astype(depth) * (np.iinfo(depth).max // 255)
     scale = (megapixels * 1e6 / gray.size) ** 0.5
-    return cv2.resize(gray, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+    images.write_photo(path, cv2.resize(gray, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC))
+    return path
 
 
 def measure_large(folder, model):
@@ -74,9 +75,7 @@ def measure_large(folder, model):
     for megapixels in MEGAPIXELS:
         row = [str(megapixels)]
         for depth, suffix in ((np.uint8, "jpg"), (np.uint16, "tif")):
-            path = folder / f"{megapixels}.{suffix}"
-            images.write_photo(path, gray_photo(megapixels, depth))
-            seconds, memory = colorize(path)
+            seconds, memory = colorize(write_gray(folder / f"{megapixels}.{suffix}", megapixels, depth))
             row += [f"{seconds - startup:.1f} s", f"{memory:.2f} GB"]
         rows.append(row)
     print_table(["megapixels", "8-bit JPEG", "peak memory", "16-bit TIFF", "peak memory"], rows)

@@ -92,7 +92,7 @@ def draw_hints(ab, count, random):
 
 
 def measure_gain(pipeline, photo, seed):
-    """PSNR in dB and mean distance in ab of one photo, means over the draws: {method: float [2, COUNTS]}."""
+    """PSNR in dB and mean distance in ab of one photo, means over the draws: float [METHODS, 2, COUNTS]."""
     truth = np.asarray(ab_from_rgb(photo))
     lightness = pipeline.reduce(photo)
     ab, features = pipeline.predict(lightness[None])[0], pipeline.features(lightness)
@@ -104,15 +104,15 @@ def measure_gain(pipeline, photo, seed):
 
     draws = [draw_hints(truth, max(COUNTS), np.random.default_rng((seed, draw))) for draw in range(DRAWS)]
     start = score(ab)
-    figures = {}
+    figures = []
     for method, variance in METHODS.items():
         vectors = describe_by(method, ab, lightness, features)
         scores = [
             [score(spread(ab, vectors, hints[:count], variance)) if count else start for count in COUNTS]
             for hints in draws
         ]
-        figures[method] = np.mean(scores, axis=0).T
-    return figures
+        figures.append(np.mean(scores, axis=0).T)
+    return np.stack(figures)
 
 
 def report_gain(options):
@@ -124,23 +124,19 @@ def report_gain(options):
         bar = tqdm(paths, unit=" photos", leave=False, disable=None)
         photos = (read_photo(path) for path in bar)
         photos = (shrink(photo, SIDE / min(photo.shape[:2])) for photo in photos)
-        rows = [measure_gain(pipeline, photo, seed) for seed, photo in enumerate(photos)]
+        # [photos, METHODS, 2, COUNTS]
+        figures = np.stack([measure_gain(pipeline, photo, seed) for seed, photo in enumerate(photos)])
         # A gray photo that comes out gray has an infinite PSNR, and no gain.
-        rows = [row for row in rows if all(np.isfinite(scores).all() for scores in row.values())]
-        print(f"\n{name}, {len(rows)} photos of {options.photos.name}, {DRAWS} draws, {choose_policy()}\n")
-        means = {method: np.array([row[method] for row in rows]) for method in METHODS}  # [photos, 2, counts]
-        columns = {
-            f"{method}: {name}": means[method][:, number]
-            for method in METHODS
-            for number, name in enumerate(("PSNR, dB", "ab error"))
-        }
-        table = [
-            [str(count), *(describe_mean(values[:, number], 2) for values in columns.values())]
-            for number, count in enumerate(COUNTS)
-        ]
-        print_table(["hints", *columns], table)
-        for method in METHODS:
-            gain = means[method][:, 0, COUNTS.index(10)] - means[method][:, 0, 0]
+        figures = figures[np.isfinite(figures).all(axis=(1, 2, 3))]
+        print(f"\n{name}, {len(figures)} photos of {options.photos.name}, {DRAWS} draws, {choose_policy()}\n")
+        rows = []
+        for number, count in enumerate(COUNTS):
+            columns = figures[..., number].reshape(len(figures), -1).T
+            rows.append([str(count), *(describe_mean(column, 2) for column in columns)])
+        scores = [f"{method}: {score}" for method in METHODS for score in ("PSNR, dB", "ab error")]
+        print_table(["hints", *scores], rows)
+        gains = figures[:, :, 0, COUNTS.index(10)] - figures[:, :, 0, 0]
+        for method, gain in zip(METHODS, gains.T, strict=True):
             print(f"ten over none, {method}: {describe_mean(gain, 2)} dB")
 
 

@@ -34,7 +34,7 @@ from skimage import feature
 
 import models
 from benchmarks import original
-from benchmarks.colorizing import gray_photo
+from benchmarks.colorizing import write_gray
 from benchmarks.timing import Rounds, call_in_process, measure_command, print_table, show, time_rounds
 from colorizing.photo import Pipeline
 from common import images
@@ -214,7 +214,7 @@ def network(folder, rounds):
     keras.config.set_dtype_policy(policy)
     model = models.build(EXPERIMENTS["paper"])
     lightness, _ = noise()
-    photo, result = make_gray(folder, LARGE), folder / "result.jpg"
+    photo, result = write_gray(folder / "large.jpg", LARGE), folder / "result.jpg"
     pipeline = Pipeline(model)
     colored = images.Photo(pipeline(images.read(photo).pixels))
 
@@ -247,18 +247,12 @@ def network(folder, rounds):
     ]
 
 
-def make_gray(folder, megapixels):
-    """Writes a gray photo as a JPEG and returns its path."""
-    path = folder / f"{megapixels:g}.jpg"
-    images.write_photo(path, gray_photo(megapixels, np.uint8))
-    return path
-
-
 def processes(folder, rounds):
     """Compares processes that colorize one photo: seconds from start to end, and peak memory."""
-    photos = {"256x256": make_gray(folder, np.prod(CROP) / 1e6), f"{LARGE} megapixels": make_gray(folder, LARGE)}
+    sizes = {"256x256": np.prod(CROP) / 1e6, f"{LARGE} megapixels": LARGE}
     commands = {"import": ["-c", "import keras"]}
-    for name, photo in photos.items():
+    for name, megapixels in sizes.items():
+        photo = write_gray(folder / f"{megapixels:g}.jpg", megapixels)
         commands[name] = ["test.py", photo, "--output", folder / "results"]
         commands[f"original {name}"] = ["-m", "benchmarks.original", photo, folder / "result.jpg"]
     figures = {name: [] for name in commands}
@@ -268,7 +262,7 @@ def processes(folder, rounds):
     # The first round fills the disk's cache. [seconds or GB, round]
     figures = {name: np.transpose(values[1:]) for name, values in figures.items()}
     rows = []
-    for name in photos:
+    for name in sizes:
         own, published, alone = (figures[kind] for kind in (name, f"original {name}", "import"))
         for index, (what, unit) in enumerate((("cold process", "s"), ("peak memory", "GB"))):
             row = compare(f"{name}, {what}", unit, own[index], published[index], alone[index], "Keras alone")
@@ -291,19 +285,16 @@ def memory(rounds):
 
 def main():
     options = parse(Options, "-m benchmarks.paper")
-    rows = []
     with tempfile.TemporaryDirectory() as folder:
-        folder = Path(folder)
-        (folder / "photos").mkdir()
+        folder, rounds = Path(folder), options.rounds
         make_photos(options.dataset, folder / "photos")
-        if "pipeline" in options.parts:
-            rows += call_in_process(pipeline, folder / "photos", options.rounds, cores=1)[0]
-        if "network" in options.parts:
-            rows += call_in_process(network, folder, options.rounds)[0]
-        if "processes" in options.parts:
-            rows += processes(folder, options.rounds)
-        if "memory" in options.parts:
-            rows += memory(options.rounds)
+        measure = {
+            "pipeline": lambda: call_in_process(pipeline, folder / "photos", rounds, cores=1)[0],
+            "network": lambda: call_in_process(network, folder, rounds)[0],
+            "processes": lambda: processes(folder, rounds),
+            "memory": lambda: memory(rounds),
+        }
+        rows = [row for part in options.parts for row in measure[part]()]
     print(f"{original.SIZE}x{original.SIZE}, batch {BATCH_SIZE}, {choose_policy()} against float32")
     print_table(HEADER, rows)
 

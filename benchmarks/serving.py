@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.timing import megapixel, print_table, start
+from benchmarks.timing import megapixel, print_table, seconds, start
 from common.command_line import parse, run
 from configs import MODEL
 
@@ -33,19 +33,16 @@ class Options:
     """A trained model: the name of a run of yours or of weights that ship."""
 
 
-def request(address, content):
-    """Sends a photo to the API. Returns the seconds until the answer."""
-    started = time.perf_counter()
-    with urllib.request.urlopen(address, content, timeout=120) as response:
-        response.read()
-    return time.perf_counter() - started
-
-
 def visit(address, content, visitors, requests):
-    """Sends requests from several visitors. Returns (seconds for all, latencies)."""
+    """Sends a photo to the API so many times, from several visitors. Returns (seconds for all, latencies)."""
+
+    def request():
+        with urllib.request.urlopen(address, content, timeout=120) as response:
+            response.read()
+
     started = time.perf_counter()
     with ThreadPoolExecutor(visitors) as pool:
-        latencies = list(pool.map(lambda _: request(address, content), range(requests)))
+        latencies = list(pool.map(lambda _: seconds(request), range(requests)))
     return time.perf_counter() - started, latencies
 
 
@@ -76,9 +73,9 @@ def main():
     with server(options.model) as address:
         visit(address, content, 4, 16)  # Compiles.
         for visitors in VISITORS:
-            seconds, latencies = visit(address, content, visitors, REQUESTS)
+            took, latencies = visit(address, content, visitors, REQUESTS)
             median, most = np.quantile(latencies, [0.5, 0.95])
-            rows.append([str(visitors), f"{REQUESTS / seconds:.1f}", f"{median:.2f} s", f"{most:.2f} s"])
+            rows.append([str(visitors), f"{REQUESTS / took:.1f}", f"{median:.2f} s", f"{most:.2f} s"])
     print_table(["visitors", "requests a second", "latency, median", "95 % within"], rows)
 
 
