@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 import models
 from benchmarks.timing import Rounds, megapixel, print_table, show, time_rounds
-from colorizing.hints import NOISE, OF_LIGHTNESS, Hint, correct, describe, places, smooth, spread
+from colorizing.hints import NOISE, Hint, correct, describe, spread
 from colorizing.photo import Pipeline
 from colorizing.pixels import shrink
 from colorizing.service import Limits, Service
@@ -48,8 +48,9 @@ SIDE = 256
 PATCH = 7
 # Shorter sides of what the network sees, and numbers of hints, whose cost is measured.
 SIZES, COST_COUNTS = (128, 224), (0, 1, 10, 100)
-# Ways to spread a correction, see above, each with the variance of hints at which it gains most.
-METHODS = {"hints": NOISE, "lightness": 0.1, "distance": 0.3}
+# Ways to spread a correction, see above: the channels of `describe` that each uses, and the variance of hints at which
+# it gains most.
+METHODS = {"hints": (None, NOISE), "lightness": (3, 0.1), "distance": (2, 0.3)}
 
 
 @dataclass(frozen=True)
@@ -71,14 +72,6 @@ class Cost(Rounds):
     model: Model = MODEL
 
 
-def describe_by(method, ab, lightness, features):
-    """The vectors of `colorizing.hints.describe`, or the part of them that one of `METHODS` uses."""
-    if method == "hints":
-        return describe(ab, lightness, features)
-    near = places(*ab.shape[:2])
-    return near if method == "distance" else np.dstack([near, smooth(lightness) / OF_LIGHTNESS])
-
-
 def draw_hints(ab, count, random):
     """Hints at random places with a photo's own colours: the mean of PATCH x PATCH pixels of ab, [height, width, 2]."""
     height, width = ab.shape[:2]
@@ -92,7 +85,7 @@ def draw_hints(ab, count, random):
 
 
 def measure_gain(pipeline, photo, seed):
-    """PSNR in dB and mean distance in ab of one photo, means over the draws: float [METHODS, 2, COUNTS]."""
+    """PSNR in dB and mean distance in ab of one photo, means over the draws: float [METHODS, COUNTS, 2]."""
     truth = np.asarray(ab_from_rgb(photo))
     lightness = pipeline.reduce(photo)
     ab, features = pipeline.predict(lightness[None])[0], pipeline.features(lightness)
@@ -103,16 +96,15 @@ def measure_gain(pipeline, photo, seed):
         return psnr(result[None], photo[None])[0], error
 
     draws = [draw_hints(truth, max(COUNTS), np.random.default_rng((seed, draw))) for draw in range(DRAWS)]
-    start = score(ab)
-    figures = []
-    for method, variance in METHODS.items():
-        vectors = describe_by(method, ab, lightness, features)
-        scores = [
-            [score(spread(ab, vectors, hints[:count], variance)) if count else start for count in COUNTS]
-            for hints in draws
-        ]
-        figures.append(np.mean(scores, axis=0).T)
-    return np.stack(figures)
+    start, vectors = score(ab), describe(ab, lightness, features)
+
+    def score_with(hints, channels, variance):
+        return score(spread(ab, vectors[..., :channels], hints, variance)) if hints else start
+
+    scores = [
+        [[score_with(hints[:count], *method) for count in COUNTS] for hints in draws] for method in METHODS.values()
+    ]
+    return np.mean(scores, axis=1)
 
 
 def report_gain(options):
@@ -124,18 +116,18 @@ def report_gain(options):
         bar = tqdm(paths, unit=" photos", leave=False, disable=None)
         photos = (read_photo(path) for path in bar)
         photos = (shrink(photo, SIDE / min(photo.shape[:2])) for photo in photos)
-        # [photos, METHODS, 2, COUNTS]
+        # [photos, METHODS, COUNTS, 2]
         figures = np.stack([measure_gain(pipeline, photo, seed) for seed, photo in enumerate(photos)])
         # A gray photo that comes out gray has an infinite PSNR, and no gain.
         figures = figures[np.isfinite(figures).all(axis=(1, 2, 3))]
         print(f"\n{name}, {len(figures)} photos of {options.photos.name}, {DRAWS} draws, {choose_policy()}\n")
         rows = []
         for number, count in enumerate(COUNTS):
-            columns = figures[..., number].reshape(len(figures), -1).T
+            columns = figures[:, :, number].reshape(len(figures), -1).T
             rows.append([str(count), *(describe_mean(column, 2) for column in columns)])
         scores = [f"{method}: {score}" for method in METHODS for score in ("PSNR, dB", "ab error")]
         print_table(["hints", *scores], rows)
-        gains = figures[:, :, 0, COUNTS.index(10)] - figures[:, :, 0, 0]
+        gains = figures[:, :, COUNTS.index(10), 0] - figures[:, :, 0, 0]
         for method, gain in zip(METHODS, gains.T, strict=True):
             print(f"ten over none, {method}: {describe_mean(gain, 2)} dB")
 

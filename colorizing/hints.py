@@ -152,24 +152,15 @@ def describe(ab, lightness, features=None):
     """Vectors of pixels whose distances say what belongs together, see this file's header; arguments as for `correct`.
 
     Returns:
-        float32 [rows, columns, channels], of which the first two are places.
+        float32 [rows, columns, channels], of which the first two are places and the third is lightness.
     """
     rows, columns = ab.shape[:2]
-    parts = [places(rows, columns), smooth(lightness) / OF_LIGHTNESS, ab / OF_AB]
+    down, right = np.mgrid[:rows, :columns].astype(np.float32) / (REACH * min(rows, columns))
+    smooth = cv2.blur(lightness[..., 0], (3, 3))  # So that fine texture does not stop a hint.
+    parts = [down, right, smooth / OF_LIGHTNESS, ab / OF_AB]
     if features is not None:
         parts.append(_unit_features(features, rows, columns) / OF_FEATURES)
     return np.dstack(parts).astype(np.float32)
-
-
-def places(rows, columns):
-    """The part of `describe` that says where pixels are: float32 [rows, columns, 2]."""
-    down, right = np.mgrid[:rows, :columns].astype(np.float32)
-    return np.dstack([down, right]) / (REACH * min(rows, columns))
-
-
-def smooth(lightness):
-    """The means of 3x3 pixels of L, [rows, columns, 1], so that fine texture does not stop a hint: [rows, columns]."""
-    return cv2.blur(lightness[..., 0], (3, 3))
 
 
 def spread(ab, vectors, hints, noise=NOISE):

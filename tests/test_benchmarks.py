@@ -161,8 +161,9 @@ def test_plain_ways_to_spread_a_correction_ignore_what_they_should():
     asked = [Hint(0.4, 0.5, (40.0, 0.0))]
 
     def moved(lightness):
-        described = {method: hints.describe_by(method, ab, lightness, None) for method in hints.METHODS}
-        return {method: (hints.spread(ab, own, asked) - ab)[16, :, 0] for method, own in described.items()}
+        described = hints.describe(ab, lightness, None)
+        own = {method: described[..., :channels] for method, (channels, _) in hints.METHODS.items()}
+        return {method: (hints.spread(ab, vectors, asked) - ab)[16, :, 0] for method, vectors in own.items()}
 
     edge = moved(lightness)
     assert all(abs(own[25] - 40) < 1 for own in edge.values())
