@@ -99,20 +99,19 @@ def read_shards(folder):
     for path in paths:
         if not path.is_file():
             raise DatasetError(f"{path} does not exist; copy or pack the shards again")
-    members = np.array([index for shard in manifest.shards for index in shard], np.int64)
-    if not len(members):
+    records = sorted(
+        (index, number, position)
+        for number, members in enumerate(manifest.shards)
+        for position, index in enumerate(members)
+    )
+    if not records:
         raise DatasetError(f"{folder} holds shards without photos; pack other photos")
-    counts = [len(shard) for shard in manifest.shards]
-    order = np.argsort(members)
-    shard_numbers = np.repeat(np.arange(len(paths), dtype=np.int32), counts)[order]
-    positions = np.concatenate([np.arange(count) for count in counts])[order]
-    names = [manifest.names[index] for index in members[order]]
-    places = zip(shard_numbers.tolist(), positions.tolist(), names, strict=True)
-    photos = [PackedPhoto(paths[shard], position, name) for shard, position, name in places]
+    photos = [PackedPhoto(paths[number], position, manifest.names[index]) for index, number, position in records]
+    shard_numbers = np.array([number for _, number, _ in records], np.int32)
     classes = tuple(manifest.classes)
     if not classes:
         return photos, None, (), shard_numbers
-    labels = np.searchsorted(classes, [name.split("/")[0] for name in names])
+    labels = np.searchsorted(classes, [photo.name.split("/")[0] for photo in photos])
     return photos, labels.astype(np.int32), classes, shard_numbers
 
 
