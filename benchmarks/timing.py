@@ -98,9 +98,4 @@ def call_in_process(function, *arguments, cores=None):
     allowed = sorted(os.sched_getaffinity(0))[:cores]
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, context, os.sched_setaffinity, (0, allowed)) as pool:
-        return pool.submit(_call, function, arguments).result()
-
-
-def _call(function, arguments):
-    result = function(*arguments)
-    return result, memory()
+        return pool.submit(function, *arguments).result(), pool.submit(memory).result()

@@ -326,7 +326,6 @@ def fit(pixels, size):
     else:
         rows, columns = (max(1, round(side * min(scales))) for side in pixels.shape[:2])
     scaled = cv2.resize(np.ascontiguousarray(pixels), (columns, rows), interpolation=cv2.INTER_AREA)
-    framed = np.zeros((height, width, 3), np.uint8)
     top, left = (height - rows) // 2, (width - columns) // 2
-    framed[top : top + rows, left : left + columns] = scaled
-    return framed
+    bottom, right = height - rows - top, width - columns - left
+    return cv2.copyMakeBorder(scaled, top, bottom, left, right, cv2.BORDER_CONSTANT)

@@ -22,16 +22,15 @@ class Block:
     """Layers one after another, each with batch normalisation if wanted. All calls of a block share its weights."""
 
     def __init__(self, layers, batch_norm):
-        self.layers = layers
-        self.norms = [
-            BatchNorm(**TORCH_BATCH_NORM, name=f"{layer.name}_norm") if batch_norm else None for layer in layers
-        ]
+        self.layers = []
+        for layer in layers:
+            self.layers.append(layer)
+            if batch_norm:
+                self.layers.append(BatchNorm(**TORCH_BATCH_NORM, name=f"{layer.name}_norm"))
 
     def __call__(self, features):
-        for layer, norm in zip(self.layers, self.norms, strict=True):
+        for layer in self.layers:
             features = layer(features)
-            if norm is not None:
-                features = norm(features)
         return features
 
 

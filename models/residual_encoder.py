@@ -189,7 +189,8 @@ class ResidualEncoder(Colorizer):
 
     def encode(self, ab):
         """The mean ab / 128 of each of the output's pixels, float32 [batch, height/stride, width/stride, 2]."""
-        return _reduced(pad_to_multiple(ab, self.grid), self.stride) / self.AB_SCALE
+        padded = pad_to_multiple(ab, self.grid)
+        return tf.nn.avg_pool2d(padded, self.stride, self.stride, "VALID") / self.AB_SCALE
 
     def decode(self, output):
         """ab in Lab units at the size of the padded photo."""
@@ -277,11 +278,6 @@ def _feature_distance(ours, theirs):
     """
     ours, theirs = (tf.cast(features, tf.float32) for features in (ours, theirs))
     return tf.reduce_mean(tf.abs(ours - theirs) / (tf.math.reduce_std(theirs, axis=(0, 1, 2)) + SMALLEST_SPREAD))
-
-
-def _reduced(image, stride):
-    """Average pooling of [batch, height, width, channels] over blocks of stride x stride pixels."""
-    return tf.nn.avg_pool2d(image, stride, stride, "VALID")
 
 
 def _blurred(image, size, sigma):
