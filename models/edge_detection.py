@@ -67,7 +67,9 @@ def _smooth(image):
         return _correlate(_correlate(values, kernel, axis=1), kernel, axis=2)
 
     coverage = blur(tf.ones_like(image[:1]))
-    return blur(image) / (coverage + np.finfo(np.float32).eps)
+    # The number comes first: where it comes second, tf2onnx takes it for the convolution's bias, fails, and leaves the
+    # transpositions around every layer in the ONNX file.
+    return blur(image) / (np.finfo(np.float32).eps + coverage)
 
 
 def _sobel(image):

@@ -29,6 +29,17 @@ from utils import lightness_from_rgb
 FORMATS = tuple(export.WRITERS)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_optimization_fails():
+    """A conversion to ONNX fails with any of its optimizations. By default tf2onnx leaves out those that fail.
+
+    For that it copies the graph before each optimization, which is half of its time.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TF2ONNX_CATCH_ERRORS", "FALSE")
+        yield
+
+
 @pytest.fixture(scope="module")
 def vivid():
     """An untrained network of the paper, with few layers, that paints strong colours."""
