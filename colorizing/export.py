@@ -42,9 +42,16 @@ def make_graph(model, photo=False):
     """
     if photo:
         signature = tf.TensorSpec([1, None, None, None], tf.uint8, "photo")
-        return tf.function(lambda photo: {"colorized": colorize_photo(model, photo)}, input_signature=[signature])
-    signature = tf.TensorSpec([None, None, None, 1], tf.float32, "lightness")
-    return tf.function(lambda lightness: {"ab": model.infer(lightness)}, input_signature=[signature])
+
+        def infer(photo):
+            return {"colorized": colorize_photo(model, photo)}
+    else:
+        signature = tf.TensorSpec([None, None, None, 1], tf.float32, "lightness")
+
+        def infer(lightness):
+            return {"ab": model.infer(lightness)}
+
+    return tf.function(infer, input_signature=[signature], autograph=False)
 
 
 def colorize_photo(model, photo):

@@ -156,7 +156,8 @@ def score_boundaries(predictors, pairs, folder):
     return {name: {metric: np.array([row[metric] for row in own]) for metric in own[0]} for name, own in rows.items()}
 
 
-@tf.function(reduce_retracing=True)  # Not compiled: photos at their own sizes would each be compiled anew.
+# Not compiled by XLA, which would compile it anew for each size of a photo.
+@tf.function(reduce_retracing=True, autograph=False)
 def join(lightness, ab):
     """sRGB, uint8 [batch, height, width, 3], of L in 0..100 and ab in Lab units."""
     return encode_rgb(tf.concat([lightness, ab], axis=-1), tf.uint8)

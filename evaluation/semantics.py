@@ -21,7 +21,7 @@ class Classifier:
 
     def __init__(self):
         with numeric_policy("float32"):
-            self._network = tf.function(load_classifier(VARIANT), reduce_retracing=True)
+            self._network = tf.function(load_classifier(VARIANT), reduce_retracing=True, autograph=False)
 
     def __call__(self, photos):
         """Looks at the central squares of photos.
