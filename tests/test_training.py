@@ -60,20 +60,6 @@ def finished(tmp_path_factory):
     return experiment, folder, history, errors.getvalue()
 
 
-def test_training_starts_from_a_trained_model(tmp_path, finished):
-    experiment, folder, *_ = finished
-    start = shutil.copy(folder / "model.keras", tmp_path / "start.keras")
-    again = dataclasses.replace(experiment, epochs=1, seed=1, learning_rate=1e-9, start_from=str(start))
-    history = train(again, tmp_path / "second")
-    pairs = zip(*(models.load(run).get_weights() for run in (folder, tmp_path / "second")), strict=True)
-    for first, second in pairs:
-        np.testing.assert_allclose(first, second, atol=1e-3)
-    with pytest.raises(TrainingError, match="another network"):
-        train(dataclasses.replace(again, edges=False), tmp_path / "third")
-    start.unlink()
-    assert train(again, tmp_path / "second", resume=True) == history
-
-
 def test_two_epochs_on_bundled_photos_lower_the_loss(finished):
     experiment, folder, history, errors = finished
     assert history[1]["loss"] < history[0]["loss"]
@@ -134,7 +120,7 @@ def steps_into_epoch(checkpoint):
         return json.loads(file.attrs["state"])["step"]
 
 
-def test_killed_run_resumes_and_ends_bit_equal(finished, tmp_path):
+def test_a_run_that_is_killed_and_then_finds_the_disk_full_ends_bit_equal(finished, tmp_path, monkeypatch):
     experiment, straight, *_ = finished
     killed = start(experiment, tmp_path)
     checkpoint = tmp_path / "last.weights.h5"
@@ -144,6 +130,23 @@ def test_killed_run_resumes_and_ends_bit_equal(finished, tmp_path):
     killed.send(signal.SIGKILL)
     assert killed.wait()[0] == -signal.SIGKILL
     assert not (tmp_path / "model.keras").exists() and steps_into_epoch(checkpoint) > 0
+    unfinished = set(tmp_path.glob(".*"))
+
+    save, of_first_epoch = Checkpoints.on_epoch_end, []
+
+    def save_with_little_room(self, epoch, logs=None):
+        if epoch == 0:
+            return save(self, epoch, logs)
+        of_first_epoch.append(checkpoint.read_bytes())
+        with full_disk(100_000):
+            save(self, epoch, logs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "on_epoch_end", save_with_little_room)
+        with pytest.raises(TrainingError, match=r"epoch 2 cannot be saved .*; make room and go on with --resume"):
+            train(experiment, tmp_path, resume=True)
+    assert checkpoint.read_bytes() == of_first_epoch[0] and steps_into_epoch(checkpoint) == 0
+    assert set(tmp_path.glob(".*")) == unfinished
 
     train(experiment, tmp_path, resume=True)
     assert_bit_equal(tmp_path, straight)
@@ -196,39 +199,16 @@ def test_unusable_data_is_one_sentence(tmp_path):
         train(small("paper", dataset=(tmp_path / "photos",)), tmp_path / "run")
 
 
-def test_full_disk_is_one_sentence_and_leaves_the_epoch_before_to_go_on_from(finished, tmp_path, monkeypatch):
-    experiment, straight, *_ = finished
-    folder, checkpoint = tmp_path / "run", tmp_path / "run" / "last.weights.h5"
-    save = Checkpoints.on_epoch_end
-    kept = []
-
-    def save_with_little_room(self, epoch, logs=None):
-        if epoch == 0:
-            return save(self, epoch, logs)
-        kept.append(checkpoint.read_bytes())
-        with full_disk(100_000):
-            save(self, epoch, logs)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Checkpoints, "on_epoch_end", save_with_little_room)
-        with pytest.raises(TrainingError, match=r"epoch 2 cannot be saved .*; make room and go on with --resume"):
-            train(experiment, folder)
-    assert checkpoint.read_bytes() == kept[0] and steps_into_epoch(checkpoint) == 0
-    assert not list(folder.glob(".*"))
-    train(experiment, folder, resume=True)
-    assert_bit_equal(folder, straight)
-
-
 def test_unwritable_folder_is_one_sentence(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(TrainingError, match="file/run: the run's folder cannot be used"):
         train(small("scenes"), tmp_path / "file" / "run")
 
 
-def train_on_class_folders(folder, photos, weight, **changes):
+def train_on_class_folders(folder, photos, weight):
     """One epoch. Returns (experiment, history); the run and its photos lie in the folder."""
     dataset = class_folders(folder / "photos", photos)
-    experiment = small("scenes", dataset=(dataset,), epochs=1, batch_size=4, classification_weight=weight, **changes)
+    experiment = small("scenes", dataset=(dataset,), epochs=1, batch_size=4, classification_weight=weight, **PLAIN)
     return experiment, train(experiment, folder / "run")
 
 
@@ -242,9 +222,23 @@ def unclassified(tmp_path_factory, photos):
 def test_class_folders_are_learnt_where_asked(tmp_path, photos, unclassified):
     wanted = {"color_loss", "scene_loss", "accuracy", "val_color_loss", "val_scene_loss", "val_accuracy"}
     assert not unclassified[2][0].keys() & wanted
-    _, (row,) = train_on_class_folders(tmp_path, photos, 0.01, **PLAIN)
+    _, (row,) = train_on_class_folders(tmp_path, photos, 0.01)
     assert row.keys() >= wanted
     np.testing.assert_allclose(row["loss"], row["color_loss"] + 0.01 * row["scene_loss"], rtol=1e-4)
+
+
+def test_training_starts_from_a_trained_model(tmp_path, unclassified):
+    folder, experiment, _ = unclassified
+    start = shutil.copy(folder / "run" / "model.keras", tmp_path / "start.keras")
+    again = dataclasses.replace(experiment, seed=1, learning_rate=1e-9, start_from=str(start))
+    history = train(again, tmp_path / "second")
+    pairs = zip(*(models.load(run).get_weights() for run in (folder / "run", tmp_path / "second")), strict=True)
+    for first, second in pairs:
+        np.testing.assert_allclose(first, second, atol=1e-3)
+    with pytest.raises(TrainingError, match="another network"):
+        train(dataclasses.replace(again, edges=True), tmp_path / "third")
+    start.unlink()
+    assert train(again, tmp_path / "second", resume=True) == history
 
 
 @pytest.mark.parametrize(("weight", "classes", "told"), [(0.01, 0, True), (0.01, 2, False), (0, 0, False)])
