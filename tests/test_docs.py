@@ -5,6 +5,7 @@ import importlib
 import re
 import subprocess
 import sys
+import tempfile
 
 import pytest
 from conftest import ROOT
@@ -32,20 +33,21 @@ def commands_of_script(script):
     yield from (re.split(" {2,}", line.strip())[0] for line in docstring.splitlines() if re.match(" *python ", line))
 
 
+def shown(commands):
+    """What `STUB` shows of commands, a line each. Files that they write into are made elsewhere, and lost."""
+    script = STUB + "\n".join(commands)
+    shell = ["/bin/bash", "--noprofile", "--norc"]
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(shell, input=script, env={"PATH": ""}, cwd=folder, capture_output=True, text=True)
+    return done.stdout.splitlines()
+
+
 def documented():
     """{command: where it stands}, commands as tuples of the arguments of `python`, as bash expands them."""
     scripts = [file for file in ROOT.rglob("*.py") if file.relative_to(ROOT).parts[0] not in ("tests", ".venv")]
     found = {}
     for place, commands in [(p, commands_of_page(p)) for p in PAGES] + [(s, commands_of_script(s)) for s in scripts]:
-        done = subprocess.run(
-            ["/bin/bash", "--noprofile", "--norc"],
-            input=STUB + "\n".join(commands),
-            env={"PATH": ""},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        for line in done.stdout.splitlines():
+        for line in shown(commands):
             arguments = tuple(argument for argument in line.split("\t")[:-1] if argument != "...")
             found.setdefault(arguments, place.relative_to(ROOT))
     return found
