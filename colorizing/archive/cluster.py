@@ -94,19 +94,19 @@ def work_through(ledger, run, work, model, report, retry_failed):
         count = min(count, -(-waiting // batch))
         worker = {"work": work, "model": model, "attempt": attempt}
         answered = 0
-        with quiet(), adding(ledger, run) as add:
-            for rows in one_pass(ledger, run, worker, batch, count, resources, retry_failed):
-                add(rows)
-                report(len(rows))
-                answered += len(rows)
+        answers = one_pass(ledger, run, worker, batch, count, resources, retry_failed)
+        with quiet(), contextlib.closing(recorded(ledger, run, answers)) as numbers:
+            for number in numbers:
+                report(number)
+                answered += number
         # While other photos get rows, those without may have been lost with another photo's worker or a machine.
         if attempt >= Worker.ALONE and not answered:
             break
     cause = f"the process that colorized it ended, {attempt + 1} times, most likely because memory ran out"
-    with adding(ledger, run) as add:
-        for file in find_waiting(ledger, run, retry_failed):
-            add([{**file, "state": FAILED, "cause": cause}])
-            report(1)
+    failed = ([{**file, "state": FAILED, "cause": cause}] for file in find_waiting(ledger, run, retry_failed))
+    with contextlib.closing(recorded(ledger, run, failed)) as numbers:
+        for number in numbers:
+            report(number)
 
 
 def find_waiting(ledger, run, retry_failed, number=None, worked=None):
@@ -184,28 +184,21 @@ class RayWorker(Worker):
         super().__init__(model=ray.get(model), **arguments)
 
 
-@contextlib.contextmanager
-def adding(ledger, run):
-    """A context with a function that collects rows. They are added to the ledger every ROWS_A_PART rows or
-    SECONDS_A_PART seconds, and at the end."""
+def recorded(ledger, run, answers):
+    """Yields the number of rows of each list in `answers`.
+
+    Adds the rows to the ledger every ROWS_A_PART rows or SECONDS_A_PART seconds, and at the end.
+    """
     rows, last = [], time.monotonic()
-    made_by = {name: run[name] for name in ("model", "settings")}
-
-    def flush():
-        nonlocal last
-        ledger.add("worked", run["run"], rows)
-        rows.clear()
-        last = time.monotonic()
-
-    def add(more):
-        rows.extend({**row, **made_by} for row in more)
-        if len(rows) >= ROWS_A_PART or time.monotonic() - last > SECONDS_A_PART:
-            flush()
-
     try:
-        yield add
+        for more in answers:
+            rows += [{**row, "model": run["model"], "settings": run["settings"]} for row in more]
+            if len(rows) >= ROWS_A_PART or time.monotonic() - last > SECONDS_A_PART:
+                ledger.add("worked", run["run"], rows)
+                rows, last = [], time.monotonic()
+            yield len(more)
     finally:
-        flush()
+        ledger.add("worked", run["run"], rows)
 
 
 @contextlib.contextmanager
