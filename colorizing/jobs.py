@@ -229,7 +229,6 @@ def process_photos(jobs, work, record, converter):
                 with outcome.counting(path):
                     outcome.losses += future.result()
                 bar.update()
-        except BaseException:
+        finally:
             pool.shutdown(cancel_futures=True)
-            raise
     return outcome
