@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import tempfile
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -48,11 +49,20 @@ class Worker:
     ALONE = 2
 
     def __init__(self, work, model, attempt):
-        self._work, self._attempt = work, attempt
+        self._work, self._model, self._attempt = work, model, attempt
         self._source, self._output = open_storage(work.source), open_storage(work.output)
         self._converter = Converter(work.max_megapixels, work.quality)
         self._pool = ThreadPoolExecutor(1 if attempt >= self.ALONE else THREADS)
-        self._pipeline = load_pipeline(model, work)  # A model that cannot be loaded ends the run here.
+        self._pipeline, self._loading = None, threading.Lock()
+        if not attempt:
+            self._colorizer()  # A model that cannot be loaded ends the run here.
+
+    def _colorizer(self):
+        """The pipeline, loaded at first use: photos that end their reader do not need it."""
+        with self._loading:
+            if self._pipeline is None:
+                self._pipeline = load_pipeline(self._model, self._work)
+            return self._pipeline
 
     def __call__(self, batch):
         """Colorizes a batch.
@@ -82,11 +92,11 @@ class Worker:
         return {**file, "cause": None, **found, "seconds": round(time.perf_counter() - start, 4)}
 
     def _colorize(self, file):
-        path, result = file["path"], file["result"]
+        path, result, pipeline = file["path"], file["result"], self._colorizer()
         with self._converter.file_in_memory(file["size"]):
             content = self._source.read(path)
             _, colored, losses = self._converter.convert(
-                path, content, result, lambda photo: replace(photo, pixels=self._pipeline(photo.pixels))
+                path, content, result, lambda photo: replace(photo, pixels=pipeline(photo.pixels))
             )
             self._output.write(result, colored)
         return {
