@@ -36,7 +36,8 @@ class Record:
     """
 
     def __init__(self, folder, hints_of=None):
-        self._folder, self._hints_of = folder, hints_of
+        self._folder = folder
+        self._hints_of = hints_of
         try:
             self._checksums = read_record(folder)
         except OSError as error:
