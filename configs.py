@@ -81,6 +81,8 @@ class Experiment:
     """The paper's T: HSV saturation of the target is S' = min(T * S, 1). 1 leaves the photo as it is."""
     chroma_factor: Positive = 1.0
     """Factor on the target's ab. Unlike T, it keeps the hue of blue in CIELAB."""
+    dataset_chroma_factors: tuple[Positive, ...] = ()
+    """Further factor on the target's ab for the photos of each folder; none for 1 each."""
 
     # --- network; a field that only other networks know has no effect, and is refused on the command line
     model: Literal["paper", "colornet", "iizuka", "zhang", "residual-encoder"] = "paper"

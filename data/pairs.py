@@ -52,11 +52,13 @@ class Pairs:
     Attributes:
         saturation_factor, chroma_factor: See `lab_pair`.
         labels: Class of each photo, int32 [photos], for networks that classify; None for others.
+        photo_factors: A further factor on K for each photo, float32 [photos]; None for 1.
     """
 
     saturation_factor: float
     labels: np.ndarray | None = None
     chroma_factor: float = 1.0
+    photo_factors: np.ndarray | None = None
 
     def __call__(self, pixels, indices):
         """(L, ab) of crops, or (L, (ab, labels)); see `lab_pair`.
@@ -65,14 +67,16 @@ class Pairs:
             pixels: As for `crop_pair`.
             indices: Numbers of the photos that the crops are of, int64 [batch].
         """
-        return self._with_labels(*crop_pair(pixels, self.saturation_factor, self.chroma_factor), indices)
+        return self._of_photos(*crop_pair(pixels, self.saturation_factor, self.chroma_factor), indices)
 
     def of(self, crops):
         """The pairs of `Crops`, a tf.data.Dataset that computes them on the CPU."""
         pair = compiled_crop_pair(self.saturation_factor, self.chroma_factor)
-        return crops.dataset.map(lambda pixels, indices: self._with_labels(*pair(pixels), indices)).prefetch(2)
+        return crops.dataset.map(lambda pixels, indices: self._of_photos(*pair(pixels), indices)).prefetch(2)
 
-    def _with_labels(self, lightness, ab, indices):
+    def _of_photos(self, lightness, ab, indices):
+        if self.photo_factors is not None:
+            ab *= tf.gather(self.photo_factors, indices)[:, None, None, None]
         return lightness, ab if self.labels is None else (ab, tf.gather(self.labels, indices))
 
 

@@ -1,10 +1,14 @@
 """The pipeline of L-to-ab pairs against scikit-image, one photo at a time."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from skimage import color
 
+from common.errors import DatasetError
 from common.images import write_photo
+from configs import EXPERIMENTS
 from data.pairs import (
     ALONE,
     Pairs,
@@ -15,7 +19,8 @@ from data.pairs import (
     training_crops,
     validation_crops,
 )
-from data.photos import PhotoStore, find_photos
+from data.photos import PhotoStore, find_all_photos, find_photos
+from training.data import photo_factors
 
 
 @pytest.fixture
@@ -77,6 +82,30 @@ def test_labels_come_with_their_photos(store):
     pairs = training_pairs(store, order, 4, saturation_factor=1.0, labels=labels)
     found = np.concatenate([batch for _, (_, batch) in pairs.as_numpy_iterator()])
     np.testing.assert_array_equal(found, labels[order.plan(0)[0]])
+
+
+def test_each_photo_has_its_own_factor(store):
+    factors = np.linspace(0.5, 1.6, 12, dtype=np.float32)
+    order = TrainingOrder(np.arange(12), seed=3, flip=True)
+    plain = collect(training_pairs(store, order, 4, chroma_factor=1.2))
+    scaled = collect(training_pairs(store, order, 4, chroma_factor=1.2, photo_factors=factors))
+    np.testing.assert_array_equal(scaled[0], plain[0])
+    of_photos = factors[order.plan(0)[0]][:, None, None, None]
+    np.testing.assert_allclose(scaled[1], plain[1] * of_photos, rtol=1e-6)
+
+
+def test_data_sets_give_their_photos_a_factor(tmp_path, photos):
+    folders = tmp_path / "classes", tmp_path / "flat"
+    for number, place in enumerate(["classes/b/1.png", "classes/a/2.png", "flat/3.png", "flat/4.png"]):
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        write_photo(tmp_path / place, photos[number])
+    experiment = replace(EXPERIMENTS["demo"], dataset=folders, dataset_chroma_factors=(0.5, 2.0))
+    np.testing.assert_array_equal(photo_factors(experiment, find_all_photos(folders)), [0.5, 0.5, 2, 2])
+    flat = replace(experiment, dataset=folders[1:], dataset_chroma_factors=(2.0,))
+    np.testing.assert_array_equal(photo_factors(flat, find_all_photos(folders[1:])), [2, 2])
+    assert photo_factors(replace(experiment, dataset_chroma_factors=()), find_all_photos(folders)) is None
+    with pytest.raises(DatasetError, match="--dataset-chroma-factors: give 1 numbers, one for each --dataset"):
+        photo_factors(replace(experiment, dataset=folders[:1]), find_all_photos(folders[:1]))
 
 
 def test_shares_make_up_the_whole_and_epochs_go_on(store):

@@ -91,7 +91,12 @@ def prepare_data(experiment, photos, share=ALONE):
         folders = name_folders(experiment)
         raise DatasetError(f"{folders} holds no photo to learn from: {store.count_skipped()}")
     classes = len(photos.classes) if experiment.classification_weight else 0
-    pairs = Pairs(experiment.saturation_factor, photos.labels if classes else None, experiment.chroma_factor)
+    pairs = Pairs(
+        experiment.saturation_factor,
+        photos.labels if classes else None,
+        experiment.chroma_factor,
+        photo_factors(experiment, photos),
+    )
     batch_size = divide_batch(min(experiment.batch_size, len(train_indices)), share.replicas)
     shards = None if photos.shards is None else photos.shards[train_indices]
     mine, training_share = divide_photos(train_indices, shards, share)
@@ -128,12 +133,35 @@ def photo_weights(experiment, photos, indices):
     """
     if not experiment.balance:
         return None
-    factors = experiment.dataset_weights or [1.0] * len(experiment.dataset)
-    if len(factors) != len(experiment.dataset):
-        raise DatasetError(f"--dataset-weights: give {len(experiment.dataset)} numbers, one for each --dataset")
+    factors = number_for_each_dataset(experiment, "dataset_weights")
     if not photos.classes:
         return None
-    return sampling_weights(photos.labels[indices], np.asarray(factors)[photos.owners])
+    return sampling_weights(photos.labels[indices], factors[photos.owners])
+
+
+def photo_factors(experiment, photos):
+    """The factor of each photo's data set on its target's ab, float32 [photos]; None where all are 1.
+
+    Raises:
+        DatasetError: --dataset-chroma-factors and --dataset differ in number.
+    """
+    factors = number_for_each_dataset(experiment, "dataset_chroma_factors")
+    if np.all(factors == 1):
+        return None
+    return factors[photos.owners[photos.labels]] if photos.classes else np.repeat(factors, len(photos.paths))
+
+
+def number_for_each_dataset(experiment, field):
+    """A field of the experiment with a number for each data set, 1 where it is empty: float32 [data sets].
+
+    Raises:
+        DatasetError: The field and --dataset differ in number.
+    """
+    numbers = getattr(experiment, field) or (1.0,) * len(experiment.dataset)
+    if len(numbers) != len(experiment.dataset):
+        option = "--" + field.replace("_", "-")
+        raise DatasetError(f"{option}: give {len(experiment.dataset)} numbers, one for each --dataset")
+    return np.float32(numbers)
 
 
 def name_folders(experiment):
