@@ -148,11 +148,12 @@ def photo_factors(experiment, photos):
     factors = number_for_each_dataset(experiment, "dataset_chroma_factors")
     if np.all(factors == 1):
         return None
-    return factors[photos.owners[photos.labels]] if photos.classes else np.repeat(factors, len(photos.paths))
+    of_photos = factors[photos.owners[photos.labels]] if photos.classes else np.repeat(factors, len(photos.paths))
+    return np.float32(of_photos)
 
 
 def number_for_each_dataset(experiment, field):
-    """A field of the experiment with a number for each data set, 1 where it is empty: float32 [data sets].
+    """A field of the experiment with a number for each data set, 1 where it is empty: float64 [data sets].
 
     Raises:
         DatasetError: The field and --dataset differ in number.
@@ -161,7 +162,7 @@ def number_for_each_dataset(experiment, field):
     if len(numbers) != len(experiment.dataset):
         option = "--" + field.replace("_", "-")
         raise DatasetError(f"{option}: give {len(experiment.dataset)} numbers, one for each --dataset")
-    return np.float32(numbers)
+    return np.asarray(numbers, np.float64)
 
 
 def name_folders(experiment):
