@@ -127,7 +127,7 @@ def name_failures(summary, output):
     if unnamed := summary.states[FAILED] - len(lines):
         lines.append(f"{unnamed} more failed; {output}/{FOLDER} names them")
     if waiting := summary.states[WAITING]:
-        lines.append(f"{waiting} wait: the same command as before goes on")
+        lines.append(f"waiting: {waiting}; the same command as before goes on")
     return lines
 
 
@@ -148,7 +148,7 @@ def colorize(options, source, output, skipped, content, model):
     before = ledger.summary(last, options.retry_failed)
     waiting = before.states[WAITING]
     if last["files"] == before.states[LEFT_OUT]:
-        raise UserError(f"{options.source}: a folder without photos; {last['files']} other files are left out")
+        raise UserError(f"{options.source}: a folder without photos; other files, left out: {last['files']}")
     if waiting:
         print("\n".join(describe(before, last)))
         work = Work(

@@ -127,7 +127,7 @@ def describe_scores(scores, first):
 def describe_gray(scores, name):
     """A list of one sentence about the photos of a set that have no colours, empty if there are none."""
     gray = int((scores.values["photo"]["colorfulness"] < 0.5).sum())
-    return [f"{gray} of {len(scores.photos)} photos of {name} are gray: scores of colours say nothing"] if gray else []
+    return [f"{name} holds gray photos ({gray} of {len(scores.photos)}): scores of colours say nothing"] if gray else []
 
 
 def main():

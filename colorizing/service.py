@@ -94,7 +94,7 @@ class Service:
         if len(content) > limits.max_megabytes * 1e6:
             raise images.TooLarge(name, f"more than {limits.max_megabytes:g} MB; reduce the photo")
         if len(self._pending) >= limits.max_waiting:
-            raise Busy(f"{limits.max_waiting} photos are waiting already; try again in a minute")
+            raise Busy(f"too many photos are waiting (at most {limits.max_waiting}); try again in a minute")
         future = self._pool.submit(self._work, name, content, model, saturation, hints, asked)
         self._pending.add(future)
         # After a time-out, too, the photo counts until the work on it is done.

@@ -236,7 +236,7 @@ def test_who_waits_too_long_or_behind_too_many_is_told(photos, monkeypatch):
 
     answers = asyncio.run(visit(8, patient))
     told = [answer for answer in answers if isinstance(answer, Busy)]
-    assert len(told) == 5 and "3 photos are waiting already" in str(told[0])
+    assert len(told) == 5 and "too many photos are waiting (at most 3)" in str(told[0])
     assert all(isinstance(answer, service.Result) for answer in answers if answer not in told)
     assert not any(isinstance(answer, Busy) for answer in asyncio.run(visit(3, patient)))  # The places are free again.
     (late,) = asyncio.run(visit(1, hasty))

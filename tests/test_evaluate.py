@@ -144,7 +144,7 @@ def test_photos_without_colours_are_counted(photos, tmp_path):
     for number, photo in enumerate((photos[0], photos[1], photos[2][..., 1])):
         write_photo(tmp_path / f"{number}.png", photo[:64, :64])
     assert describe_gray(evaluate({}, {}, find_set(str(tmp_path)))[0], "set") == [
-        "1 of 3 photos of set are gray: scores of colours say nothing"
+        "set holds gray photos (1 of 3): scores of colours say nothing"
     ]
     (tmp_path / "2.png").unlink()
     assert describe_gray(evaluate({}, {}, find_set(str(tmp_path)))[0], "set") == []

@@ -168,7 +168,7 @@ def test_photos_that_wait_are_not_all_right(archive):
     for state in ("a", "b", "c"):
         archive.work(archive.ledger.last_run(), **{state: {"state": DONE, "result_size": len(b"colours")}})
     status, told, errors = call("archive.py", "--report", archive.output)
-    assert (status, errors) == (1, ["1 wait: the same command as before goes on"]) and "3 done" in told
+    assert (status, errors) == (1, ["waiting: 1; the same command as before goes on"]) and "3 done" in told
 
 
 def test_a_second_run_on_the_same_output_is_refused(archive, model_file):
@@ -183,7 +183,7 @@ def test_a_second_run_on_the_same_output_is_refused(archive, model_file):
 def test_a_source_without_photos_is_told(tmp_path, model_file):
     touch(tmp_path / "in", "notes.txt")
     status, _, errors = call("archive.py", tmp_path / "in", tmp_path / "out", "--model", model_file)
-    assert status == 1 and errors == [f"{tmp_path / 'in'}: a folder without photos; 1 other files are left out"]
+    assert status == 1 and errors == [f"{tmp_path / 'in'}: a folder without photos; other files, left out: 1"]
 
 
 def test_a_changed_setting_is_seen(archive):

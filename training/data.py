@@ -161,7 +161,9 @@ def number_for_each_dataset(experiment, field):
     numbers = getattr(experiment, field) or (1.0,) * len(experiment.dataset)
     if len(numbers) != len(experiment.dataset):
         option = "--" + field.replace("_", "-")
-        raise DatasetError(f"{option}: give {len(experiment.dataset)} numbers, one for each --dataset")
+        raise DatasetError(
+            f"{option}: {len(numbers)} given; give one for each folder of --dataset, {len(experiment.dataset)} in all"
+        )
     return np.asarray(numbers, np.float64)
 
 

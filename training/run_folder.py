@@ -95,8 +95,8 @@ def check_unchanged(folder, experiment, photos):
     if found != photos.fingerprint:
         # The split depends on which photos there are: some that were learned from would be validated with.
         raise TrainingError(
-            f"{name_folders(experiment)}: photos were added or are gone since {folder} began, with {found['count']} "
-            f"photos where now are {len(photos.paths)}; give the same photos, or --run-dir for a new run"
+            f"{name_folders(experiment)}: photos were added or removed since {folder} began ({found['count']} then, "
+            f"{len(photos.paths)} now); give the same photos, or --run-dir for a new run"
         )
 
 
