@@ -24,7 +24,7 @@ import numpy as np
 import tyro
 
 import models
-from common.errors import UserError
+from common.errors import UserError, first_line
 from common.files import replacing, write_json
 from configs import RUNS
 from models.zhang import BLOCKS, ZhangColorizer, ab_bins
@@ -49,8 +49,7 @@ def read_pth(path):
         weights = torch.load(path, map_location="cpu", weights_only=True)
         return {name: tensor.numpy() for name, tensor in weights.items()}
     except (RuntimeError, ValueError, EOFError, AttributeError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        cause = str(error).partition("\n")[0]
-        raise UserError(f"{path}: not a PyTorch file of weights ({cause}); download it again") from error
+        raise UserError(f"{path}: not a PyTorch file of weights ({first_line(error)}); download it again") from error
 
 
 def zhang(weights):

@@ -5,8 +5,6 @@ deep to shallow by 1x1 convolutions, up-sampling by two and addition. As in the 
 added at the deepest scale, and the edge detection network can be.
 """
 
-import functools
-
 import keras
 import numpy as np
 import tensorflow as tf
@@ -51,16 +49,11 @@ def vgg16():
     return keras.Model(photo, outputs, name="vgg16")
 
 
-# Which of an encoder's outputs has stride 16.
-FEATURES = {"efficientnet-lite0": 3, "efficientnet-lite2": 3, "vgg16": 4}
-# Each encoder with the stride of its deepest features, and the decoder's filters at that and each finer scale. On the
-# small encoders it ends at a quarter of the photo's size, on VGG-16, as published, at the whole.
+# The stride of each encoder's deepest features, and the decoder's filters at that and each finer scale. On the small
+# encoders it ends at a quarter of the photo's size, on VGG-16, as published, at the whole.
 ENCODERS = {
-    **{
-        variant: (functools.partial(efficientnet.encoder, variant), 32, (256, 192, 128, 64))
-        for variant in efficientnet.VARIANTS
-    },
-    "vgg16": (vgg16, 16, (512, 512, 256, 128, 64)),
+    **dict.fromkeys(efficientnet.VARIANTS, (32, (256, 192, 128, 64))),
+    "vgg16": (16, (512, 512, 256, 128, 64)),
 }
 
 
@@ -105,8 +98,8 @@ class ResidualEncoder(Colorizer):
         **kwargs,
     ):
         # === Layers ===
-        build_encoder, deepest_stride, widths = ENCODERS[encoder]
-        body = build_encoder()
+        deepest_stride, widths = ENCODERS[encoder]
+        body = vgg16() if encoder == "vgg16" else efficientnet.encoder(encoder)
         stride = deepest_stride // 2 ** (len(widths) - 1)
         channels = {"bins": zhang.BINS, "both": 2 + zhang.BINS}.get(loss, 2)
 
@@ -206,7 +199,8 @@ class ResidualEncoder(Colorizer):
     def features(self, lightness):
         """The encoder's features at a sixteenth of the photo's size, see `Colorizer.features`."""
         padded = pad_to_multiple(lightness, self.grid)
-        features = self.encoder(ToNeutral()(padded), training=False)[FEATURES[self.encoder_name]]
+        of_stride_16 = 4 if self.encoder_name == "vgg16" else 3
+        features = self.encoder(ToNeutral()(padded), training=False)[of_stride_16]
         rows, columns = (-(-side // 16) for side in lightness.shape[1:3])
         return tf.cast(features[:, :rows, :columns], tf.float32)
 

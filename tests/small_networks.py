@@ -40,8 +40,8 @@ SMALL = (
         residual_encoder,
         "ENCODERS",
         {
-            name: (encoder, stride, tuple(width // 8 for width in widths))
-            for name, (encoder, stride, widths) in residual_encoder.ENCODERS.items()
+            name: (stride, tuple(width // 8 for width in widths))
+            for name, (stride, widths) in residual_encoder.ENCODERS.items()
         },
     ),
 )
