@@ -227,7 +227,7 @@ EXPERIMENTS = {
     # ColorNet as published, in its two flows: 40,000 photos of MIT Places. The number of epochs is ours.
     "colornet-gray": replace(_COLORNET, flow="gray"),
     "colornet-l": _COLORNET,
-    # ColorNet with its author's list of defects mended.
+    # ColorNet with its author's list of defects fixed.
     "colornet-plus": replace(
         _COLORNET,
         downsampling="stride",

@@ -1,4 +1,4 @@
-"""ColorNet: a U-Net that colorizes, as published in its gray and L flows, or with its author's list of defects mended.
+"""ColorNet: a U-Net that colorizes, as published in its gray and L flows, or with its author's list of defects fixed.
 
 As published it down-samples by max pooling, up-samples by transposed convolutions, and predicts (ab + 128) / 255
 without an activation. Each of these is an argument of `ColorNet`.
