@@ -152,12 +152,12 @@ def main():
     pipeline = Pipeline(load_model(options), options.render_size, options.saturation)
     photos_done = colorize_photos(photos, pipeline, plan.record, options)
     films_done = colorize_films(films, pipeline, plan.record, options)
-    failures = plan.failures + photos_done.failures + films_done.failures
+    failures = photos_done.failures + films_done.failures
     skipped = f", {len(plan.jobs) - len(todo)} skipped" if options.skip_existing else ""
     failed = f", {len(failures)} failed" if failures else ""
     summary = f"{count(plan.jobs, photos_done, films_done)} colorized{skipped}{failed}"
     where = f"with {models.find(options.model)}, in {options.output}"
-    finish(f"{summary}, {where}", failures, plan.notes + notes + photos_done.losses + films_done.losses)
+    finish(f"{summary}, {where}", plan.failures + failures, plan.notes + notes + photos_done.losses + films_done.losses)
 
 
 if __name__ == "__main__":

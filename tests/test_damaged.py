@@ -77,7 +77,7 @@ def test_training_counts_and_lists_damaged_files(few_channels, tmp_path, photos,
         expected = DAMAGES[next(kind for damaged_path, kind in damaged.items() if str(damaged_path) == path)]
         assert expected in cause
     errors = capfd.readouterr().err
-    assert "skipped 10 photos" in errors and "2 the file is empty" in errors and "2 more than 8:1 long" in errors
+    assert "photos skipped: 10 (" in errors and "2 the file is empty" in errors and "2 more than 8:1 long" in errors
 
 
 def test_damaged_files_hardly_slow_training_down(tmp_path, photos, pytestconfig):

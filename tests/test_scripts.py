@@ -41,7 +41,7 @@ def test_colorizes_the_good_and_names_the_bad(folder, model_file):
     inputs = [folder / "in", folder / "missing.jpg", folder / "no photos"]
     before = {path: path.read_bytes() for path in (folder / "in").rglob("*") if path.is_file()}
     status, output, errors = run("test.py", *inputs, "--output", folder / "out", "--model", model_file)
-    assert status == 1 and "4 of 8 photos colorized" in output
+    assert status == 1 and "4 of 8 photos colorized, 4 failed, with" in output
     bad = {"text.jpg": "not an image", "empty.png": "empty", "truncated.jpg": "damaged", "truncated.png": "damaged"}
     bad |= {"missing.jpg": "no such file", "no photos": "without photos"}
     assert len(errors) == len(bad), errors

@@ -73,7 +73,7 @@ def test_two_epochs_on_bundled_photos_lower_the_loss(finished):
     assert made["experiment"]["saturation_factor"] == 1.8 and made["last_epoch"] == history[1]
     assert len(made["mean_ab"]) == 2
     assert "gray" in (folder / "skipped.txt").read_text()
-    assert "skipped 8 photos: 8 gray" in errors
+    assert "photos skipped: 8 (8 gray," in errors
 
     pictures = list((folder / "logs" / "pictures").glob("events*"))
     events = [value for event in tf.compat.v1.train.summary_iterator(str(pictures[0])) for value in event.summary.value]

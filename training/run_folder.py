@@ -141,7 +141,7 @@ def list_skipped(store, file):
     """Writes a line for each photo that a `PhotoStore` has skipped, with the cause, and says how many there are."""
     lines = sorted(printable(f"{path}: {cause}") for path, cause in store.skipped.items())
     write_whole(file, "".join(f"{line}\n" for line in lines).encode())
-    print(f"skipped {len(lines)} photos: {store.count_skipped()}; see {file}", file=sys.stderr)
+    print(f"photos skipped: {len(lines)} ({store.count_skipped()}); see {file}", file=sys.stderr)
 
 
 def as_option(name, value):
