@@ -9,7 +9,6 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import ROOT
 from skimage import color
 from small_networks import build_small, with_colors
 
@@ -145,8 +144,7 @@ def losses(loss, ab, output, weights):
     logits = output[..., -313:].astype(np.float64)
     log_shares = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
     bins, soft = zhang.soft_encoding_table()
-    rows = (np.clip(np.round(target.astype(np.float32)).astype(int) + 128, 0, 255) @ [256, 1])[..., None]
-    rows = rows[..., 0]
+    rows = np.clip(np.round(target.astype(np.float32)).astype(int) + 128, 0, 255) @ [256, 1]
     likelihood = (soft[rows] * np.take_along_axis(log_shares, bins[rows], axis=-1)).sum(axis=-1)
     cross_entropy = -np.mean(weights[bins[rows][..., 0]] * likelihood)
     return cross_entropy if loss == "bins" else 80 * squared + cross_entropy
@@ -264,4 +262,3 @@ def test_conversion_agrees_with_pytorch(variant):
     network, photos = pretrained.torch_network(variant), pretrained.example_photos()
     _, logits = pretrained.convert(network, variant)(photos, training=False)
     np.testing.assert_allclose(logits, pretrained.torch_logits(network, photos), atol=1e-4)
-    assert (ROOT / "weights" / f"{variant}.weights.h5").is_file()

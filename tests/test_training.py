@@ -357,4 +357,3 @@ def test_a_val_loss_that_is_not_finite_is_never_the_best(tmp_path, losses, best,
 )
 def test_policy_follows_the_hardware(choose, hardware, policy):
     assert choose(hardware) == policy
-    assert precision.choose_policy() in {"float32", "mixed_bfloat16", "mixed_float16"}
