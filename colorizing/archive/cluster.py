@@ -23,7 +23,7 @@ import ray
 import ray.data
 
 PROJECT = WEIGHTS.parent
-# Photos that go to a worker together. A worker has two batches in work, so that one fills the gaps of the other.
+# Photos that go to a worker together. A worker works on two batches, so that one fills the gaps of the other.
 BATCH = 32
 BATCHES_AT_A_TIME = 2
 # Cores a worker: with more, its threads wait for each other.
