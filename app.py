@@ -318,8 +318,9 @@ async def split_request(headers, content):
 
 
 def media_type(suffix):
-    """The media type of a format."""
-    return f"image/{ {'.jpg': 'jpeg', '.ppm': 'x-portable-pixmap', '.tif': 'tiff'}.get(suffix, suffix[1:]) }"
+    """The media type of a format, given by its suffix."""
+    names = {".jpg": "jpeg", ".ppm": "x-portable-pixmap", ".tif": "tiff"}
+    return f"image/{names.get(suffix, suffix[1:])}"
 
 
 def status_of(error):

@@ -23,7 +23,7 @@ import tyro
 
 import models
 from colorizing.photo import Pipeline
-from common.errors import DatasetError, OptionError
+from common.errors import OptionError
 from common.files import describe_error
 from common.options import Folder, NotNegative, OutputFolder, RenderSize, Saturation, Side
 from common.trained import short_names
@@ -101,19 +101,18 @@ def score_set(pipelines, mean_colors, photo_set, folder, options):
     scores, failures = evaluate(
         pipelines, mean_colors, photo_set, options.crop, options.saturation_factor, options.boundaries
     )
-    count, first, notes = len(photo_set.photos), next(iter(pipelines)), []
-    how = f"crops of {options.crop}" if options.crop else "each at its own size"
-    lines = [f"{count - len(failures)} of {count} photos of {photo_set.name}, {how}"]
-    if scores:
-        lines += describe_scores(scores, first)
-        notes += describe_gray(scores, photo_set.name)
-    say("\n".join(lines))
-    if scores and folder:
+    count, first = len(photo_set.photos), next(iter(pipelines))
+    how = "crops of {}x{}".format(*options.crop) if options.crop else "each at its own size"
+    say(f"{count - len(failures)} of {count} photos of {photo_set.name}, {how}")
+    if scores is None:
+        return failures, []
+    say("\n".join(describe_scores(scores, first)))
+    if folder:
         try:
             scores.save(folder, asdict(options), first)
         except OSError as error:
             failures.append(f"{folder}: the results cannot be saved: {describe_error(error)}")
-    return failures, notes
+    return failures, describe_gray(scores, photo_set.name)
 
 
 def describe_scores(scores, first):
@@ -133,7 +132,7 @@ def describe_gray(scores, name):
 def main():
     options = parse(Options, "evaluate.py")
     if options.boundaries and len(options.photos) > 1:
-        raise DatasetError("--boundaries belongs to one set of photos; give one folder")
+        raise OptionError("--boundaries belongs to one set of photos; give one folder")
     if options.render_size and options.crop:
         raise OptionError("--render-size: it has no effect with --crop, since models see crops as they are")
     keras.config.set_dtype_policy(choose_policy())
