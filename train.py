@@ -7,8 +7,8 @@
 All GPUs of a machine are used; several machines train together where TF_CONFIG says so, see docs/training.md.
 
 The run's folder, runs/NAME, then holds: config.json, history.csv, best.keras (the best epoch so far), last.weights.h5
-(to go on from), logs/ (for TensorBoard) and, at the end, model.keras with model.json: the best epoch in half precision,
-for `python test.py --model NAME`, and what made it.
+(to go on from), logs/ (for TensorBoard) and, at the end, model.keras with model.json (the best epoch in half precision,
+for `python test.py --model NAME`, and what made it) and skipped.txt (photos that could not be learned from).
 """
 
 import itertools
@@ -87,4 +87,4 @@ def main():
 
 
 if __name__ == "__main__":
-    run(main, interrupted="interrupted; pass --resume to go on after the last finished epoch")
+    run(main, interrupted="interrupted; pass --resume to go on from the last checkpoint")

@@ -103,7 +103,7 @@ def find_all_photos(folders):
 
 
 def find_photos(folder):
-    """Finds all photos under a folder, or in the shards there.
+    """Finds all photos under a folder, or in the shards there: `Photos`.
 
     Where all photos lie in sub-folders, the name of its top sub-folder is a photo's class.
 

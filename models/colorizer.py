@@ -9,8 +9,8 @@ class Colorizer(keras.Model):
 
     The model's input is CIELAB lightness, float32 in 0..100, [batch, height, width, 1], of any height and width; input
     scaling, edge maps and fixed-size copies are layers inside the graph. Its output is the encoding that the network
-    learns, and the three methods below translate between that and ab in Lab units, so that training, evaluation and
-    export need to know nothing else. A new network overrides what differs.
+    learns. `encode`, `decode` and `color_loss` translate between that and ab in Lab units, so that training, evaluation
+    and export need to know nothing else. A new network overrides what differs.
 
     Attributes:
         native_size: Shorter side in pixels of the copy of a photo that the network sees, unless told otherwise.

@@ -109,7 +109,10 @@ class ResidualEncoder(Colorizer):
         scales = body(ToNeutral(name="neutral")(padded))[::-1][: len(widths)]
         features = _deepest(scales[0], widths[0], scene)
         for number, (skip, filters) in enumerate(zip(scales[1:], widths[1:], strict=True), start=1):
-            parts = [_doubled(features, filters, f"up_{number}"), _normalized(skip, filters, f"skip_{number}")]
+            features = keras.layers.Conv2D(filters, 1, name=f"up_{number}")(features)
+            features = keras.layers.UpSampling2D(name=f"up_{number}_double")(features)
+            skip = BatchNorm(name=f"skip_{number}_norm")(skip)  # The scales of the encoder's features differ tenfold.
+            parts = [features, keras.layers.Conv2D(filters, 1, name=f"skip_{number}")(skip)]
             if edges and deepest_stride // 2**number == EDGE_STRIDE:
                 drawn = edge_detection_network(EdgeMap(name="canny")(padded), "he_normal")
                 parts.append(keras.layers.Conv2D(filters, 1, name="edges_project")(drawn))
@@ -252,17 +255,6 @@ def _deepest(features, filters, scene):
         vector = _conv(vector, filters, "scene_1", kernel_size=1)
         local = keras.layers.Add(name="scene_sum")([local, keras.layers.Conv2D(filters, 1, name="scene_2")(vector)])
     return keras.layers.ReLU(name="join_0")(local)
-
-
-def _doubled(features, filters, name):
-    """A 1x1 convolution to `filters` channels, then up-sampling by two."""
-    features = keras.layers.Conv2D(filters, 1, name=name)(features)
-    return keras.layers.UpSampling2D(name=f"{name}_double")(features)
-
-
-def _normalized(skip, filters, name):
-    """Batch normalisation of the encoder's features, whose scales differ tenfold, then a 1x1 convolution."""
-    return keras.layers.Conv2D(filters, 1, name=name)(BatchNorm(name=f"{name}_norm")(skip))
 
 
 def _feature_distance(ours, theirs):

@@ -114,7 +114,11 @@ def read_config(folder):
 
 
 def finish_run(folder, checkpoints, data):
-    """Writes model.keras (the best epoch in half precision), model.json and skipped.txt (the photos skipped)."""
+    """Writes model.keras (the best epoch in half precision), model.json and skipped.txt (the photos skipped).
+
+    Raises:
+        TrainingError: No epoch had a finite val_loss, or best.keras or config.json cannot be read.
+    """
     best = checkpoints.best_epoch()
     if best is None:
         raise TrainingError(f"{folder}: no epoch had a val_loss that is a finite number, so there is no best model")

@@ -160,7 +160,11 @@ def fit(model, data, strategy, callbacks, epoch, epochs, step=0):
 
 
 def plan_steps(folder, experiment, data, minutes, strategy, writes):
-    """Number of training steps of a run: its epochs, or what fits in a time budget. Kept in the run's config.json."""
+    """Number of training steps of a run: its epochs, or what fits in a time budget. Kept in the run's config.json.
+
+    Raises:
+        TrainingError: config.json cannot be read, or the run that goes on had another time budget.
+    """
     config = read_config(folder) if writes else {}
     steps = round(from_chief(strategy, config.get("steps", 0)))
     if steps:
