@@ -265,7 +265,7 @@ EXPERIMENTS = {
         weight_decay=1e-3,
         schedule="steps",
     ),
-    # Any photo: a decoder on an encoder pretrained on ImageNet. weights/natural.keras has seen these folders.
+    # Any photo: a decoder on an encoder pretrained on ImageNet. weights/natural.keras began with these folders.
     "natural": _NATURAL,
     # Dahl's residual encoder: VGG-16, loss on blurred copies too. Its weights come from the internet.
     "residual-encoder": replace(

@@ -108,7 +108,7 @@ def sampling_weights(labels, factors):
     """How often to draw each photo relative to others, float64 [photos].
 
     A class is drawn in proportion to the square root of its number of photos. In proportion to the number, large
-    classes would hide small ones; equally often, photos of small classes would be learnt by heart.
+    classes would hide small ones; equally often, photos of small classes would be memorized.
 
     Args:
         labels: The class of each photo, int32 [photos].

@@ -59,7 +59,7 @@ def test_photos_come_back_byte_for_byte_in_the_same_order(folder, packed):
     # Every shard is a sample of all photos, not a stretch of them.
     assert sorted(np.bincount(found.shards)) == [3, 4, 4]
     assert all(np.diff(np.flatnonzero(found.shards == number)).max() > 1 for number in range(3))
-    assert len(found.paths[2:5]) == 3 and found.paths[-1] == found.paths[10] and found.paths[-1].stem == "9"
+    assert found.paths[-1].stem == "9"
     assert str(found.paths[0].relative_to(packed)).endswith("of-00003.array_record/sea/0.jpg")
 
 
