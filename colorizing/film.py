@@ -97,7 +97,7 @@ def _write(film, path, colorize):
                     writer.write_packet(packet)
         if writer is None:
             raise FilmError(film.path, f"no picture in it can be decoded ({film.damage or 'it is empty'})")
-    changes = [f"{film.changes} pictures of another size scaled to that of the first"] if film.changes else []
+    changes = [f"pictures of another size ({film.changes}) scaled to that of the first"] if film.changes else []
     return writer.losses + changes
 
 

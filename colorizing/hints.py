@@ -201,12 +201,12 @@ def _covariance(one, other):
     Returns:
         [count, others] in 0..1, as a share of d's variance.
     """
-    squares = _square(one)[:, None] + _square(other) - 2 * one @ other.T
+    squares = _squared_lengths(one)[:, None] + _squared_lengths(other) - 2 * one @ other.T
     near = np.exp(np.minimum(-squares / 2, 0))
     return (1 - BROAD) * near + BROAD * np.sqrt(np.sqrt(near))
 
 
-def _square(vectors):
+def _squared_lengths(vectors):
     """Squared lengths, [count], of vectors [count, channels]."""
     return np.einsum("ic,ic->i", vectors, vectors)
 

@@ -116,7 +116,7 @@ def test_a_film_that_changes_its_size_keeps_that_of_its_first_frame(gray, tmp_pa
     second = np.stack([cv2.resize(frame, size[::-1], interpolation=cv2.INTER_AREA) for frame in gray[4:8]])
     path = make_changing_film(tmp_path / "film.ts", [gray[:4], second])
     losses = colorize(path, tmp_path / "out.ts", saturation=0)
-    assert losses == [f"{tmp_path / 'out.ts'}: 4 pictures of another size scaled to that of the first"]
+    assert losses == [f"{tmp_path / 'out.ts'}: pictures of another size (4) scaled to that of the first"]
     times, pixels = read(tmp_path / "out.ts")
     assert len(times) == 8 and pixels.shape == (8, 96, 128, 3)
     shown = pixels[4:].mean(axis=-1)

@@ -75,7 +75,7 @@ def test_records_are_the_photos_that_the_manifest_names(folder, packed):
 
 def test_shards_with_too_few_photos_for_a_machines_batch_are_one_sentence(packed):
     experiment = replace(EXPERIMENTS["scenes"], dataset=(packed,), crop=(32, 32), batch_size=10)
-    with pytest.raises(DatasetError, match=r"packed: a machine's shards hold [34] photos, .* smaller --batch-size"):
+    with pytest.raises(DatasetError, match=r"packed: .* fewer photos \([34]\) than .* smaller --batch-size"):
         prepare_data(experiment, find_photos(packed), ReplicaShare(2, 0, 1))
 
 

@@ -119,7 +119,7 @@ def prepare_data(experiment, photos, share=ALONE):
     )
     if not data.steps:
         raise DatasetError(
-            f"{name_folders(experiment)}: a machine's shards hold {len(mine)} photos, fewer than its part of a batch; "
+            f"{name_folders(experiment)}: a machine's shards hold fewer photos ({len(mine)}) than its part of a batch; "
             "give a smaller --batch-size"
         )
     return data
