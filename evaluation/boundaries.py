@@ -4,6 +4,8 @@ The paper claims that its edge detection network keeps the colours of different 
 number. Two test it: the error of ab near boundaries and elsewhere, and how well edges in ab coincide with boundaries.
 """
 
+from statistics import harmonic_mean
+
 import cv2
 import numpy as np
 
@@ -82,8 +84,7 @@ def edge_scores(counts):
     edges_matched, edges, boundaries_matched, boundaries = counts.tolist()
     precision = edges_matched / edges if edges else 0.0
     recall = boundaries_matched / boundaries if boundaries else 0.0
-    total = precision + recall
-    return precision, recall, 2 * precision * recall / total if total else 0.0
+    return precision, recall, harmonic_mean([precision, recall])
 
 
 def best_threshold(photos):
