@@ -44,6 +44,7 @@ def convolutions(layout, name, batch_norm, doubled=False):
 
 
 def dense(units, name, batch_norm):
+    """A block of one dense layer with ReLU."""
     return Block([keras.layers.Dense(units, activation="relu", name=name)], batch_norm)
 
 

@@ -201,12 +201,11 @@ def measure_speed(experiment, data, strategy, limit):
     if not experiment.frozen_share:
         seconds, start = time_steps(model, feed, strategy, limit - building)
         return seconds, building + start
-    parts = []
-    for frozen in (True, False):
-        freeze_encoder(model, frozen)
-        parts.append(time_steps(model, feed, strategy, (limit - building) / 2))
-    (frozen_seconds, frozen_start), (seconds, start) = parts
-    share = experiment.frozen_share
+    share, half = experiment.frozen_share, (limit - building) / 2
+    freeze_encoder(model, True)
+    frozen_seconds, frozen_start = time_steps(model, feed, strategy, half)
+    freeze_encoder(model, False)
+    seconds, start = time_steps(model, feed, strategy, half)
     return share * frozen_seconds + (1 - share) * seconds, building + frozen_start + start
 
 
