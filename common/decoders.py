@@ -246,7 +246,8 @@ def open_jpeg_2000(content):
         return values, icc or None
 
     space = "cmyk" if cmyk else None
-    return Image(right - left, down - up, decode, space, resolution=resolution, bits=bits, notes=UNNAMED * untold)
+    orientation = find_orientation_and_profile(content)[0]
+    return Image(right - left, down - up, decode, space, orientation, resolution, bits, UNNAMED * untold)
 
 
 def open_netpbm(content):

@@ -55,9 +55,11 @@ def open_tiff(content):
         raise CannotDecode(f"a TIFF file with {kind} pixels of a kind that is not read; convert it to RGB")
     width, height, bits = int(page.imagewidth), int(page.imagelength), max(depths)
     tags, resolution = page.tags, page.get_resolution("inch")
-    # A page that lies below the first one has its profile.
-    icc = page.iccprofile or (first.iccprofile if len(page.treeindex) > 1 else None)
-    orientation = whole_number(tags.valueof("Orientation", read_orientation(b"", tags.valueof("XMP"))))
+    # A page that lies below the first one has its profile and orientation.
+    above = first if len(page.treeindex) > 1 else page
+    icc = page.iccprofile or above.iccprofile
+    by_xmp = read_orientation(b"", above.tags.valueof("XMP"))
+    orientation = whole_number(tags.valueof("Orientation", above.tags.valueof("Orientation", by_xmp)))
     notes = FURTHER * (len(pages) > 1 or page.imagedepth > 1)
     notes += ("Photoshop's own data, such as layers, left out",) * (LAYERS in tags)
     notes += CHANNELS * (len(page.extrasamples) > 1)

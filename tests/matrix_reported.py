@@ -18,7 +18,7 @@ from matrix_cases import (
     rgb,
     whole,
 )
-from matrix_rare import SOFT, jpeg, jpeg_2000, page, page_of_jpeg, png, tiff
+from matrix_rare import EXIF, SOFT, jpeg, jpeg_2000, page, page_of_jpeg, png, tiff
 from PIL import Image
 
 # What says of a photo that it lies on its right side.
@@ -36,6 +36,16 @@ def orientation_cases():
     case("turned-by-xmp.jpg", content, np.rot90(np.asarray(Image.open(io.BytesIO(content))), -1) / 255)
     case("upright-by-exif.tif", tiff((page(8, t274=("H", [1]), t700=("B", XMP)), gray().tobytes())))
     case("upright-by-exif.webp", by_pillow(rgb(), "WEBP", lossless=True, xmp=XMP, exif=UPRIGHT))
+    small = page(8, height=HEIGHT // 4, width=WIDTH // 4, t254=("I", [1]), t274=("H", [6]))
+    pair = (small, gray()[::4, ::4].tobytes()), (page(8), gray().tobytes())
+    case("turned-above-the-photo.tif", tiff(pair[0], sub=pair[1]), shown)
+    del small[274]
+    small[700] = "B", XMP
+    case("turned-by-xmp-above-the-photo.tif", tiff(pair[0], sub=pair[1]), shown)
+    content = jpeg_2000(gray(), 8)
+    start = content.index(b"jp2c") - 4
+    content = content[:start] + box(b"uuid", b"JpgTiffExif->JP2" + EXIF) + content[start:]
+    case("turned-by-exif.jp2", content, shown)
     case("xmp-of-an-odd-type.tif", tiff((page(8, t700=("I", [1, 2])), gray().tobytes())))
 
 
