@@ -47,6 +47,8 @@ BESIDE = re.compile(r"Xmp\.(GCamera\.(Motion|Micro)|(Container|GContainer|GDepth
 # ... and of places in the photo, such as faces, as it was before it was turned upright.
 REGIONS = re.compile(r"Xmp\.(mwg-rs|MP)\.")
 FILMS = ("Xmp.GCamera.MotionPhoto", "Xmp.GCamera.MicroVideo")  # "0" where there is none.
+# ... and those that XMP need not tell of: behind JPEG of Samsung, and in HEIC and AVIF all pictures beside but alpha.
+UNTOLD = re.compile(rb"MotionPhoto_Data|DualShot_DepthMap|infe.{8}tmap|auxC\0{4}(?![\w:]*(alpha|auxid:1)\0)", re.DOTALL)
 # How exiv2 copies each kind. XMP and comments as text: it copies only those properties of a packet that it knows.
 NOTHING = dict.fromkeys(("exif", "iptc", "xmp", "comment", "icc", "thumbnail"), False)
 COPY = {
@@ -136,6 +138,7 @@ def read_metadata(content, suffix, resolution=None, orientation=1):
     lost += ["EXIF"] * bool(untyped) + damaged
     notes = tuple(f"{kind} left out, in whole or in part: damaged or too large" for kind in dict.fromkeys(lost))
     notes += ("extended XMP left out, since it is not read",) * (EXTENSION in content)
+    beside = beside or UNTOLD.search(content)
     notes += ("left out what the file holds beside the photo: a film, gain map or depth map",) if beside else ()
     notes += ("faces marked in the photo left out, since it was turned upright",) if regions else ()
     chunks = read_chunks(content) if suffix == ".png" else ()

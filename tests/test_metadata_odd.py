@@ -3,6 +3,7 @@
 import io
 import struct
 
+import numpy as np
 import pyexiv2
 import pytest
 import tifffile
@@ -171,6 +172,13 @@ def heic(photo, **metadata):
     return file.getvalue()
 
 
+BESIDE = "left out what the file holds beside the photo: a film, gain map or depth map"
+ALPHA_AND_DEPTH = {
+    avif: (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha", b"urn:mpeg:mpegB:cicp:systems:auxiliary:depth"),
+    heic: (b"urn:mpeg:hevc:2015:auxid:1", b"urn:mpeg:hevc:2015:auxid:2"),
+}
+
+
 @pytest.mark.parametrize("write", [avif, heic])
 def test_metadata_is_found_wherever_files_say_it_is(photos, write):
     exif = exif_with(directory(MAKER))
@@ -186,6 +194,25 @@ def test_damaged_metadata_of_heic_is_said_to_be_left_out(photos):
     content = with_places_from_a_base(heic(photos[0], exif=exif_with(directory(MAKER))))
     image, losses = convert(content.replace(b"II*\0", b"damg"), ".jpg")
     assert image.size == (128, 96) and len(losses) == 1 and "metadata left out, since it cannot be read" in losses[0]
+
+
+@pytest.mark.parametrize("write", [avif, heic])
+def test_maps_in_a_file_are_said_to_be_left_out(photos, write):
+    content = write(np.dstack([photos[0], photos[0][..., 0]]))
+    alpha, depth = ALPHA_AND_DEPTH[write]
+    assert alpha in content and images.decode("photo", content).notes == ()
+    assert images.decode("photo", content.replace(alpha, depth)).notes == (BESIDE,)
+
+
+def test_films_and_maps_behind_jpeg_are_said_to_be_left_out(photos):
+    for name, notes in (
+        (b"MotionPhoto_Data", (BESIDE,)),
+        (b"DualShot_DepthMap_1", (BESIDE,)),
+        (b"Image_UTC_Data1467884432", ()),
+    ):
+        part = b"\0\0\x30\x0a" + struct.pack("<I", len(name)) + name + bytes(100)
+        content = encode(photos[0], "JPEG") + part + b"SEFH" + struct.pack("<III", 106, 1, 0) + b"SEFT"
+        assert images.decode("photo", content).notes == notes
 
 
 def test_xmp_of_gif_is_carried_over(photos):
