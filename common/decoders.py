@@ -283,6 +283,8 @@ def open_jpeg_xl(content):
         spec = file.spec()
         if str(spec.format) not in ("uint8", "uint16"):
             raise CannotDecode(f"pixels of type {spec.format}; convert it to 8 or 16 bits")
+        if animated and spec.format != "uint8":  # imagecodecs does not tell how many of their 16 bits count.
+            raise CannotDecode("animated, with more than 8 bits, which is not read; convert it to 8 bits")
         values = file.read_image(0, 0, 0, spec.nchannels, spec.format)
         if values is None or file.has_error:
             raise ValueError(file.geterror())

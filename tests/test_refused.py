@@ -61,6 +61,10 @@ REFUSED = {
         AVIF.replace(b"\0\1\0\x0d\0\6", b"\0\1\0\x0d\0\x0a"),
         "a colour matrix that is not read; convert",
     ),
+    "animated-10-bits.jxl": (
+        imagecodecs.jpegxl_encode(np.stack([rgb(10)] * 2), lossless=True, bitspersample=10),
+        "animated, with more than 8 bits, which is not read; convert it to 8 bits",
+    ),
     "more-channels.jxl": (
         imagecodecs.jpegxl_encode(np.stack([gray()] * 5), lossless=True, photometric="gray", planar=True),
         "further channels, which is not read; convert it to RGB",
