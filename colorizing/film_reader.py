@@ -94,6 +94,8 @@ class Reader:
             raise FilmError(path, "not a film in a format that can be read, or a damaged one") from error
         self.streams = self._container.streams
         self.metadata, self.chapters = self._container.metadata, self._container.chapters()
+        for stream in self.streams if self._container.format.name == "ogg" else ():  # It has a film's tags there.
+            self.metadata |= {key: tag for key, tag in stream.metadata.items() if key != "language"}
         self._max_megapixels = max_megapixels
         self.video = next((stream for stream in self.streams.video if not is_cover(stream)), None)
         try:

@@ -45,6 +45,22 @@ def test_a_title_is_where_players_of_mp4_look_for_it(gray, tmp_path):
     assert b"\xa9nam\x00\x00\x00\x13data\x00\x00\x00\x01\x00\x00\x00\x00One" in content and b"mdta" not in content
 
 
+def test_tags_of_ogg_are_those_of_the_film(gray, tmp_path):
+    path, result = tmp_path / "film.ogv", tmp_path / "out.mp4"
+    plain = make_film(tmp_path / "plain.mkv", gray[:2], codec="libvpx", sound=["flac"])
+    with av.open(str(plain)) as film, av.open(str(path), "w") as container:
+        copies = [container.add_stream_from_template(stream, opaque=True) for stream in film.streams]
+        copies[0].metadata.update(title="Zoo", DIRECTOR="Smith")
+        copies[1].metadata.update(ARTIST="Jones", language="fra")
+        for packet in film.demux():
+            if packet.size:
+                packet.stream = copies[packet.stream.index]
+                container.mux(packet)
+    assert colorize(path, result)[0] == f"{result}: tags dropped: DIRECTOR"
+    tags, (_, sound) = tags_of(result)
+    assert tags.items() >= {"title": "Zoo", "artist": "Jones"}.items() and sound["language"] == "fra"
+
+
 @pytest.mark.parametrize("suffix", [".mov", ".mp4"])
 @pytest.mark.parametrize("tags", [APPLE, {"com.android.version": "14"}])
 def test_the_tags_of_phones_are_kept(gray, tmp_path, suffix, tags):
