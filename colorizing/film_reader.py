@@ -203,14 +203,17 @@ class Reader:
         Frames of another size are scaled to it, between black bars where they have another shape.
 
         Raises:
-            FilmError: The frame is too large.
+            FilmError: The frame is too large, or FFmpeg does not convert its colours.
         """
         self._check_size(frame.width, frame.height)
         # Without a tag, players take large pictures for BT.709, and others, as swscale does, for BT.601.
         untagged = frame.colorspace == UNTAGGED and frame.height > LARGEST_BT601
-        rgb = frame.reformat(
-            format="rgb24", src_colorspace=Colorspace.ITU709 if untagged else None, interpolation=ACCURATE
-        ).to_ndarray()
+        matrix = Colorspace.ITU709 if untagged else None
+        try:
+            rgb = frame.reformat(format="rgb24", src_colorspace=matrix, interpolation=ACCURATE).to_ndarray()
+        except av.FFmpegError as error:
+            kind = f"{frame.format.name}, colour matrix {int(frame.colorspace)}"
+            raise FilmError(self.path, f"pictures of a kind that is not read ({kind}); convert it to BT.709") from error
         rgb = upright(rgb, display_matrix(frame))
         self._size = self._size or rgb.shape[:2]
         if rgb.shape[:2] != self._size:

@@ -136,6 +136,13 @@ def test_a_picture_that_becomes_too_large_is_refused(gray, tmp_path):
     assert listed(tmp_path / "out") == []
 
 
+def test_colours_that_cannot_be_converted_are_refused_for_what_they_are(gray, tmp_path):
+    path = make_film(tmp_path / "film.mkv", gray[:2], colorspace=8)  # YCgCo, of which FFmpeg knows the number alone.
+    outcome = process([(path, tmp_path / "out" / "film.mkv")])
+    cause = "pictures of a kind that is not read (yuv420p, colour matrix 8); convert it to BT.709"
+    assert outcome.failures == [f"{path}: {cause}"] and listed(tmp_path / "out") == []
+
+
 def test_chapters_are_kept_and_not_named_as_lost(gray, tmp_path):
     plain, path = make_film(tmp_path / "plain.mp4", gray[:4]), tmp_path / "film.mp4"
     chapters = [{"id": 0, "start": 0, "end": 100, "time_base": Fraction(1, 1000), "metadata": {"title": "one"}}]
