@@ -189,7 +189,9 @@ def _decode_page(content, page, photometric, bits):
     if short or min(page.dataoffsets) < HEADER or len(ends) < math.prod(page.chunked):
         raise CannotDecode("a damaged file (pixels are missing)")
     if page.compression == COMPRESSION.JPEG:  # tifffile passes over lost pixels.
-        colorspace = "CMYK" if page.samplesperpixel == 4 else "GRAY"
+        if page.shaped[0] > 1:  # Each plane is a gray JPEG, which tifffile would take for one of all channels.
+            page.photometric = PHOTOMETRIC.MINISBLACK
+        colorspace = "CMYK" if page.shaped[-1] == 4 else "GRAY"
         tables = (page.jpegtables or b"")[:-2]
         for data, _ in page.parent.filehandle.read_segments(page.dataoffsets, page.databytecounts):
             read_whole_jpeg(tables + data[2:] if tables else data, colorspace)
@@ -209,7 +211,7 @@ def _decode_page(content, page, photometric, bits):
     values = _with_straight_alpha(values, page.extrasamples) if page.extrasamples else values
     if photometric == PHOTOMETRIC.MINISWHITE:
         values[..., 0] = ~values[..., 0]
-    elif photometric == PHOTOMETRIC.YCBCR and page.compression != COMPRESSION.JPEG:
+    elif photometric == PHOTOMETRIC.YCBCR and (page.compression != COMPRESSION.JPEG or page.shaped[0] > 1):
         values[..., :3] = cv2.cvtColor(values[..., [0, 2, 1]], cv2.COLOR_YCrCb2RGB)
     return values
 

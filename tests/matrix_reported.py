@@ -93,6 +93,31 @@ def tiff_cases():
     case("more-rows-than-it-says.tif", tiff((page(8) | {259: ("H", [8])}, zlib.compress(rows.tobytes()))))
 
 
+def planes_of_jpeg(photometric, *planes, **more):
+    """A TIFF file of uint8 [height, width], each plane a gray JPEG in one strip."""
+    strips = [by_pillow(plane, "JPEG", quality=95) for plane in planes]
+    tags = page(*[8] * len(planes), photometric=photometric, t284=("H", [2]), t530=("H", [1, 1]), **more)
+    content = tiff((tags | {259: ("H", [7])}, b"".join(strips)))
+    starts, sizes = 8 + np.cumsum([0, *map(len, strips[:-1])]), list(map(len, strips))
+    for tag, values in ((273, starts), (279, sizes)):
+        old = content.index(struct.pack("<HHI", tag, 4, 1))
+        place = struct.pack("<HHII", tag, 4, len(planes), len(content))
+        content = content[:old] + place + content[old + 12 :] + struct.pack(f"<{len(planes)}I", *values)
+    return content
+
+
+def planar_jpeg_cases():
+    reds, greens, blues = np.moveaxis(whole(SOFT, 8), -1, 0)
+    shown = np.dstack([as_pillow_reads(by_pillow(plane, "JPEG", quality=95)) for plane in (reds, greens, blues)])
+    case("planar-jpeg.tif", planes_of_jpeg(2, reds, greens, blues), shown)
+    case("planar-jpeg-alpha.tif", planes_of_jpeg(2, reds, greens, blues, 0 * reds + 51, t338=("H", [2])), shown, 0.2)
+    planes = [np.asarray(plane) for plane in Image.fromarray(whole(SOFT, 8)).convert("YCbCr").split()]
+    case("planar-jpeg-ycbcr.tif", planes_of_jpeg(6, *planes), SOFT, tolerance=6)
+    inks = [255 - plane for plane in (reds, greens, blues)]
+    shown = 1 - np.dstack([as_pillow_reads(by_pillow(plane, "JPEG", quality=95)) for plane in inks])
+    case("planar-jpeg-cmyk.tif", planes_of_jpeg(5, *inks, 0 * reds), shown)
+
+
 def fax(group):
     """A page of fax: its tags, and the pixels of `PICTURE` in two tones as libtiff packs them, in one strip."""
     file = io.BytesIO(by_pillow(PICTURE > 0.5, "TIFF", compression=f"group{group}"))
@@ -153,6 +178,7 @@ orientation_cases()
 samsung_cases()
 stereo_cases()
 tiff_cases()
+planar_jpeg_cases()
 fax_cases()
 bmp_cases()
 jpeg_2000_cases()
