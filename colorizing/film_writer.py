@@ -211,11 +211,12 @@ class Writer:
                 self._container.close()
 
     def _note_lost_tags(self):
-        """Notes which tags the complete file lacks."""
+        """Notes which tags the complete file lacks, and whether its pixels have another shape."""
         film, name = self._film, self._container.format.name
         with av.open(self._container.name, format=name, metadata_errors="replace") as result:
             kept = {key.lower() for key in result.metadata}
             languages = {stream.language for stream in result.streams}
+            aspect = result.streams.video[0].sample_aspect_ratio
         # FFmpeg reads an English title of MOV twice, as title and as title-eng.
         twice = {key for key, value in film.metadata.items() if film.metadata.get(key[:-4]) == value}
         lost = [key for key in self._tags if key not in twice and key.lower() not in kept]
@@ -223,6 +224,8 @@ class Writer:
             lost.append("language")
         if lost:
             self.losses.append(f"tags dropped: {', '.join(lost)}")
+        if not np.isclose(float(aspect or 1), float(self._video.codec_context.sample_aspect_ratio or 1), rtol=0.01):
+            self.losses.append("the shape of its pixels dropped, so it looks too narrow or too wide")
 
 
 def track_tags(stream):

@@ -136,6 +136,16 @@ def test_a_picture_that_becomes_too_large_is_refused(gray, tmp_path):
     assert listed(tmp_path / "out") == []
 
 
+@pytest.mark.parametrize(("suffix", "kept"), [(".mp4", True), (".mkv", True), (".mov", True), (".webm", False)])
+def test_the_shape_of_pixels_is_kept_or_its_loss_is_said(gray, tmp_path, suffix, kept):
+    path = make_film(tmp_path / "film.mkv", gray[:2], sample_aspect_ratio=Fraction(16, 11))
+    result = tmp_path / f"out{suffix}"
+    losses = colorize(path, result)
+    assert [line.endswith("so it looks too narrow or too wide") for line in losses] == [True] * (not kept)
+    with av.open(str(result)) as film:
+        assert film.streams.video[0].sample_aspect_ratio == (Fraction(16, 11) if kept else 1)
+
+
 def test_colours_that_cannot_be_converted_are_refused_for_what_they_are(gray, tmp_path):
     path = make_film(tmp_path / "film.mkv", gray[:2], colorspace=8)  # YCgCo, of which FFmpeg knows the number alone.
     outcome = process([(path, tmp_path / "out" / "film.mkv")])
