@@ -185,7 +185,7 @@ def test_without_validation_photos_the_plateau_is_that_of_the_loss(tmp_path):
 
 
 def test_loss_that_is_not_finite_stops_the_run(tmp_path):
-    with pytest.raises(TrainingError, match=r"the loss is .*--learning-rate"):
+    with pytest.raises(TrainingError, match=r"the loss is .*another --run-dir, a lower --learning-rate .*--start-from"):
         train(small("paper", learning_rate=float("nan"), batch_size=2), tmp_path / "run")
 
 
@@ -259,6 +259,23 @@ def test_a_damaged_run_is_one_sentence(tmp_path, unclassified, name, content):
     with pytest.raises(TrainingError, match=rf"run/{name}: .* cannot be read .*--start-from .*run") as error:
         train(experiment, tmp_path / "run", resume=True)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("change", [{"steps": "many"}, {"photos": None}])
+def test_a_config_that_was_changed_by_hand_is_one_sentence(tmp_path, unclassified, change):
+    folder, experiment, _ = unclassified
+    file = shutil.copytree(folder / "run", tmp_path / "run") / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
+    with pytest.raises(TrainingError, match=r"config\.json: it cannot be read"):
+        train(experiment, tmp_path / "run", resume=True)
+
+
+def test_a_checkpoint_with_another_state_is_one_sentence(tmp_path, unclassified):
+    folder, experiment, _ = unclassified
+    with h5py.File(shutil.copytree(folder / "run", tmp_path / "run") / "last.weights.h5", "a") as file:
+        file.attrs["state"] = "[]"
+    with pytest.raises(TrainingError, match=r"the checkpoint cannot be read .*--start-from"):
+        train(experiment, tmp_path / "run", resume=True)
 
 
 def test_the_options_to_go_on_with_are_those_of_the_command_line(tmp_path):

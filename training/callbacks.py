@@ -80,8 +80,8 @@ class FiniteLoss(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         if not math.isfinite(logs["loss"]):
             raise TrainingError(
-                f"the loss is {logs['loss']} at step {batch + 1} of this epoch, so training cannot go on; try a lower "
-                "--learning-rate or --policy float32. The checkpoints of the epochs before are whole"
+                f"the loss is {logs['loss']} at step {batch + 1} of this epoch, so training cannot go on; give another "
+                "--run-dir, a lower --learning-rate or --policy float32, and --start-from this one for its best epoch"
             )
 
 
@@ -197,15 +197,14 @@ class Checkpoints(keras.callbacks.Callback):
         try:
             with h5py.File(self.last) as file:
                 state = json.loads(file.attrs["state"])
+            self.history, self._plateau_state = list(state["history"]), state["plateau"]
+            self._steps_before, self._metrics_before = state.get("step", 0), state.get("metrics", [])
             model.load_weights(self.last)
         except Exception as error:  # Whatever a damaged file makes h5py or Keras raise.
             raise TrainingError(
                 f"{self.last}: the checkpoint cannot be read ({first_line(error)}); give another --run-dir, with "
                 f"--start-from {self.folder} for the weights of the best epoch"
             ) from error
-        self.history = state["history"]
-        self._plateau_state = state["plateau"]
-        self._steps_before, self._metrics_before = state.get("step", 0), state.get("metrics", [])
         return len(self.history), self._steps_before
 
     def on_train_begin(self, logs=None):

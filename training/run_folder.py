@@ -91,7 +91,7 @@ def check_unchanged(folder, experiment, photos):
             f"{folder} holds a run with {' '.join(unknown)}, which this version does not know; go on with the version "
             "that began the run, or give another --run-dir"
         )
-    found = made.get("photos", photos.fingerprint)
+    found = made["photos"] or photos.fingerprint
     if found != photos.fingerprint:
         # The split depends on which photos there are: some that were learned from would be validated with.
         raise TrainingError(
@@ -104,8 +104,9 @@ def read_config(folder):
     """What the config.json of a run's folder holds, a dict. Raises TrainingError where it is damaged or missing."""
     path = folder / "config.json"
     try:
-        config = json.loads(path.read_bytes())
-        return {**config, "experiment": dict(config["experiment"])}
+        config = {"photos": {}, "steps": 0, **json.loads(path.read_bytes())}
+        checked = {name: dict(config[name]) for name in ("experiment", "photos")}
+        return {**config, **checked, "steps": max(0, config["steps"])}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise TrainingError(
             f"{path}: it cannot be read ({first_line(error)}), so the run cannot go on; give another --run-dir, with "
