@@ -169,6 +169,8 @@ def colorize(options, source, output, skipped, content, model):
 def main():
     options = parse(Options, "archive.py")
     if options.report is not None:
+        if options != Options(report=options.report):
+            raise OptionError("--report OUTPUT: nothing else has an effect with it; leave it out")
         report(options.report)
     if options.output is None:
         raise OptionError("name a SOURCE and an OUTPUT, or --report OUTPUT; see python archive.py --help")

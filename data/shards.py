@@ -166,6 +166,8 @@ class Options:
 def main():
     options = parse(Options, "-m data.shards")
     if options.verify:
+        if options != Options(options.folder, verify=True):
+            raise OptionError("--verify: no other option has an effect with it; leave it out")
         manifest, failures = verify(options.folder)
         finish(f"{len(manifest.shards) - len(failures)} of {len(manifest.shards)} shards are whole", failures)
     if options.output is None:

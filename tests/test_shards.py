@@ -274,7 +274,11 @@ def test_command_line(folder, packed):
     assert (status, told) == (1, "1 of 3 shards are whole\n")
     assert damaged.startswith(f"{shard_paths(output)[1]}: damaged")
     assert "00002-of-00003.array_record: does not exist" in missing
-    for arguments, status, words in [((folder,), 2, "-o DIR"), (("--verify", folder), 1, "shards.json does not exist")]:
+    for arguments, status, words in [
+        ((folder,), 2, "-o DIR"),
+        (("--verify", folder), 1, "shards.json does not exist"),
+        (("--verify", output, "-o", output), 2, "--verify: no other option has an effect with it; leave it out"),
+    ]:
         found, _, (error,) = call(*command, *arguments)
         assert found == status and words in error
 
