@@ -15,7 +15,7 @@ import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader
 
 from common.errors import DatasetError
-from common.files import write_whole
+from common.files import is_regular, write_whole
 
 MANIFEST = "shards.json"
 SHARD_NAME = "photos-{:05}-of-{:05}.array_record"
@@ -81,7 +81,7 @@ def shard_paths(folder, count):
 
 def holds_shards(folder):
     """Returns whether a folder holds shards, complete or not."""
-    return (folder / MANIFEST).exists() or any(folder.glob(SHARD_PATTERN))
+    return is_regular(folder / MANIFEST) or any(folder.glob(SHARD_PATTERN))
 
 
 def read_shards(folder):

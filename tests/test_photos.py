@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from folders import touch
 from PIL import Image
+from processes import ordinary_user
 
 from common.images import write_photo
 from data.photos import DatasetError, PhotoStore, cut, find_all_photos, find_photos, scale_to_cover, split_photos
@@ -188,3 +190,11 @@ def test_photos_that_are_given_twice_are_refused(tmp_path, monkeypatch, others):
     with pytest.raises(DatasetError, match=r"belong to .*, too, .* give only one of the two"):
         find_all_photos(["photos", *others])
     assert len(find_all_photos(["photos", "more"]).paths) == 2
+
+
+def test_a_folder_that_may_not_be_entered_is_told_by_its_photos(tmp_path):
+    touch(tmp_path, "closed/a.jpg")
+    (tmp_path / "closed").chmod(0o444)
+    with ordinary_user(tmp_path), pytest.raises(DatasetError, match=r"^closed/a\.jpg: permission denied; give"):
+        find_photos("closed")
+    (tmp_path / "closed").chmod(0o755)
