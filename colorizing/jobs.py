@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import unicodedata
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -54,8 +55,8 @@ def plan_jobs(inputs, output, suffix=None, films=False, hints_of=None):
     """Decides which photos are read and where each result goes.
 
     A result has the name of its photo and lies in the same sub-folder of `output`. If its format is another one, the
-    new suffix is appended: a.gif.png. If two results would have the same path, or paths that differ by case alone, the
-    second is numbered: a-2.jpg.
+    new suffix is appended: a.gif.png. If two results would have the same path, or paths that some disks take for
+    one, the second is numbered: a-2.jpg.
 
     Args:
         inputs: Paths of photos, and of folders to search for photos.
@@ -91,8 +92,8 @@ def plan_jobs(inputs, output, suffix=None, films=False, hints_of=None):
 
 
 def _without_case(path):
-    """A path as disks that ignore case see it: there, a.jpg and A.JPG are one file."""
-    return str(path).casefold()
+    """A path as disks see it that ignore case and how letters are composed: there, a.jpg and A.JPG are one file."""
+    return unicodedata.normalize("NFC", str(path).casefold())
 
 
 def find_inputs(inputs, output, films):

@@ -69,6 +69,12 @@ def test_names_that_differ_by_case_alone_get_results_of_their_own_on_any_disk(tm
     )
 
 
+def test_names_that_differ_by_how_letters_are_composed_get_results_of_their_own(tmp_path):
+    touch(tmp_path, "in/e\u0301.jpg", "in/\u00e9.jpg")
+    plan = plan_jobs([tmp_path / "in"], tmp_path / "out")
+    assert [result.name for _, result in plan.jobs] == ["e\u0301.jpg", "\u00e9-2.jpg"]
+
+
 def test_another_format_is_said(tmp_path, photos):
     write_photo(tmp_path / "a.pgm", photos[0][..., 0])
     outcome = process(plan_jobs([tmp_path], tmp_path / "out"), lambda photo, path: replace(photo, pixels=photos[0]))
