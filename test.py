@@ -32,7 +32,7 @@ from colorizing.photo import Pipeline, warm_up
 from colorizing.pixels import side_by_side, to_gray
 from colorizing.steadiness import STEADINESS
 from common import images
-from common.errors import UserError
+from common.errors import OptionError
 from common.files import is_film
 from common.options import Model, OutputFolder, PhotoFormat, Positive, Quality, RenderSize, Saturation, Share
 from configs import MODEL, OUTPUTS, SAMPLES
@@ -82,11 +82,11 @@ def find_hints(options, path):
 
 
 def load_model(options):
-    """The model of --model with the temperature of --temperature. Raises ModelError where the model has none."""
+    """The model of --model with the temperature of --temperature. Raises OptionError where the model has none."""
     model = models.load(options.model)
     if options.temperature is not None:
         if not hasattr(model, "temperature"):
-            raise models.ModelError(f"{options.model}: --temperature is for models that choose among bins, as Zhang's")
+            raise OptionError(f"--temperature is for models that choose among bins, as Zhang's; not {options.model}")
         model.temperature = options.temperature
     return model
 
@@ -138,7 +138,7 @@ def main():
     hints_of = functools.partial(hints_file, options)
     plan = plan_jobs(options.photos, options.output, suffix, films=True, hints_of=hints_of)
     if options.hints and len(plan.jobs) != 1:
-        raise UserError(
+        raise OptionError(
             f"--hints {options.hints}: give one photo or film with it; hints of more lie beside them: NAME.hints.json"
         )
     todo, notes = plan.record.split(plan.jobs) if options.skip_existing else (plan.jobs, [])

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from colorizing.enlarge import GAIN, SCALE, guided_ab, slopes
 from colorizing.photo import reduced_size
-from common.errors import UserError
+from common.errors import OptionError, UserError
 from common.files import write_whole
 from models.layers import resize_with
 from utils import encode_rgb, lightness_from_gray, lightness_from_rgb, neutral_from_lightness
@@ -169,12 +169,12 @@ def megabytes(path):
 
 
 def check_output(path, kind):
-    """Raises UserError if a result of a kind, a key of `WRITERS`, cannot replace what is at `path`, or if the suffix
+    """Raises OptionError if a result of a kind, a key of `WRITERS`, cannot replace what is at `path`, or if the suffix
     of `path` is that of another kind."""
     if kind != "savedmodel" and path.is_dir():
-        raise UserError(f"{path}: a folder, where a file shall be written; choose another --output")
+        raise OptionError(f"{path}: a folder, where a file shall be written; choose another --output")
     if kind == "savedmodel" and path.exists() and not (path / "saved_model.pb").is_file():
-        raise UserError(f"{path}: exists and is not a SavedModel, so it is not replaced; choose another --output")
+        raise OptionError(f"{path}: exists and is not a SavedModel, so it is not replaced; choose another --output")
     meant = {suffix: name for name, suffix in SUFFIXES.items()}.get(path.suffix, kind)
     if meant != kind:
-        raise UserError(f"{path}: a name for --format {meant}, but the format is {kind}; change one of them")
+        raise OptionError(f"{path}: a name for --format {meant}, but the format is {kind}; change one of them")

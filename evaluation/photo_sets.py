@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from common.errors import DatasetError, UserError
+from common.errors import DatasetError, OptionError, UserError
 from common.files import is_regular
 from common.images import PhotoError, read_photo
 from data.photos import MIN_SIDE, cut, find_photos, scale_to_cover
@@ -33,10 +33,10 @@ class PhotoSet:
 
 
 def find_set(given):
-    """The `PhotoSet` of a folder, or of GRAY:COLOUR. Raises DatasetError where a folder or a photo is missing."""
+    """The `PhotoSet` of a folder, or of GRAY:COLOUR. Raises OptionError, or DatasetError for what is missing."""
     gray, colon, colour = given.partition(":")
     if colon and not (gray and colour):
-        raise DatasetError(f"{given} names one folder; give GRAY:COLOUR, or a folder without a colon")
+        raise OptionError(f"{given} names one folder; give GRAY:COLOUR, or a folder without a colon")
     found = find_photos(colour or gray)
     if not colour:
         return PhotoSet(given, tuple((path, path) for path in found.paths), found.passed_over)

@@ -18,7 +18,7 @@ import tyro
 from scipy.stats import bootstrap, ttest_1samp
 
 from common.command_line import describe_run, parse, run
-from common.errors import UserError
+from common.errors import OptionError, UserError
 from common.files import write_json, write_whole
 
 # Resamples of the photos behind a confidence interval, and the seed that draws them.
@@ -236,7 +236,7 @@ def main():
     scores = Scores.load(*options.tables)
     means = over_seeds(scores.means()) if options.seeds else scores.means()
     if options.reference not in means:
-        raise UserError(f"--reference {options.reference}: the tables have {', '.join(means)}")
+        raise OptionError(f"--reference {options.reference}: the tables have {', '.join(means)}")
     print(f"{len(scores.photos)} photos")
     print(format_means(means))
     differences = seed_differences(means, options.reference) if options.seeds else scores.differences(options.reference)

@@ -136,7 +136,7 @@ def test_gray_photos_are_scored_against_photos_in_colour(tmp_path, photos):
     with pytest.raises(DatasetError, match=r"gray/1\.png does not exist"):
         find_set(f"{tmp_path}/gray:{tmp_path}/colour")
     for half in (f"{tmp_path}/gray:", f":{tmp_path}/colour", ":"):
-        with pytest.raises(DatasetError, match="names one folder; give GRAY:COLOUR"):
+        with pytest.raises(OptionError, match="names one folder; give GRAY:COLOUR"):
             find_set(half)
 
 

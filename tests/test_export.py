@@ -20,7 +20,7 @@ import models
 from benchmarks.export import RUNTIMES
 from colorizing import export
 from colorizing.photo import Pipeline, reduced_size
-from common.errors import UserError
+from common.errors import OptionError, UserError
 from common.images import read_photo
 from configs import DOCS, EXPERIMENTS, SAMPLES
 from models.edge_detection import canny
@@ -200,16 +200,16 @@ def test_savedmodel_replaces_a_savedmodel_whole_or_not_at_all(tmp_path, monkeypa
 def test_other_folders_are_not_replaced(tmp_path):
     (tmp_path / "notes.txt").touch()
     for format in FORMATS:
-        with pytest.raises(UserError, match="--output"):
+        with pytest.raises(OptionError, match="--output"):
             export.check_output(tmp_path, format)
     export.check_output(tmp_path / "notes.txt", "onnx")
-    with pytest.raises(UserError, match="not a SavedModel"):
+    with pytest.raises(OptionError, match="not a SavedModel"):
         export.check_output(tmp_path / "notes.txt", "savedmodel")
 
 
 def test_a_name_of_another_format_is_refused(tmp_path):
     for name, format in (("a.tflite", "onnx"), ("a.onnx", "litert"), ("a.onnx", "savedmodel")):
-        with pytest.raises(UserError, match=rf"{name}: a name for --format .*but the format is {format}"):
+        with pytest.raises(OptionError, match=rf"{name}: a name for --format .*but the format is {format}"):
             export.check_output(tmp_path / name, format)
 
 

@@ -249,7 +249,7 @@ def test_hints_are_for_one_photo(tmp_path, photos):
     for name in "ab":
         write_photo(tmp_path / f"{name}.png", photos[0])
     status, _, errors = call("test.py", tmp_path, "--hints", "a.json", "-o", tmp_path / "out")
-    assert status == 1 and "give one photo or film with it" in errors[0]
+    assert status == 2 and "give one photo or film with it" in errors[0]
 
 
 @pytest.mark.parametrize("encoder", ["efficientnet-lite0", "efficientnet-lite2", "vgg16"])

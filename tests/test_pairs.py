@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from skimage import color
 
-from common.errors import DatasetError
+from common.errors import OptionError
 from common.images import write_photo
 from configs import EXPERIMENTS
 from data.pairs import (
@@ -104,7 +104,7 @@ def test_data_sets_give_their_photos_a_factor(tmp_path, photos):
     flat = replace(experiment, dataset=folders[1:], dataset_chroma_factors=(2.0,))
     np.testing.assert_array_equal(photo_factors(flat, find_all_photos(folders[1:])), [2, 2])
     assert photo_factors(replace(experiment, dataset_chroma_factors=()), find_all_photos(folders)) is None
-    with pytest.raises(DatasetError, match="chroma-factors: 2 given; give one for each folder of --dataset, 1 in all"):
+    with pytest.raises(OptionError, match="chroma-factors: 2 given; give one for each folder of --dataset, 1 in all"):
         photo_factors(replace(experiment, dataset=folders[:1]), find_all_photos(folders[:1]))
 
 

@@ -13,6 +13,7 @@ from skimage import color
 from small_networks import build_small, with_colors
 
 import models
+from common.errors import OptionError
 from configs import EXPERIMENTS, SAMPLES
 from conversion import pretrained
 from models import efficientnet, zhang
@@ -166,7 +167,7 @@ def test_losses_agree_with_numpy(untrained, loss):
 
 def test_temperature_is_refused_where_no_bins_decide(untrained, monkeypatch):
     monkeypatch.setattr(models, "load", lambda name: untrained)
-    with pytest.raises(models.ModelError, match=r"^natural: --temperature is for models that choose among bins"):
+    with pytest.raises(OptionError, match=r"^--temperature is for models that choose among bins, .*; not natural$"):
         load_model(Options(temperature=0.5))
 
 

@@ -106,7 +106,7 @@ def test_tables_that_do_not_belong_together_are_named(scores, tmp_path):
         status, _, errors = call("-m", "evaluation.scores", tmp_path / "photos.csv", other)
         assert status == 1 and len(errors) == 1 and "other.csv" in errors[0] and words in errors[0]
     status, _, errors = call("-m", "evaluation.scores", tmp_path / "photos.csv")
-    assert status == 1 and "base, better, same" in errors[0]
+    assert status == 2 and "base, better, same" in errors[0]
 
 
 def test_seeds_are_put_together(tmp_path):
@@ -123,4 +123,4 @@ def test_seeds_are_put_together(tmp_path):
     assert status == 0 and "gray      18" in output and "with  22 ± 2" in output and "without  21 ± 1" in output
     assert "-1.48 .. +3.48" in output and "*" not in output
     status, _, errors = call("-m", "evaluation.scores", tmp_path / "photos.csv", "--reference", "with-0", "--seeds")
-    assert status == 1 and "the tables have gray, with, without" in errors[0]
+    assert status == 2 and "the tables have gray, with, without" in errors[0]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from common.errors import DatasetError
+from common.errors import DatasetError, OptionError
 from data.pairs import ALONE, Pairs, ReplicaShare, TrainingOrder, sampling_weights, training_crops, validation_crops
 from data.photos import PhotoStore, split_photos
 from training.distribution import divide_batch, divide_photos
@@ -129,7 +129,7 @@ def photo_weights(experiment, photos, indices):
     """The `sampling_weights` of photos, float64 [indices]; None to draw each once an epoch.
 
     Raises:
-        DatasetError: --dataset-weights and --dataset differ in number.
+        OptionError: --dataset-weights and --dataset differ in number.
     """
     if not experiment.balance:
         return None
@@ -143,7 +143,7 @@ def photo_factors(experiment, photos):
     """The factor of each photo's data set on its target's ab, float32 [photos]; None where all are 1.
 
     Raises:
-        DatasetError: --dataset-chroma-factors and --dataset differ in number.
+        OptionError: --dataset-chroma-factors and --dataset differ in number.
     """
     factors = number_for_each_dataset(experiment, "dataset_chroma_factors")
     if np.all(factors == 1):
@@ -156,12 +156,12 @@ def number_for_each_dataset(experiment, field):
     """A field of the experiment with a number for each data set, 1 where it is empty: float64 [data sets].
 
     Raises:
-        DatasetError: The field and --dataset differ in number.
+        OptionError: The field and --dataset differ in number.
     """
     numbers = getattr(experiment, field) or (1.0,) * len(experiment.dataset)
     if len(numbers) != len(experiment.dataset):
         option = "--" + field.replace("_", "-")
-        raise DatasetError(
+        raise OptionError(
             f"{option}: {len(numbers)} given; give one for each folder of --dataset, {len(experiment.dataset)} in all"
         )
     return np.asarray(numbers, np.float64)
