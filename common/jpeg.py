@@ -73,7 +73,9 @@ def open_jpeg(content):
         icc = info["icc_profile"] or b"" if "icc_profile" in info else profile_by_exif(exif)
         return _decode_jpeg(content, space), icc
 
-    return Image(*header.size, decode, space, orientation, dpi, notes=FURTHER * ("mp" in info))
+    comments = {data for kind, data in header.applist if kind == "COM"}
+    notes = FURTHER * ("mp" in info) + ("further comments left out: only the first is used",) * (len(comments) > 1)
+    return Image(*header.size, decode, space, orientation, dpi, notes=notes)
 
 
 def _lacks_scans(scans, channels):

@@ -215,6 +215,15 @@ def test_films_and_maps_behind_jpeg_are_said_to_be_left_out(photos):
         assert images.decode("photo", content).notes == notes
 
 
+def test_further_comments_of_jpeg_are_said_to_be_left_out(photos):
+    content = encode(photos[0], "JPEG")
+    for comments, lost in (([b"one"], False), ([b"one", b"one"], False), ([b"one", b"two"], True)):
+        segments = b"".join(b"\xff\xfe" + struct.pack(">H", 2 + len(comment)) + comment for comment in comments)
+        image, losses = convert(content[:2] + segments + content[2:], ".jpg")
+        assert image.info["comment"] == b"one"
+        assert losses == ["photo: further comments left out: only the first is used"] * lost
+
+
 def test_xmp_of_gif_is_carried_over(photos):
     content = encode(photos[0], "GIF", comment=b"scanned 1998")
     colors = 13 + 3 * (2 << (content[10] & 7))  # The header's last bytes.
