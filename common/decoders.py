@@ -143,7 +143,9 @@ def open_gif(content):
         values[around, 3] = 0
         return values if values[..., 3].min() < 255 else values[..., :3], None
 
-    return Image(*image.size, decode, notes=FURTHER * image.is_animated)
+    notes = FURTHER * image.is_animated
+    notes += ("colour profile left out, since that of GIF is not read",) * (b"\x0bICCRGBG1012" in content)
+    return Image(*image.size, decode, notes=notes)
 
 
 def open_avif(content):

@@ -224,6 +224,13 @@ def test_further_comments_of_jpeg_are_said_to_be_left_out(photos):
         assert losses == ["photo: further comments left out: only the first is used"] * lost
 
 
+def test_profiles_of_gif_are_said_to_be_left_out(photos):
+    content = encode(photos[0], "GIF")
+    assert images.decode("photo", content).notes == ()
+    content = content[:-1] + b"\x21\xff\x0bICCRGBG1012" + b"\xc8" + bytes(200) + b"\0" + content[-1:]
+    assert images.decode("photo", content).notes == ("colour profile left out, since that of GIF is not read",)
+
+
 def test_xmp_of_gif_is_carried_over(photos):
     content = encode(photos[0], "GIF", comment=b"scanned 1998")
     colors = 13 + 3 * (2 << (content[10] & 7))  # The header's last bytes.
