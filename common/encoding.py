@@ -14,6 +14,7 @@ import tifffile
 
 from common.errors import PhotoError
 from common.metadata import embed, encodable
+from common.png import insert_chunk
 from common.samples import as_color, rescale
 
 
@@ -83,7 +84,8 @@ def encode(name, photo, suffix, quality=QUALITY):
             metadata, more = encodable(photo.metadata, suffix, width, height)
             content = _encode(photo, format_, quality, metadata)
         else:
-            content, more = embed(_encode(photo, format_, quality, {}), format_, photo.metadata, width, height)
+            content = _with_resolution(_encode(photo, format_, quality, {}), format_, photo.metadata.resolution)
+            content, more = embed(content, format_, photo.metadata, width, height)
     except (cv2.error, ValueError, RuntimeError) as error:
         raise PhotoError(name, f"cannot be written as '{suffix}'; use .jpg, .png, .webp or .tif") from error
     return content, [f"{name}: {loss}" for loss in (*photo.notes, *losses, *more)]
@@ -128,6 +130,20 @@ def _encode(photo, format_, quality, metadata):
     if not done:
         raise ValueError("the encoder failed")
     return content.tobytes()
+
+
+def _with_resolution(content, suffix, resolution):
+    """A file's content with the resolution in its header, where the format has a place for it."""
+    if resolution is None:
+        return content
+    per_meter = [round(value / 0.0254) for value in resolution]
+    if suffix == ".jpg":
+        return content[:13] + struct.pack(">BHH", 1, *map(round, resolution)) + content[18:]
+    if suffix == ".png":
+        return insert_chunk(content, b"pHYs", struct.pack(">IIB", *per_meter, 1))
+    if suffix == ".bmp":
+        return content[:38] + struct.pack("<II", *per_meter) + content[46:]
+    return content
 
 
 def _with_named_alpha(content):

@@ -60,8 +60,8 @@ COPY = {
 ERRORS = (OverflowError, RuntimeError, ValueError)
 # Formats whose header has the resolution.
 HEADERS = frozenset({".bmp", ".jpg", ".png"})
-# Tags of EXIF and TIFF; the last one holds Photoshop's layers.
-ORIENTATION, XMP_PACKET, LAYERS = 274, 700, 37724
+# Tags of EXIF and TIFF; the last two hold Photoshop's data, such as IPTC, and its layers.
+ORIENTATION, XMP_PACKET, IPTC_ALONE, RESOURCES, LAYERS = 274, 700, 33723, 34377, 37724
 BIG_TIFF = (b"+\0", b"\0+")  # Its third and fourth byte.
 # What a colour profile begins with. Beside a damaged one, exiv2 reads nothing.
 PROFILES = {".avif": b"colrprof", ".heic": b"colrprof", ".jp2": b"colr\2", ".jpg": b"ICC_PROFILE\0", ".webp": b"ICCP"}
@@ -127,12 +127,12 @@ def read_metadata(content, suffix, resolution=None, orientation=1):
             beside = [name for name in beside if "GCamera" not in name or (name in FILMS and xmp[name] != "0")]
             present = any(_names(carrier).values())
             unread_xmp = b"" if xmp or "XMP" in lost else source.read_raw_xmp("latin-1").encode("latin-1")
-            if suffix == ".tif" and not xmp and (tag := _tags(content).get(XMP_PACKET)):
-                unread_xmp = content[tag.valueoffset : tag.valueoffset + tag.valuebytecount]  # exiv2 does not give it.
+            if suffix == ".tif" and not xmp:
+                unread_xmp = _value_of_tag(content, XMP_PACKET)  # exiv2 does not give it.
         except ERRORS as error:
             # exiv2 does not read BigTIFF, most of which has no text, XMP, IPTC or EXIF.
             tags = _tags(content) if content[2:4] in BIG_TIFF else None
-            lost = tags is None or any(tag.dtype == 2 or tag.code in (XMP_PACKET, 33723, 34665) for tag in tags)
+            lost = tags is None or any(tag.dtype == 2 or tag.code in (XMP_PACKET, IPTC_ALONE, 34665) for tag in tags)
             return Metadata(None, resolution), (f"metadata left out, since it cannot be read ({error})",) * lost
         carrier = carrier.get_bytes() if present else None
     lost += ["EXIF"] * bool(untyped) + damaged
@@ -185,8 +185,6 @@ def embed(content, suffix, metadata, width, height):
         (content, losses): what the format does not hold, as words.
     """
     lost = []
-    if metadata.resolution:
-        content = _with_resolution(content, suffix, metadata.resolution)
     if metadata.carrier or (metadata.resolution and suffix not in HEADERS):
         with _using_exiv2:
             content, lost = _copy(_complete(metadata, width, height), content, suffix)
@@ -269,9 +267,11 @@ def _open_source(content, suffix):
         # In WebP, XMP may have the same letters behind the place of a profile.
         end = 34 if suffix == ".webp" else len(content)
         readable = content[:end].replace(start, bytes(len(start))) + content[end:]
-    if suffix == ".tif" and LAYERS in (tags := _tags(content)):  # It would read them for minutes.
-        start = tags[LAYERS].offset
-        readable = content[:start] + bytes(8) + content[start + 8 :]
+    if suffix == ".tif":
+        # It would read layers for minutes, and prefers a part of IPTC, as ImageMagick writes it, to all of it.
+        known = _value_of_tag(content, IPTC_ALONE) in _value_of_tag(content, RESOURCES)
+        for tag in filter(None, map(_tags(content).get, [LAYERS] + [IPTC_ALONE] * known)):
+            readable = readable[: tag.offset] + bytes(8) + readable[tag.offset + 8 :]
     source = _open(readable.ljust(128, b"\0"))  # JPEG XL may be too short for exiv2 to know it.
     # exiv2 does not find all that libheif writes, for GIMP and others.
     found = suffix not in (".avif", ".heic") or source.read_exif("latin-1") or source.read_raw_xmp("latin-1")
@@ -287,6 +287,11 @@ def _is_whole(packet):
 
 def _tags(content):
     return tifffile.TiffFile(io.BytesIO(content)).pages.first.tags
+
+
+def _value_of_tag(content, code):
+    tag = _tags(content).get(code)
+    return content[tag.valueoffset : tag.valueoffset + tag.valuebytecount] if tag else b""
 
 
 def _open_by_pillow(content, suffix):
@@ -376,18 +381,6 @@ def _complete(metadata, width, height):
         changes |= {"Exif.Image.YResolution": f"{y.numerator}/{y.denominator}", "Exif.Image.ResolutionUnit": 2}
     carrier.modify_exif(changes)
     return carrier
-
-
-def _with_resolution(content, suffix, resolution):
-    """A file's content with the resolution in its header, where the format has a place for it."""
-    per_meter = [round(value / 0.0254) for value in resolution]
-    if suffix == ".jpg":
-        return content[:13] + struct.pack(">BHH", 1, *map(round, resolution)) + content[18:]
-    if suffix == ".png":
-        return insert_chunk(content, b"pHYs", struct.pack(">IIB", *per_meter, 1))
-    if suffix == ".bmp":
-        return content[:38] + struct.pack("<II", *per_meter) + content[46:]
-    return content
 
 
 def _insert_segment(content, marker, data):

@@ -134,6 +134,18 @@ def test_an_empty_tag_of_iptc_is_no_loss(photos):
     assert losses == [] and IptcImagePlugin.getiptcinfo(image)[2, 120] == b"the lake".ljust(29, b".")
 
 
+@pytest.mark.parametrize("size", [20, 27, 40, 60, 200])
+def test_iptc_that_is_cut_short_in_tiff_does_not_hide_the_whole(photos, size):
+    resource, file = iptc(b"the lake", size, before=b"\x1c\2\x69\0\1H"), io.BytesIO()
+    data = resource[12 : 12 + size]
+    for length in (size // 4, size):  # ImageMagick counts the bytes of the first tag in fours.
+        tags = [(33723, 7, length, data[:length], True), (34377, 1, len(resource), resource, True)]
+        tifffile.imwrite(file, photos[0], metadata=None, extratags=tags)
+        image, losses = convert(file.getvalue(), ".jpg")
+        found = IptcImagePlugin.getiptcinfo(image)
+        assert losses == [] and found[2, 105] == b"H" and found[2, 120] == b"the lake".ljust(size - 11, b".")
+
+
 def test_damaged_exif_of_png_is_named(photos):
     text = PngImagePlugin.PngInfo()
     text.add_text("Copyright", "Stadtarchiv")
