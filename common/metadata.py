@@ -41,7 +41,10 @@ EXTENSION = b"http://ns.adobe.com/xmp/extension/\0"
 # XMP in GIF, up to the first of the bytes that end it. Pillow does not read it.
 XMP_OF_GIF = re.compile(rb"\x0bXMP DataXMP([^\x01]*)\x01")
 # In XMP, what is said of the pixels as they were, and of its extension.
-OUTDATED = re.compile(r"Xmp\.(tiff\.Orientation|xmp\.Thumbnails|photoshop\.(ColorMode|ICCProfile)|xmpNote\.Has)")
+OUTDATED = re.compile(
+    r"Xmp\.(tiff\.(Orientation|Image(Width|Length)|BitsPer|SamplesPer|Photometric|Compression)|xmp\.Thumbnails|"
+    r"exif\.(ColorSpace|Pixel)|photoshop\.(ColorMode|ICCProfile)|xmpNote\.Has)"
+)
 # ... and of films, gain maps and depth maps that phones put behind the photo, or into XMP.
 BESIDE = re.compile(r"Xmp\.(GCamera\.(Motion|Micro)|(Container|GContainer|GDepth|GImage|HDRGainMap|hdrgm)\.)")
 # ... and of places in the photo, such as faces, as it was before it was turned upright.

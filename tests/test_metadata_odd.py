@@ -85,6 +85,17 @@ def test_how_to_develop_camera_raw_is_not_said_of_the_result(photos):
         assert found[50708] == 2 and not found.keys() & {50721, 50938} and losses == []
 
 
+def test_xmp_does_not_describe_the_pixels_as_they_were(photos):
+    old = 'tiff:ImageWidth="128" tiff:BitsPerSample="8" tiff:SamplesPerPixel="1" tiff:PhotometricInterpretation="1" '
+    old += 'exif:ColorSpace="65535" exif:PixelXDimension="128" exif:PixelYDimension="96"'
+    claim = 'xmlns:tiff="http://ns.adobe.com/tiff/1.0/" xmlns:exif="http://ns.adobe.com/exif/1.0/" tiff:Make="Maker" '
+    packet = XMP.replace(b"dc:source", f'{claim} exif:FNumber="8/1" {old} dc:source'.encode())
+    image, losses = convert(encode(photos[0], "JPEG", xmp=packet), ".jpg")
+    found = image.info["xmp"].decode()
+    assert losses == [] and all(name in found for name in ('tiff:Make="Maker"', 'exif:FNumber="8/1"', "Archive 7"))
+    assert not any(entry.split("=")[0] in found for entry in old.split())
+
+
 def test_an_overflow_in_exiv2_is_no_reason_to_refuse_a_photo(photos, monkeypatch):
     def overflow(*_, **__):
         raise OverflowError("Overflow in addition")
