@@ -22,9 +22,9 @@ from common.samples import SIDEWAYS
 
 # Formats that exiv2 reads, or Pillow.
 READABLE = frozenset({".avif", ".gif", ".heic", ".jp2", ".jpg", ".jxl", ".png", ".raw", ".tif", ".webp"})
-# TIFF's own tags say how the pixels of that very file are stored, and those of DNG how to develop it. Numbers below 254
-# are damage, with one exception.
-OF_PIXELS = frozenset((*range(701), *range(50706, 52600)))
+# TIFF's own tags and SGI's say how the pixels of that very file are stored, and those of DNG how to develop it. Numbers
+# below 254 are damage, with one exception.
+OF_PIXELS = frozenset((*range(701), *range(32995, 32999), *range(50706, 52600)))
 # Those of them that describe the photo.
 DESCRIPTIONS = frozenset(
     "ProcessingSoftware DocumentName ImageDescription Make Model XResolution YResolution PageName XPosition YPosition "

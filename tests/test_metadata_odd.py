@@ -85,6 +85,14 @@ def test_how_to_develop_camera_raw_is_not_said_of_the_result(photos):
         assert found[50708] == 2 and not found.keys() & {50721, 50938} and losses == []
 
 
+def test_a_result_is_not_said_to_be_a_volume(photos):
+    file, slices = io.BytesIO(), np.stack([photos[0][..., 0]] * 32)
+    tifffile.imwrite(file, slices, volumetric=True, tile=(16, 16, 16), photometric="minisblack", metadata=None)
+    result, (loss,) = images.encode("photo", images.decode("photo", file.getvalue()), ".tif")
+    assert "further pictures left out" in loss
+    np.testing.assert_array_equal(tifffile.imread(io.BytesIO(result)), slices[0])
+
+
 def test_xmp_does_not_describe_the_pixels_as_they_were(photos):
     old = 'tiff:ImageWidth="128" tiff:BitsPerSample="8" tiff:SamplesPerPixel="1" tiff:PhotometricInterpretation="1" '
     old += 'exif:ColorSpace="65535" exif:PixelXDimension="128" exif:PixelYDimension="96"'
