@@ -64,6 +64,9 @@ def open_tiff(content):
     notes += ("Photoshop's own data, such as layers, left out",) * (LAYERS in tags)
     notes += CHANNELS * (len(page.extrasamples) > 1)
     notes += UNNAMED * (len(page.extrasamples) > 0 and not any(page.extrasamples))
+    # exiv2 reads the first page, which may be a reduced copy.
+    own = page is not first and any(tag.dtype == 2 and tag.value != first.tags.valueof(tag.code) for tag in tags)
+    notes += ("text of the photo's own page left out: only that of the first page is used",) * own
     curve = "TransferFunction" in tags or "GrayResponseCurve" in tags
     notes += ("transfer function left out",) * (curve and not icc)
 

@@ -93,6 +93,21 @@ def test_a_result_is_not_said_to_be_a_volume(photos):
     np.testing.assert_array_equal(tifffile.imread(io.BytesIO(result)), slices[0])
 
 
+@pytest.mark.parametrize("below", [0, 1])
+def test_text_of_a_page_behind_a_reduced_copy_is_said_to_be_left_out(photos, below):
+    for texts, lost in ((("a", "a"), False), (("a", None), False), (("a", "b"), True), ((None, "b"), True)):
+        file = io.BytesIO()
+        with tifffile.TiffWriter(file) as writer:
+            for kind, pixels in ((1, photos[0][::4, ::4]), (0, photos[0])):
+                tags = [(315, 2, None, text, True) for text in [texts[1 - kind]] if text]
+                options = {"subfiletype": kind, "subifds": below * kind, "extratags": tags}
+                writer.write(pixels, metadata=None, software="", **options)
+        image, losses = convert(file.getvalue(), ".jpg")
+        assert image.size == (128, 96) and image.getexif().get(315) == texts[0]
+        words = "photo: text of the photo's own page left out: only that of the first page is used"
+        assert losses == [words] * lost
+
+
 def test_xmp_does_not_describe_the_pixels_as_they_were(photos):
     old = 'tiff:ImageWidth="128" tiff:BitsPerSample="8" tiff:SamplesPerPixel="1" tiff:PhotometricInterpretation="1" '
     old += 'exif:ColorSpace="65535" exif:PixelXDimension="128" exif:PixelYDimension="96"'
