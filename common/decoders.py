@@ -31,6 +31,7 @@ from common.samples import from_video_range, rescale, unpremultiply
 
 FURTHER = ("further pictures left out: only the first or the main one is used",)
 CHANNELS = ("further channels left out: only colours and transparency are used",)
+NOT_SQUARE = ("shape of pixels left out: results have square ones",)
 UNNAMED = ("a channel of no named kind taken for transparency",)
 HIGH_DYNAMIC_RANGE = "an image of high dynamic range (PQ or HLG), which is not read; convert it to sRGB"
 # The sizes that a codestream of JPEG 2000 begins with. Three bytes a channel follow: its depth, and its steps.
@@ -102,7 +103,8 @@ def open_png(content):
         limited = chunks.get(b"cICP", b"")[3:] == b"\0"
         return from_video_range(values, 8 * values.itemsize) if limited else values, _profile_of_png(values, chunks)
 
-    return Image(width, height, decode, None, orientation, resolution, notes=FURTHER * (b"fdAT" in chunks))
+    notes = FURTHER * (b"fdAT" in chunks) + NOT_SQUARE * (unit == 0 and 0 < across != down > 0)
+    return Image(width, height, decode, None, orientation, resolution, notes=notes)
 
 
 def _profile_of_png(values, chunks):

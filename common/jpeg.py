@@ -15,7 +15,7 @@ import numpy as np
 import simplejpeg
 from PIL.JpegImagePlugin import JpegImageFile
 
-from common.decoders import FURTHER, CannotDecode, Image
+from common.decoders import FURTHER, NOT_SQUARE, CannotDecode, Image
 from common.metadata import find_orientation_and_profile, read_orientation
 from common.profiles import profile_by_exif
 
@@ -74,7 +74,9 @@ def open_jpeg(content):
         return _decode_jpeg(content, space), icc
 
     comments = {data for kind, data in header.applist if kind == "COM"}
-    notes = FURTHER * ("mp" in info) + ("further comments left out: only the first is used",) * (len(comments) > 1)
+    across, down = info.get("jfif_density", (1, 1))
+    notes = FURTHER * ("mp" in info) + NOT_SQUARE * (info.get("jfif_unit") == 0 and 0 < across != down > 0)
+    notes += ("further comments left out: only the first is used",) * (len(comments) > 1)
     return Image(*header.size, decode, space, orientation, dpi, notes=notes)
 
 

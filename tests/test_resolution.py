@@ -11,6 +11,7 @@ from test_metadata import convert, encode, exif_of
 
 from common import images
 from common.images import read, write
+from common.png import insert_chunk
 
 
 @pytest.mark.parametrize("target", [".jpg", ".png", ".tif"])
@@ -57,6 +58,16 @@ def test_resolution_is_kept_in_bmp_or_said_to_be_left_out(photos):
         assert losses == [] and image.info["dpi"] == pytest.approx((600, 300), abs=0.1)
     _, (loss,) = convert(encode(photos[0], "BMP", dpi=(600, 300)), ".ppm")
     assert "the resolution left out" in loss
+
+
+def test_the_shape_of_pixels_is_said_to_be_left_out(photos):
+    jpeg, png = encode(photos[0], "JPEG"), encode(photos[0], "PNG")
+    for across, down, lost in ((1, 1, False), (2, 1, True), (0, 1, False), (72, 72, False), (10, 11, True)):
+        notes = ("shape of pixels left out: results have square ones",) * lost
+        content = jpeg[:13] + struct.pack(">BHH", 0, across, down) + jpeg[18:]
+        assert images.decode("photo", content).notes == notes
+        content = insert_chunk(png, b"pHYs", struct.pack(">IIB", across, down, 0))
+        assert images.decode("photo", content).notes == notes
 
 
 @pytest.mark.parametrize("target", [".jpg", ".png", ".tif"])
