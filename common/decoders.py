@@ -26,7 +26,7 @@ from PIL import AvifImagePlugin, BmpImagePlugin, GifImagePlugin, WebPImagePlugin
 
 from common.metadata import find_orientation_and_profile, read_orientation
 from common.png import read_chunks
-from common.profiles import EXPONENTS, PLACES, make_profile, profile_by_exif
+from common.profiles import EXPONENTS, PLACES, has_srgb_primaries, make_profile, profile_by_exif
 from common.samples import from_video_range, rescale, unpremultiply
 
 FURTHER = ("further pictures left out: only the first or the main one is used",)
@@ -120,7 +120,10 @@ def _profile_of_png(values, chunks):
     if b"sRGB" in chunks or (own := profile_by_exif(exif)):
         return None if b"sRGB" in chunks else own
     exponent = 1e5 / max(1, int.from_bytes(gamma, "big")) if gamma else None
-    return make_profile(space_of(values), np.frombuffer(places, ">u4") / 1e5 if len(places) == 32 else None, exponent)
+    space, places = space_of(values), np.frombuffer(places, ">u4") / 1e5 if len(places) == 32 else None
+    if exponent and abs(exponent - 2.2) < 0.05 and has_srgb_primaries(space, places):
+        return None  # Programs write sRGB so.
+    return make_profile(space, places, exponent)
 
 
 def open_webp(content):

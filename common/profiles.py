@@ -42,6 +42,11 @@ def profile_by_exif(exif):
     return imagecodecs.cms_profile("adobergb") if ADOBE_RGB.search(exif) else None
 
 
+def has_srgb_primaries(space, places):
+    """Whether primaries, as for `make_profile`, are those of sRGB."""
+    return space == "gray" or places is None or np.allclose(places, SRGB_PLACES, atol=0.002)
+
+
 def make_profile(space, places, exponent):
     """A profile of primaries and a curve.
 
@@ -53,8 +58,8 @@ def make_profile(space, places, exponent):
     Returns:
         The profile, bytes; None where sRGB is meant, and b"" where the numbers make no sense.
     """
-    own = space == "gray" or places is None or np.allclose(places, SRGB_PLACES, atol=0.002)
-    if own and (exponent is None or abs(exponent - 2.2) < 0.05):
+    own = has_srgb_primaries(space, places)
+    if own and exponent is None:
         return None
     if exponent is not None and not 0.1 < exponent < 10:
         return b""

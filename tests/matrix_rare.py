@@ -216,6 +216,7 @@ def png_cases():
     case("adobe-rgb-by-places.png", content, shown_by((colors / 255) ** 2.2, ADOBE))
     case("display-p3-by-code-points.png", png(colors, (b"cICP", b"\x0c\x0d\0\1")), shown_by(decoded(colors / 255), P3))
     case("linear-by-code-points.png", png(colors, (b"cICP", b"\1\x08\0\1")), encoded(colors / 255))
+    case("gamma-2.2-by-code-points.png", png(colors, (b"cICP", b"\1\x04\0\1")), encoded((colors / 255) ** 2.2))
     case("gamma-after-the-pixels.png", png(colors, after=[(b"gAMA", struct.pack(">I", 100_000))]), colors / 255)
     case("gamma-of-0.png", png(colors, (b"gAMA", bytes(4))), colors / 255)
     damaged = struct.pack(">8I", *[0] * 8)
