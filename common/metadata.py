@@ -131,7 +131,7 @@ def read_metadata(content, suffix, resolution=None, orientation=1):
             present = any(_names(carrier).values())
             unread_xmp = b"" if xmp or "XMP" in lost else source.read_raw_xmp("latin-1").encode("latin-1")
             if suffix == ".tif" and not xmp:
-                unread_xmp = _value_of_tag(content, XMP_PACKET)  # exiv2 does not give it.
+                unread_xmp = _value_of(_tags(content).get(XMP_PACKET), content)  # exiv2 does not give it.
         except ERRORS as error:
             # exiv2 does not read BigTIFF, most of which has no text, XMP, IPTC or EXIF.
             tags = _tags(content) if content[2:4] in BIG_TIFF else None
@@ -141,8 +141,8 @@ def read_metadata(content, suffix, resolution=None, orientation=1):
     lost += ["EXIF"] * bool(untyped) + damaged
     notes = tuple(f"{kind} left out, in whole or in part: damaged or too large" for kind in dict.fromkeys(lost))
     notes += ("extended XMP left out, since it is not read",) * (EXTENSION in content)
-    beside = beside or UNTOLD.search(content)
-    notes += ("left out what the file holds beside the photo: a film, gain map or depth map",) if beside else ()
+    if beside or UNTOLD.search(content):
+        notes += ("left out what the file holds beside the photo: a film, gain map or depth map",)
     notes += ("faces marked in the photo left out, since it was turned upright",) if regions else ()
     chunks = read_chunks(content) if suffix == ".png" else ()
     text = tuple((kind, data) for kind, data in chunks if kind in TEXT and not data.startswith(CARRIED))
@@ -271,9 +271,10 @@ def _open_source(content, suffix):
         end = 34 if suffix == ".webp" else len(content)
         readable = content[:end].replace(start, bytes(len(start))) + content[end:]
     if suffix == ".tif":
-        # It would read layers for minutes, and prefers a part of IPTC, as ImageMagick writes it, to all of it.
-        known = _value_of_tag(content, IPTC_ALONE) in _value_of_tag(content, RESOURCES)
-        for tag in filter(None, map(_tags(content).get, [LAYERS] + [IPTC_ALONE] * known)):
+        layers, iptc, resources = map(_tags(content).get, (LAYERS, IPTC_ALONE, RESOURCES))
+        # exiv2 would read layers for minutes, and prefers a part of IPTC, as ImageMagick writes it, to all of it.
+        known = _value_of(iptc, content) in _value_of(resources, content)
+        for tag in filter(None, (layers, iptc if known else None)):
             readable = readable[: tag.offset] + bytes(8) + readable[tag.offset + 8 :]
     source = _open(readable.ljust(128, b"\0"))  # JPEG XL may be too short for exiv2 to know it.
     # exiv2 does not find all that libheif writes, for GIMP and others.
@@ -292,8 +293,8 @@ def _tags(content):
     return tifffile.TiffFile(io.BytesIO(content)).pages.first.tags
 
 
-def _value_of_tag(content, code):
-    tag = _tags(content).get(code)
+def _value_of(tag, content):
+    """The bytes of a tag of TIFF, none without the tag."""
     return content[tag.valueoffset : tag.valueoffset + tag.valuebytecount] if tag else b""
 
 
