@@ -4,6 +4,7 @@ import contextlib
 import io
 from fractions import Fraction
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import numpy as np
@@ -14,23 +15,9 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 
 from colorizing.film_reader import ACCURATE, FilmError, is_cover, is_upended, side_data
 
-# By suffix; all others are MP4.
-WRITTEN_FORMATS = {
-    ".3gp": "3gp",
-    ".m2ts": "mpegts",
-    ".mkv": "matroska",
-    ".mov": "mov",
-    ".mts": "mpegts",
-    ".ts": "mpegts",
-    ".webm": "webm",
-}
-# Transport streams of Blu-ray discs and camcorders have four more bytes before each packet.
-CONTAINER_OPTIONS = {".m2ts": {"mpegts_m2ts_mode": "1"}}
 # Colours get more bits than by default: x264's coarser rounding would make them flicker again.
 H264 = {"crf": "18", "x264-params": "chroma-qp-offset=-12"}
 VP9 = {"crf": "24", "cpu-used": "4", "row-mt": "1"}
-# Pixels a side that the encoders take at most.
-LONGEST_H264, LONGEST_VP9 = 16_384, 65_535
 # Tag of BT.709's matrix (ISO/IEC 23091-2), for which PyAV has swscale's number only.
 BT709_MATRIX = 1
 # Transfer functions of HDR film (ISO/IEC 23091-2): PQ and HLG.
@@ -44,26 +31,44 @@ FILE_TAGS = frozenset("compatible_brands encoder major_brand minor_version softw
 # kind, without the tags that players look for in other films.
 NAMED_TAGS, IN_TABLE = "com.", {"movflags": "use_metadata_tags"}
 CAPTIONS = "closed captions dropped"
-# Tags of pictures that no result keeps.
-TAGS = {Type.SPHERICAL: "the tag that it is spherical", Type.STEREO3D: "the tag that it is stereoscopic"}
 # Sound that transport streams can name, and those of Blu-ray discs. FFmpeg writes other codecs, too, and players
 # have to guess what these are.
 TRANSPORTED = frozenset("aac aac_latm ac3 dts eac3 mp1 mp2 mp3 opus s302m truehd".split())
-NAMED_SOUND = {
-    ".m2ts": frozenset("ac3 dts eac3 pcm_bluray truehd".split()),
-    ".mts": TRANSPORTED,
-    ".ts": TRANSPORTED,
-}
-# The codec of sound that is encoded anew; AAC in all other containers.
-SOUND_ENCODERS = {".m2ts": "ac3", ".webm": "libopus"}
+BLU_RAY = frozenset("ac3 dts eac3 pcm_bluray truehd".split())
 # Samples of a frame of AMR, by FFmpeg's names of its decoders.
 AMR = {"amrnb": 160, "amrwb": 320}
 # Seconds between two frames of sound that count as coarse times. Longer ones are silence.
 LONGEST_GAP = 0.1
 # FFmpeg's usual layouts by their number of channels.
 LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
-TIMECODED = (".m4v", ".mkv", ".mov", ".mp4")
 DROPPING_RATES = (Fraction(30000, 1001), Fraction(60000, 1001))
+
+
+class Container(NamedTuple):
+    """How a kind of film's file is written."""
+
+    format: str = "mp4"  # FFmpeg's name of it.
+    options: dict | None = None  # FFmpeg's, for the container.
+    timecode: bool = False  # Whether it holds timecode.
+    sound: frozenset | None = None  # Codecs of sound that it can name; None for all that FFmpeg writes.
+    sound_encoder: str = "aac"  # For sound that is encoded anew.
+    encoder: str = "libx264"
+    encoder_options: dict = H264
+    longest: int = 16_384  # Pixels a side that the encoder takes at most.
+
+
+# By suffix; all others are MP4.
+CONTAINERS = {
+    ".3gp": Container("3gp"),
+    # Transport streams of Blu-ray discs and camcorders have four more bytes before each packet.
+    ".m2ts": Container("mpegts", {"mpegts_m2ts_mode": "1"}, sound=BLU_RAY, sound_encoder="ac3"),
+    ".mkv": Container("matroska", timecode=True),
+    ".mov": Container("mov", timecode=True),
+    ".mts": Container("mpegts", sound=TRANSPORTED),
+    ".ts": Container("mpegts", sound=TRANSPORTED),
+    ".webm": Container("webm", sound_encoder="libopus", encoder="libvpx-vp9", encoder_options=VP9, longest=65_535),
+}
+MP4 = Container(timecode=True)
 
 
 class Writer:
@@ -81,18 +86,18 @@ class Writer:
 
     def __init__(self, path, film, height, width, like):
         self._film = film
-        suffix = Path(path).suffix.lower()
-        container, options = WRITTEN_FORMATS.get(suffix, "mp4"), CONTAINER_OPTIONS.get(suffix, {})
+        self._suffix = Path(path).suffix.lower()
+        self._kind = kind = CONTAINERS.get(self._suffix, MP4)
         self._tags = {key: value for key, value in film.metadata.items() if key.lower() not in {TIMECODE, *FILE_TAGS}}
-        if container in ("mov", "mp4") and any(key.startswith(NAMED_TAGS) for key in self._tags):
-            options = IN_TABLE
-        self._container = av.open(f"file:{path}", "w", format=container, options=options)
+        named = kind.format in ("mov", "mp4") and any(key.startswith(NAMED_TAGS) for key in self._tags)
+        options = IN_TABLE if named else kind.options
+        self._container = av.open(f"file:{path}", "w", format=kind.format, options=options)
         self._container.metadata.update(self._tags)
         self._container.set_chapters(film.chapters)
-        codec, options = ("libvpx-vp9", VP9) if suffix == ".webm" else ("libx264", H264)
-        self._video = self._container.add_stream(codec, rate=film.rate, options=options, width=width, height=height)
+        shape = {"width": width, "height": height}
+        self._video = self._container.add_stream(kind.encoder, rate=film.rate, options=kind.encoder_options, **shape)
         # H.264 has quarter colour resolution for even sizes only. Not every device plays full resolution.
-        whole = suffix != ".webm" and (height % 2 or width % 2)
+        whole = kind.encoder == "libx264" and (height % 2 or width % 2)
         self._video.pix_fmt = "yuv444p" if whole else "yuv420p"
         tags = track_tags(film.video)  # Others are about its encoding.
         self._video.metadata.update({key: tags[key] for key in ("language", "title") if key in tags})
@@ -105,45 +110,47 @@ class Writer:
             encoder.sample_aspect_ratio = 1 / aspect if is_upended(like) else aspect
         self._copies, self._encoders, self._reached, self.losses = {}, {}, {}, []
         for stream in film.streams.audio:
-            self._add_sound(stream, suffix)
-        self._keep_timecode(film, suffix)
+            self._add_sound(stream)
+        self._keep_timecode()
         if UNREADABLE in str([film.metadata, film.chapters, [stream.metadata for stream in film.streams.audio]]):
             self.losses.append(f"letters in its tags that are not in UTF-8 replaced by {UNREADABLE}")
-        self.losses += dropped_streams(film) + dropped_from_pictures(film.video, like)
+        self.losses += find_losses(film, like)
 
-    def _keep_timecode(self, film, suffix):
+    def _keep_timecode(self):
         """Writes the film's timecode where the container can hold it, and notes its loss where not."""
+        film = self._film
         tags = {key.lower(): value for key, value in {**film.metadata, **film.video.metadata}.items()}
         timecode = tags.get(TIMECODE)
         if timecode is None:
             return
         # FFmpeg refuses drop-frame timecode at other frame rates.
         drops = ";" in timecode or "." in timecode
-        if suffix in TIMECODED and (not drops or film.rate in DROPPING_RATES):
+        if self._kind.timecode and (not drops or film.rate in DROPPING_RATES):
             self._container.metadata[TIMECODE] = timecode
         else:
             self.losses.append("timecode dropped")
 
-    def _add_sound(self, stream, suffix):
+    def _add_sound(self, stream):
         """Adds a stream of sound for the packets of the film's, which are copied or, if need be, encoded anew."""
         if stream.codec_context is None or not stream.sample_rate:
             self.losses.append("a sound track of unknown codec dropped")
             return
-        if added := self._copy_sound(stream, suffix):
+        if added := self._copy_sound(stream):
             self._copies[stream.index] = added
         else:
             layout = "mono" if stream.channels == 1 else "stereo"
-            added = self._container.add_stream(SOUND_ENCODERS.get(suffix, "aac"), rate=48000, layout=layout)
+            added = self._container.add_stream(self._kind.sound_encoder, rate=48000, layout=layout)
             self._encoders[stream.index] = added
             reduced = f" in stereo instead of {stream.channels} channels" if stream.channels > 2 else ""
-            self.losses.append(f"sound encoded anew{reduced}, since {suffix} does not hold {stream.codec_context.name}")
+            codec = stream.codec_context.name
+            self.losses.append(f"sound encoded anew{reduced}, since {self._suffix} does not hold {codec}")
         added.metadata.update(track_tags(stream))
         added.disposition = stream.disposition
 
-    def _copy_sound(self, stream, suffix):
+    def _copy_sound(self, stream):
         """A stream of the same codec, or None where the container does not hold or cannot name it."""
         name = stream.codec_context.codec.canonical_name
-        if name not in NAMED_SOUND.get(suffix, {name}) or has_packed_amr(stream):
+        if name not in (self._kind.sound or {name}) or has_packed_amr(stream):
             return None
         try:
             # Some containers refuse a stream when their header is written, too late for another one.
@@ -250,25 +257,38 @@ def _add_copy(container, stream):
 
 def check_size(path, height, width):
     """Raises FilmError if the frames of a film at `path` would be larger than its encoder takes."""
-    longest = LONGEST_VP9 if Path(path).suffix.lower() == ".webm" else LONGEST_H264
+    longest = CONTAINERS.get(Path(path).suffix.lower(), MP4).longest
     if max(height, width) > longest:
         limit = f"at most {longest} a side; make the film smaller"
         raise FilmError(path, f"{width} x {height} pixels are too many for its encoder, {limit}")
 
 
-def dropped_streams(film):
-    """Names the streams of a `Reader` that no result keeps: words for each kind."""
+def find_losses(film, frame):
+    """What a result loses of a `Reader`'s streams and, in 8 bits of opaque SDR, of its pictures: a list of words.
+
+    Pictures are judged by the first frame.
+    """
     others = [stream for stream in film.streams.video if stream.index != film.video.index]
     # Timecode, and the titles of chapters, of which FFmpeg gives no packets. Both are kept in another way.
     known = [stream for stream in film.streams.data if TIMECODE in stream.metadata or stream.discard == Discard.all]
-    counts = {
-        "subtitles dropped": len(film.streams.subtitles),
-        "a cover picture dropped": sum(map(is_cover, others)),
-        "another stream of pictures dropped": sum(not is_cover(stream) for stream in others),
-        "attached files dropped": len(film.streams.attachments),
-        "a stream of data dropped": len(film.streams.data) - len(known),
+    components, tags = frame.format.components, side_data(frame)
+    bits = max(component.bits for component in components)
+    # Of VP9's transparency only the stream's metadata tells.
+    transparent = film.video.metadata.get("alpha_mode") == "1" or any(component.is_alpha for component in components)
+    lost = {
+        "subtitles dropped": len(film.streams.subtitles) > 0,
+        "a cover picture dropped": any(map(is_cover, others)),
+        "another stream of pictures dropped": not all(map(is_cover, others)),
+        "attached files dropped": len(film.streams.attachments) > 0,
+        "a stream of data dropped": len(film.streams.data) > len(known),
+        f"{bits} bits reduced to 8": bits > 8,
+        "transparency dropped": transparent,
+        "HDR tags dropped, so it looks dull": frame.color_trc in HDR,
+        "the tag that it is interlaced dropped": frame.interlaced_frame,
+        "the tag that it is spherical dropped": Type.SPHERICAL in tags,
+        "the tag that it is stereoscopic dropped": Type.STEREO3D in tags,
     }
-    return [words for words, count in counts.items() if count]
+    return [words for words, is_lost in lost.items() if is_lost]
 
 
 def has_captions(frame):
@@ -276,18 +296,3 @@ def has_captions(frame):
     data = np.frombuffer(side_data(frame).get(Type.A53_CC, b""), np.uint8).reshape(-1, 3)
     # The third bit of each three bytes says that the other two are valid; these are 7 bits each in CEA-608.
     return bool(((data[:, 0] & 4 > 0) & (data[:, 1:] & 0x7F).any(axis=1)).any())
-
-
-def dropped_from_pictures(stream, frame):
-    """What a stream's pictures lose in 8 bits of opaque SDR, judged by the first frame: a list of words."""
-    bits = max(component.bits for component in frame.format.components)
-    lost = {
-        f"{bits} bits reduced to 8": bits > 8,
-        # Of VP9's transparency only the stream's metadata tells.
-        "transparency dropped": stream.metadata.get("alpha_mode") == "1"
-        or any(component.is_alpha for component in frame.format.components),
-        "HDR tags dropped, so it looks dull": frame.color_trc in HDR,
-        "the tag that it is interlaced dropped": frame.interlaced_frame,
-    }
-    tags = [f"{words} dropped" for kind, words in TAGS.items() if kind in side_data(frame)]
-    return [words for words, is_lost in lost.items() if is_lost] + tags
