@@ -88,29 +88,28 @@ def list_files(folder, wanted):
     Returns:
         A `Listing`.
     """
-    listing, waiting = Listing([], Counter(), []), [folder]
-    while waiting:
-        place = waiting.pop()
-        try:
-            with os.scandir(place) as found:
-                entries = list(found)
-        except OSError as error:
-            listing.failures.append(f"{place}: {describe_error(error)}")
-            continue
-        for entry in entries:
-            path = place / entry.name
-            if entry.name.startswith(".") or entry.name.casefold() in SYSTEM_FOLDERS:
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                waiting.append(path)
-            elif entry.is_symlink() and os.path.isdir(path):  # noqa: PTH112  Path.is_dir raises for some links.
+    listing = Listing([], Counter(), [])
+
+    def fail(error):
+        listing.failures.append(f"{Path(error.filename)}: {describe_error(error)}")
+
+    for place, folders, names in os.walk(folder, onerror=fail):
+        folders[:] = filter(_is_shown, folders)  # It enters these, apart from links.
+        for name in folders:
+            if Path(place, name).is_symlink():
                 listing.passed_over["linked folder"] += 1
-            elif wanted(path):
+        for path in (Path(place, name) for name in names if _is_shown(name)):
+            if wanted(path):
                 _add_wanted(path, listing)
             elif path.suffix.lower() in MEDIA:
                 listing.passed_over[path.suffix.lower()] += 1
     listing.files.sort()
     return listing
+
+
+def _is_shown(name):
+    """Whether the name of a file or folder is neither that of a hidden one nor one of `SYSTEM_FOLDERS`."""
+    return not name.startswith(".") and name.casefold() not in SYSTEM_FOLDERS
 
 
 def _add_wanted(path, listing):

@@ -117,8 +117,8 @@ def test_folders_that_cannot_be_read_are_named(tmp_path, monkeypatch):
     scan = os.scandir
 
     def refuse(place):
-        if place.name == "closed":
-            raise PermissionError(13, "Permission denied")
+        if Path(place).name == "closed":
+            raise PermissionError(13, "Permission denied", str(place))
         return scan(place)
 
     monkeypatch.setattr("os.scandir", refuse)
