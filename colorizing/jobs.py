@@ -112,15 +112,15 @@ def find_inputs(inputs, output, films):
             listing = search_folder(path, output, films)
             for file in listing.files:
                 name = file.relative_to(path)
-                found.setdefault((folder / name, name), file)
+                found.setdefault((folder / name, name), (file, name))
             passed_over += listing.passed_over
             failures += listing.failures
         elif is_regular(path):
-            found.setdefault((path.parent.resolve() / path.name, Path(path.name)), path)
+            name = Path(path.name)
+            found.setdefault((path.parent.resolve() / name, name), (path, name))
         else:
             failures.append(f"{path}: {describe_missing(path)}")
-    sources = [(source, name) for (_, name), source in found.items()]
-    return sources, failures, [describe_passed_over(passed_over)] if passed_over else []
+    return [*found.values()], failures, [describe_passed_over(passed_over)] if passed_over else []
 
 
 def search_folder(folder, output, films):
@@ -161,10 +161,7 @@ def first_free(name, is_taken):
 def result_name(source, name, suffix):
     """The name of a result, a Path, by that of its photo or film; `suffix` as for `plan_jobs`."""
     own = name.suffix.lower()
-    if is_film(source):
-        wanted = REWRAPPED.get(own, own)
-    else:
-        wanted = suffix or REPLACED.get(own, own)
+    wanted = REWRAPPED.get(own, own) if is_film(source) else (suffix or REPLACED.get(own, own))
     return name if wanted == own else name.with_name(name.name + wanted)
 
 

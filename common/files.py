@@ -94,11 +94,11 @@ def list_files(folder, wanted):
         listing.failures.append(f"{Path(error.filename)}: {describe_error(error)}")
 
     for place, folders, names in os.walk(folder, onerror=fail):
-        folders[:] = filter(_is_shown, folders)  # It enters these, apart from links.
+        folders[:] = filter(is_shown, folders)  # It enters these, apart from links.
         for name in folders:
             if Path(place, name).is_symlink():
                 listing.passed_over["linked folder"] += 1
-        for path in (Path(place, name) for name in names if _is_shown(name)):
+        for path in (Path(place, name) for name in names if is_shown(name)):
             if wanted(path):
                 _add_wanted(path, listing)
             elif path.suffix.lower() in MEDIA:
@@ -107,7 +107,7 @@ def list_files(folder, wanted):
     return listing
 
 
-def _is_shown(name):
+def is_shown(name):
     """Whether the name of a file or folder is neither that of a hidden one nor one of `SYSTEM_FOLDERS`."""
     return not name.startswith(".") and name.casefold() not in SYSTEM_FOLDERS
 

@@ -5,7 +5,7 @@ from pathlib import PurePosixPath
 from colorizing.archive.ledger import FAILED, LEFT_OUT, WAITING, key_of
 from colorizing.archive.storage import describe_problem
 from colorizing.jobs import first_free, result_name
-from common.files import SYSTEM_FOLDERS, is_film, is_photo
+from common.files import is_film, is_photo, is_shown
 
 
 def list_files(source, skipped, suffix, made_by):
@@ -55,7 +55,7 @@ def _why_left_out(path):
     """Why a file is no photo to colorize, by its name; None if it is one."""
     if path.name.startswith("."):
         return "a hidden file"
-    if any(part.startswith(".") or part.casefold() in SYSTEM_FOLDERS for part in path.parts[:-1]):
+    if not all(map(is_shown, path.parts[:-1])):
         return "in a hidden folder, or one of thumbnails or deleted files"
     if is_film(path):
         return "a film, which test.py colorizes"
