@@ -117,8 +117,10 @@ def _profile_of_png(values, chunks):
             return zlib.decompressobj().decompress(icc.partition(b"\0")[2][1:], LARGEST_PROFILE)
         except zlib.error:
             return b""
-    if b"sRGB" in chunks or (own := profile_by_exif(exif)):
-        return None if b"sRGB" in chunks else own
+    if b"sRGB" in chunks:
+        return None
+    if own := profile_by_exif(exif):
+        return own
     exponent = 1e5 / max(1, int.from_bytes(gamma, "big")) if gamma else None
     space, places = space_of(values), np.frombuffer(places, ">u4") / 1e5 if len(places) == 32 else None
     if exponent and abs(exponent - 2.2) < 0.05 and has_srgb_primaries(space, places):
