@@ -12,7 +12,7 @@ import tensorflow as tf
 from models import efficientnet, zhang
 from models.colorizer import Colorizer
 from models.edge_detection import EdgeMap, edge_detection_network
-from models.layers import BatchNorm, Float32Layer, PadToMultiple, pad_to_multiple
+from models.layers import BatchNorm, Float32Layer, PadToMultiple, conv, pad_to_multiple
 from models.precision import numeric_policy
 from utils import lab_to_rgb, neutral_from_lightness
 
@@ -117,8 +117,8 @@ class ResidualEncoder(Colorizer):
                 drawn = edge_detection_network(EdgeMap(name="canny")(padded), "he_normal")
                 parts.append(keras.layers.Conv2D(filters, 1, name="edges_project")(drawn))
             features = keras.layers.ReLU(name=f"join_{number}")(keras.layers.Add(name=f"sum_{number}")(parts))
-            features = _conv(features, filters, f"decoder_{number}")
-        features = _conv(features, LAST_FILTERS, "decoder_last")
+            features = conv(features, filters, initializer="he_normal", name=f"decoder_{number}")
+        features = conv(features, LAST_FILTERS, initializer="he_normal", name="decoder_last")
         # Zeros, so that training starts from gray and not from random colours.
         output = keras.layers.Conv2D(channels, 1, kernel_initializer="zeros", dtype="float32", name="output")(features)
         super().__init__(inputs=lightness, outputs=output, **kwargs)
@@ -239,12 +239,6 @@ class ResidualEncoder(Colorizer):
         return {**super().get_config(), "encoder": self.encoder_name, "loss": self.loss_name}
 
 
-def _conv(features, filters, name, kernel_size=3):
-    return keras.layers.Conv2D(
-        filters, kernel_size, padding="same", activation="relu", kernel_initializer="he_normal", name=name
-    )(features)
-
-
 def _deepest(features, filters, scene):
     """The decoder's deepest scale: a 3x3 convolution, the global vector added where asked, ReLU."""
     features = BatchNorm(name="skip_0_norm")(features)
@@ -252,7 +246,8 @@ def _deepest(features, filters, scene):
     local = keras.layers.Conv2D(filters, 3, padding="same", use_bias=not scene, name="decoder_0")(features)
     if scene:
         vector = keras.layers.GlobalAveragePooling2D(keepdims=True, name="scene_mean")(features)
-        vector = _conv(vector, filters, "scene_1", kernel_size=1)
+        options = {"activation": "relu", "kernel_initializer": "he_normal"}
+        vector = keras.layers.Conv2D(filters, 1, name="scene_1", **options)(vector)
         local = keras.layers.Add(name="scene_sum")([local, keras.layers.Conv2D(filters, 1, name="scene_2")(vector)])
     return keras.layers.ReLU(name="join_0")(local)
 
