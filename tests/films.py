@@ -86,6 +86,19 @@ def make_changing_film(path, parts):
     return path
 
 
+def copy_film(source, path, tags=(), **options):
+    """Copies a film's packets into another container, with tags for its streams and options. Returns the path."""
+    with av.open(str(source)) as film, av.open(str(path), "w", options=options) as container:
+        copies = {stream.index: container.add_stream_from_template(stream, opaque=True) for stream in film.streams}
+        for stream, own in zip(copies.values(), tags, strict=False):
+            stream.metadata.update(own)
+        for packet in film.demux():
+            if packet.size:
+                packet.stream = copies[packet.stream.index]
+                container.mux(packet)
+    return path
+
+
 def copy_pictures(path, container, times=1):
     """Copies a film's pictures into a container that is open for writing, as one stream or several equal ones."""
     with av.open(str(path)) as film:

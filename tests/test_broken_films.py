@@ -7,7 +7,7 @@ import av
 import cv2
 import numpy as np
 import pytest
-from films import RATE, listed, make_film, process, read
+from films import RATE, copy_film, listed, make_film, process, read
 
 from colorizing.film_container import ASF_PROPERTIES, is_cut
 from colorizing.film_reader import Reader
@@ -83,19 +83,11 @@ def test_a_film_that_is_cut_anywhere_is_broken(gray, tmp_path, suffix, codec, so
             assert len(list(film)) == 2 and film.damage is None, "blamed for another film"
 
 
-@pytest.mark.parametrize(("suffix", "options"), [(".mp4", "frag_keyframe"), (".3gp", "")])
+@pytest.mark.parametrize(("suffix", "options"), [(".mp4", {"movflags": "frag_keyframe"}), (".3gp", {})])
 def test_mp4_that_lacks_the_end_of_a_box_is_broken(gray, tmp_path, suffix, options):
     """FFmpeg takes tables that are cut behind those of the pictures for those of a film without sound."""
-    source, path = make_film(tmp_path / "film.mkv", gray, sound=["aac"]), tmp_path / f"film{suffix}"
-    with (
-        av.open(str(source)) as film,
-        av.open(str(path), "w", options={"movflags": options} if options else {}) as container,
-    ):
-        copies = {stream.index: container.add_stream_from_template(stream, opaque=True) for stream in film.streams}
-        for packet in film.demux():
-            if packet.size:
-                packet.stream = copies[packet.stream.index]
-                container.mux(packet)
+    source = make_film(tmp_path / "film.mkv", gray, sound=["aac"])
+    path = copy_film(source, tmp_path / f"film{suffix}", **options)
     content = path.read_bytes()
     box = content.rindex(b"moof" if options else b"trak") - 4
     for size, damaged in ((len(content), False), (box + 12, True)):

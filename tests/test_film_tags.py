@@ -2,7 +2,7 @@
 
 import av
 import pytest
-from films import colorize, copy_pictures, make_film
+from films import colorize, copy_film, copy_pictures, make_film
 
 APPLE = {
     "com.apple.quicktime.make": "Apple",
@@ -46,16 +46,10 @@ def test_a_title_is_where_players_of_mp4_look_for_it(gray, tmp_path):
 
 
 def test_tags_of_ogg_are_those_of_the_film(gray, tmp_path):
-    path, result = tmp_path / "film.ogv", tmp_path / "out.mp4"
+    result = tmp_path / "out.mp4"
     plain = make_film(tmp_path / "plain.mkv", gray[:2], codec="libvpx", sound=["flac"])
-    with av.open(str(plain)) as film, av.open(str(path), "w") as container:
-        copies = [container.add_stream_from_template(stream, opaque=True) for stream in film.streams]
-        copies[0].metadata.update(title="Zoo", DIRECTOR="Smith")
-        copies[1].metadata.update(ARTIST="Jones", language="fra")
-        for packet in film.demux():
-            if packet.size:
-                packet.stream = copies[packet.stream.index]
-                container.mux(packet)
+    given = {"title": "Zoo", "DIRECTOR": "Smith"}, {"ARTIST": "Jones", "language": "fra"}
+    path = copy_film(plain, tmp_path / "film.ogv", given)
     assert colorize(path, result)[0] == f"{result}: tags dropped: DIRECTOR"
     tags, (_, sound) = tags_of(result)
     assert tags.items() >= {"title": "Zoo", "artist": "Jones"}.items() and sound["language"] == "fra"
@@ -81,15 +75,9 @@ def test_the_tags_of_phones_are_kept(gray, tmp_path, suffix, tags):
 def test_titles_and_languages_of_tracks_are_kept_or_named(gray, tmp_path, suffix, language, lost):
     """FFmpeg writes to MOV only the languages of old Macintosh systems, of which German is another code."""
     plain = make_film(tmp_path / "plain.mkv", gray[:4], sound=["aac"])
-    path, result = tmp_path / "film.mkv", tmp_path / f"out{suffix}"
-    with av.open(str(plain)) as film, av.open(str(path), "w") as container:
-        copies = [container.add_stream_from_template(stream, opaque=True) for stream in film.streams]
-        copies[0].metadata.update(title="Zoo", language="fra")
-        copies[1].metadata.update(title="Voices", language=language)
-        for packet in film.demux():
-            if packet.size:
-                packet.stream = copies[packet.stream.index]
-                container.mux(packet)
+    result = tmp_path / f"out{suffix}"
+    given = {"title": "Zoo", "language": "fra"}, {"title": "Voices", "language": language}
+    path = copy_film(plain, tmp_path / "film.mkv", given)
     assert colorize(path, result) == ([f"{result}: tags dropped: language"] if lost else [])
     titles = [tags.get("title", tags.get("name")) for tags in tags_of(result)[1]]
     languages = [tags.get("language") for tags in tags_of(result)[1]]
