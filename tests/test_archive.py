@@ -1,5 +1,6 @@
 """Archives: object storage, and runs whose workers and driver are killed; see test_ledger.py for the rest."""
 
+import contextlib
 import hashlib
 import json
 import signal
@@ -77,6 +78,33 @@ def test_sigterm_ends_a_run_as_ctrl_c_does(monkeypatch):
     finally:
         signal.signal(signal.SIGTERM, before)
     assert ended == ["Ray"]
+
+
+def test_ray_stops_working_before_it_may_print_where_the_ledger_cannot_be_written(tmp_path, monkeypatch):
+    events = []
+
+    @contextlib.contextmanager
+    def quiet():
+        try:
+            yield
+        finally:
+            events.append("may print")
+
+    def answers(*_):
+        try:
+            yield [{"path": "a.jpg", "state": DONE}]
+        finally:
+            events.append("stopped")
+
+    monkeypatch.setattr(cluster, "quiet", quiet)
+    monkeypatch.setattr(cluster, "one_pass", answers)
+    monkeypatch.setattr(cluster, "worker_pool", lambda: (1, {}))
+    monkeypatch.setattr(cluster, "find_waiting", lambda *_: ["a.jpg"])
+    (tmp_path / FOLDER).touch()
+    run = {"run": "run", "model": "m", "settings": "s"}
+    with pytest.raises(UserError, match="the ledger cannot be written"):
+        cluster.work_through(Ledger(open_storage(str(tmp_path))), run, None, b"", int, False)
+    assert events == ["stopped", "may print"]
 
 
 def test_object_storage_holds_photos_results_and_the_ledger(bucket):

@@ -95,7 +95,8 @@ def work_through(ledger, run, work, model, report, retry_failed):
         worker = {"work": work, "model": model, "attempt": attempt}
         answered = 0
         answers = one_pass(ledger, run, worker, batch, count, resources, retry_failed)
-        with quiet(), contextlib.closing(recorded(ledger, run, answers)) as numbers:
+        # Where the ledger cannot be written, Ray's work ends while it is quiet.
+        with quiet(), contextlib.closing(answers), contextlib.closing(recorded(ledger, run, answers)) as numbers:
             for number in numbers:
                 report(number)
                 answered += number

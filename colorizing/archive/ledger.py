@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from common.errors import UserError, first_line
+from common.files import describe_error
 
 FOLDER = "_ledger"
 WAITING, LEFT_OUT, DONE, FAILED = "waiting", "left out", "done", "failed"
@@ -85,7 +86,11 @@ class Ledger:
         self._added = 0
 
     def add(self, kind, run, rows):
-        """Adds a part: a run's rows, a list of dictionaries, of kind "listed" or "worked", or its one of kind "run"."""
+        """Adds a part: a run's rows, a list of dictionaries, of kind "listed" or "worked", or its one of kind "run".
+
+        Raises:
+            UserError: The part cannot be written.
+        """
         if not rows:
             return
         if kind == "run":
@@ -95,7 +100,13 @@ class Ledger:
             table = pa.Table.from_pylist(rows, SCHEMA).sort_by("bucket")
         content = io.BytesIO()
         pq.write_table(table, content, row_group_size=ROW_GROUP, compression="zstd")
-        self._output.write(f"{FOLDER}/{run}-{self._added:06d}-{kind}.parquet", content.getvalue())
+        try:
+            self._output.write(f"{FOLDER}/{run}-{self._added:06d}-{kind}.parquet", content.getvalue())
+        except OSError as error:
+            raise UserError(
+                f"{self._output.location}/{FOLDER}: the ledger cannot be written ({describe_error(error)}); put this "
+                "right, and the same command as before goes on"
+            ) from error
         self._added += 1
 
     def parts(self, kind, run=""):
