@@ -74,14 +74,14 @@ def plan_jobs(inputs, output, suffix=None, films=False, hints_of=None):
     record = Record(output, hints_of)
     found, failures, notes = find_inputs(inputs, output, films)
     root = output.resolve()
-    taken, jobs = {_without_case(source.resolve()): source for source, _ in found}, []
+    taken, jobs = {without_case(source.resolve()): source for source, _ in found}, []
     for source, name in found:
         name = result_name(source, name, suffix)
-        result = output / first_free(name, lambda free: _without_case(root / free) in taken)
+        result = output / first_free(name, lambda free: without_case(root / free) in taken)
         if result != output / name:
-            owner = taken[_without_case(root / name)]
+            owner = taken[without_case(root / name)]
             notes.append(f"{source}: the result is {result}, since {output / name} belongs to {owner}")
-        taken[_without_case(root / result.relative_to(output))] = source
+        taken[without_case(root / result.relative_to(output))] = source
         if (length := len(os.fsencode(result.name))) > LONGEST_NAME:
             failures.append(f"{source}: its result's name has {length} bytes, of {LONGEST_NAME} at most; shorten it")
         elif os.path.lexists(result) and result not in record:
@@ -91,7 +91,7 @@ def plan_jobs(inputs, output, suffix=None, films=False, hints_of=None):
     return Plan(jobs, failures, notes, record)
 
 
-def _without_case(path):
+def without_case(path):
     """A path as disks see it that ignore case and how letters are composed: there, a.jpg and A.JPG are one file."""
     return unicodedata.normalize("NFC", str(path).casefold())
 

@@ -15,6 +15,7 @@ from colorizing.archive.ledger import DONE, FAILED, FOLDER, LEFT_OUT, WAITING, L
 from colorizing.archive.listing import list_files
 from colorizing.archive.storage import open_storage
 from colorizing.jobs import plan_jobs
+from common.errors import UserError
 
 
 def listed(folder, skipped=None, suffix=None, made_by=("model", "settings")):
@@ -26,6 +27,7 @@ def test_every_file_is_listed_with_the_result_that_test_py_writes(tmp_path):
     touch(
         source, "a.gif", "a.gif.png", "b/a.jpg", "b/c/d.tif", "b/notes.txt", ".hidden.png", "@eaDir/e.jpg", "film.mp4"
     )
+    touch(source, "b/A.JPG", "\u00fc.png", "u\u0308.png")  # Disks that ignore case and composition take them for one.
     os.mkfifo(source / "pipe.jpg")
     (source / "broken.jpg").symlink_to("nowhere")
     (source / "folder.jpg").symlink_to(source / "b")
@@ -34,7 +36,7 @@ def test_every_file_is_listed_with_the_result_that_test_py_writes(tmp_path):
         str(photo.relative_to(source)): str(result.relative_to(tmp_path / "out"))
         for photo, result in plan_jobs([source], tmp_path / "out").jobs
     }
-    assert len(expected) == 4 and expected["a.gif.png"] == "a.gif-2.png"
+    assert len(expected) == 7 and expected["a.gif.png"] == "a.gif-2.png" and expected["b/a.jpg"] == "b/a-2.jpg"
     assert {path: row["result"] for path, row in rows.items() if row["state"] == WAITING} == expected
     assert {path: row["cause"] for path, row in rows.items() if row["state"] == LEFT_OUT} == {
         "b/notes.txt": "not a photo by its name",
@@ -64,6 +66,12 @@ def test_a_source_that_cannot_be_listed_is_told(tmp_path, monkeypatch):
 def test_results_of_an_earlier_run_are_not_listed(tmp_path):
     touch(tmp_path, "a.jpg", "out/a.jpg", "out/b/c.jpg", "b/out/d.jpg")
     assert [row["path"] for row in listed(tmp_path, skipped="out")] == ["a.jpg", "b/out/d.jpg"]
+
+
+def test_a_ledger_that_cannot_be_written_is_told(tmp_path):
+    (tmp_path / FOLDER).touch()
+    with pytest.raises(UserError, match=f"/{FOLDER}: the ledger cannot be written .a file .*; put this"):
+        Ledger(open_storage(str(tmp_path))).add("run", "run", [{"run": "run"}])
 
 
 def test_a_name_that_no_table_can_hold_is_said(tmp_path):

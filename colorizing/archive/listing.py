@@ -4,7 +4,7 @@ from pathlib import PurePosixPath
 
 from colorizing.archive.ledger import FAILED, LEFT_OUT, WAITING, key_of
 from colorizing.archive.storage import describe_problem
-from colorizing.jobs import first_free, result_name
+from colorizing.jobs import first_free, result_name, without_case
 from common.files import is_film, is_photo, is_shown
 
 
@@ -45,8 +45,8 @@ def _list_file(path, file, suffix, taken, made_by):
         return {**row, "state": LEFT_OUT, "cause": cause}
     if str(path) != row["path"]:
         return {**row, "state": FAILED, "cause": "its path is not UTF-8; rename it"}
-    result = first_free(result_name(path, path, suffix), taken.__contains__)
-    taken.add(result)
+    result = first_free(result_name(path, path, suffix), lambda free: without_case(free) in taken)
+    taken.add(without_case(result))
     key = key_of(file.size, file.version, result, *made_by)
     return {**row, "state": WAITING, "cause": None, "result": str(result), "key": key}
 
