@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -160,6 +161,7 @@ def test_bad_command_lines_are_told_in_a_sentence(tmp_path):
         (tmp_path, tmp_path / "out", "--report", tmp_path): "--report OUTPUT: nothing else has an effect with it",
         (tmp_path, tmp_path / "out", "--quality", 0): "--quality 0: use a number greater than or equal to 1",
         (tmp_path, tmp_path / "out", "--model", "nix"): "nix: no such model; there are ",
+        (tmp_path, tmp_path / "out", "--cluster", "127.0.0.1:9"): "127.0.0.1:9: no cluster to connect to (connection r",
     }
     for arguments, cause in cases.items():
         status, _, (error,) = call("archive.py", *arguments)
@@ -200,6 +202,13 @@ def test_a_photo_too_wide_for_its_format_is_refused_before_work(tmp_path, monkey
     file = {"path": "wide.png", "result": "wide.png.jpg", "size": 100}
     (row,) = json.loads(worker({"files": json.dumps([file]), "problem": None})["rows"])
     assert row["state"] == FAILED and "70000 x 1 pixels are too many for .jpg, at most 65500 a side" in row["cause"]
+
+
+def test_a_model_that_cannot_be_loaded_is_told_without_the_name_of_a_copy(tmp_path, monkeypatch):
+    monkeypatch.setattr("models.precision.choose_policy", lambda: "float32")
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    with pytest.raises(models.ModelError, match=r"^not a \.keras file, or damaged$"):
+        Worker(Work(str(tmp_path), str(tmp_path), 1.0, None, 95, 500), b"no model", 0)
 
 
 def test_a_worker_answers_for_every_photo(tmp_path, photos, monkeypatch):

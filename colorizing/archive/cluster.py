@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import time
 import warnings
 from pathlib import Path
@@ -14,6 +15,7 @@ from colorizing.archive.ledger import FAILED, WAITING, shares
 from colorizing.archive.storage import describe_problem
 from colorizing.archive.worker import Worker
 from common.errors import UserError, first_line
+from common.files import describe_error
 from configs import WEIGHTS
 
 # Usage is not reported to the makers of Ray.
@@ -31,6 +33,7 @@ CORES = 4
 # Most rows, and most seconds, between two additions to the ledger.
 ROWS_A_PART = 10_000
 SECONDS_A_PART = 10
+SECONDS_TO_CONNECT = 10
 # Bytes of memory that Ray keeps for what goes between processes: names and rows only.
 OBJECT_STORE = 256 << 20
 # What the workers' machines need of the project's folder.
@@ -47,6 +50,7 @@ def connected(address=None):
     if address is None:
         options = {"address": "local", "include_dashboard": False, "object_store_memory": OBJECT_STORE}
     else:
+        check_reachable(address)
         # Machines need the packages installed; the project is sent to them.
         options = {"address": address, "runtime_env": {"working_dir": str(PROJECT), "excludes": EXCLUDED}}
     try:
@@ -58,6 +62,16 @@ def connected(address=None):
         yield
     finally:
         ray.shutdown()
+
+
+def check_reachable(address):
+    """Raises UserError where nothing answers at the HOST:PORT of an address; Ray tries for minutes without a word."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if port.isdigit():
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), SECONDS_TO_CONNECT).close()
+        except OSError as error:
+            raise UserError(f"{address}: no cluster to connect to ({describe_error(error)})") from error
 
 
 def worker_pool():
@@ -175,7 +189,8 @@ def one_pass(ledger, run, worker, batch, count, resources, retry_failed):
                 raise UserError(f"the ledger cannot be read: {result['problem']}")
             yield json.loads(result["rows"])
     except ray.exceptions.RayError as error:
-        raise UserError(f"the workers cannot start: {str(error).strip().splitlines()[-1]}") from error
+        cause = str(error).strip().splitlines()[-1].rpartition("ModelError: ")[2]
+        raise UserError(f"the workers cannot start with the model {run['model']}: {cause}") from error
 
 
 class RayWorker(Worker):

@@ -124,4 +124,8 @@ def load_pipeline(model, work):
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.keras"
         file.write_bytes(model)
-        return Pipeline(Batcher(models.load(file)), work.render_size, work.saturation)
+        try:
+            loaded = models.load(file)
+        except models.ModelError as error:
+            raise models.ModelError(str(error).removeprefix(f"{file}: ")) from error  # Nobody knows this file.
+    return Pipeline(Batcher(loaded), work.render_size, work.saturation)
