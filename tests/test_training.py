@@ -30,7 +30,7 @@ from data.photos import DatasetError
 from models import precision
 from train import read_command_line
 from training import trainer
-from training.callbacks import Checkpoints, Speed, TrainingError
+from training.callbacks import Checkpoints, FiniteLoss, Speed, TrainingError
 from training.run_folder import finish_run, prepare_run
 from training.trainer import train
 
@@ -185,8 +185,11 @@ def test_without_validation_photos_the_plateau_is_that_of_the_loss(tmp_path):
 
 
 def test_loss_that_is_not_finite_stops_the_run(tmp_path):
-    with pytest.raises(TrainingError, match=r"the loss is .*another --run-dir, a lower --learning-rate .*--start-from"):
+    with pytest.raises(TrainingError, match=r"the loss is .* give a lower --learning-rate .*, and another --run-dir$"):
         train(small("paper", learning_rate=float("nan"), batch_size=2), tmp_path / "run")
+    (tmp_path / "run" / "best.keras").touch()
+    with pytest.raises(TrainingError, match=r"another --run-dir, with --start-from .*run for .* its best epoch$"):
+        FiniteLoss(tmp_path / "run").on_train_batch_end(0, {"loss": float("inf")})
 
 
 def test_unusable_data_is_one_sentence(tmp_path):
@@ -259,6 +262,9 @@ def test_a_damaged_run_is_one_sentence(tmp_path, unclassified, name, content):
     with pytest.raises(TrainingError, match=rf"run/{name}: .* cannot be read .*--start-from .*run") as error:
         train(experiment, tmp_path / "run", resume=True)
     assert "\n" not in str(error.value)
+    (tmp_path / "run" / "best.keras").unlink()
+    with pytest.raises(TrainingError, match=r"give another --run-dir$"):
+        train(experiment, tmp_path / "run", resume=True)
 
 
 @pytest.mark.parametrize("change", [{"steps": "many"}, {"photos": None}])

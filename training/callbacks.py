@@ -74,14 +74,23 @@ class Speed(keras.callbacks.Callback):
         logs["photos_per_second"] = self.speed
 
 
+def from_best_epoch(folder):
+    """The advice to start from the best epoch in a run's folder, behind other advice; "" where there is none yet."""
+    return f", with --start-from {folder} for the weights of its best epoch" if (folder / "best.keras").exists() else ""
+
+
 class FiniteLoss(keras.callbacks.Callback):
-    """Raises TrainingError when the loss is not a finite number."""
+    """Raises TrainingError when the loss is not a finite number. `folder` is that of the run."""
+
+    def __init__(self, folder):
+        super().__init__()
+        self.folder = folder
 
     def on_train_batch_end(self, batch, logs=None):
         if not math.isfinite(logs["loss"]):
             raise TrainingError(
-                f"the loss is {logs['loss']} at step {batch + 1} of this epoch, so training cannot go on; give another "
-                "--run-dir, a lower --learning-rate or --policy float32, and --start-from this one for its best epoch"
+                f"the loss is {logs['loss']} at step {batch + 1} of this epoch, so training cannot go on; give a lower "
+                f"--learning-rate or --policy float32, and another --run-dir{from_best_epoch(self.folder)}"
             )
 
 
@@ -202,8 +211,8 @@ class Checkpoints(keras.callbacks.Callback):
             model.load_weights(self.last)
         except Exception as error:  # Whatever a damaged file makes h5py or Keras raise.
             raise TrainingError(
-                f"{self.last}: the checkpoint cannot be read ({first_line(error)}); give another --run-dir, with "
-                f"--start-from {self.folder} for the weights of the best epoch"
+                f"{self.last}: the checkpoint cannot be read ({first_line(error)}); give another "
+                f"--run-dir{from_best_epoch(self.folder)}"
             ) from error
         return len(self.history), self._steps_before
 

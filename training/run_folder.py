@@ -12,7 +12,7 @@ from common.errors import first_line
 from common.files import describe_error, lock_folder, replacing, write_json, write_whole
 from configs import Experiment
 from data.pairs import mean_ab
-from training.callbacks import Checkpoints, TrainingError
+from training.callbacks import Checkpoints, TrainingError, from_best_epoch
 from training.data import name_folders
 
 
@@ -109,8 +109,8 @@ def read_config(folder):
         return {**config, **checked, "steps": max(0, config["steps"])}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise TrainingError(
-            f"{path}: it cannot be read ({first_line(error)}), so the run cannot go on; give another --run-dir, with "
-            f"--start-from {folder} for its weights"
+            f"{path}: it cannot be read ({first_line(error)}), so the run cannot go on; give another "
+            f"--run-dir{from_best_epoch(folder)}"
         ) from error
 
 

@@ -232,7 +232,7 @@ def make_callbacks(experiment, folder, data, checkpoints, steps, epochs):
     they save the logs and the state of the others.
     """
     batch_size = data.batch_size * data.share.replicas
-    callbacks = [Speed(batch_size), FiniteLoss()]
+    callbacks = [Speed(batch_size), FiniteLoss(folder)]
     validation = data.validation()
     if experiment.schedule == "plateau":
         monitor = "val_loss" if validation else "loss"
