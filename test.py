@@ -30,6 +30,7 @@ from colorizing.hints import read_hints
 from colorizing.jobs import Outcome, plan_jobs, process_photos
 from colorizing.photo import Pipeline, warm_up
 from colorizing.pixels import side_by_side, to_gray
+from colorizing.results import checksum
 from colorizing.steadiness import STEADINESS
 from common import images
 from common.errors import OptionError
@@ -37,6 +38,9 @@ from common.files import is_film
 from common.options import Model, OutputFolder, PhotoFormat, Positive, Quality, RenderSize, Saturation, Share
 from configs import MODEL, OUTPUTS, SAMPLES
 from models.precision import choose_policy, describe_devices
+
+# Formats that --quality is for.
+LOSSY = frozenset(".avif .jfif .jpe .jpeg .jpg .webp".split())
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,8 @@ class Options:
     steadiness: Share = STEADINESS
     """How steady a film's colours are over time: 0 colorizes each frame by itself, 1 keeps a shot's first colours."""
     skip_existing: bool = False
-    """Leave out photos and films whose result is there already, unless they or their hints changed since."""
+    """Leave out photos and films whose result is there already, unless they, their hints, the model or options that
+    decide the result changed since."""
     max_megapixels: Positive = images.MAX_MEGAPIXELS
     """Refuse larger photos, and films of larger frames."""
 
@@ -79,6 +84,30 @@ def find_hints(options, path):
     """The list of `Hint` of a photo or film, [] where it has none. Raises HintError."""
     file = hints_file(options, path)
     return read_hints(file, is_film(path)) if options.hints or os.path.lexists(file) else []
+
+
+def describe_settings(options, path):
+    """All that decides the result of a photo or film besides itself and its hints, as a text."""
+    names = ("saturation", "temperature", "render_size", "compare", "steadiness" if is_film(path) else "quality")
+    return f"{model_checksum(options.model)} {[getattr(options, name) for name in names]}"
+
+
+@functools.cache
+def model_checksum(name):
+    """The checksum of a model's file. Raises ModelError or OSError."""
+    return checksum(models.find(name))
+
+
+def find_idle(options, jobs):
+    """A list of sentences about options without effect on any of the jobs."""
+    if not jobs:
+        return []
+    notes = []
+    if options.steadiness != STEADINESS and not any(is_film(source) for source, _ in jobs):
+        notes.append("--steadiness has no effect: there is no film")
+    if options.quality != images.QUALITY and not any(result.suffix.lower() in LOSSY for _, result in jobs):
+        notes.append("--quality has no effect: no result is JPEG, WebP or AVIF")
+    return notes
 
 
 def load_model(options):
@@ -136,12 +165,14 @@ def main():
     options = parse(Options, "test.py")
     suffix = options.format and f".{options.format}"
     hints_of = functools.partial(hints_file, options)
-    plan = plan_jobs(options.photos, options.output, suffix, films=True, hints_of=hints_of)
+    settings_of = functools.partial(describe_settings, options)
+    plan = plan_jobs(options.photos, options.output, suffix, films=True, hints_of=hints_of, settings_of=settings_of)
     if options.hints and len(plan.jobs) != 1:
         raise OptionError(
             f"--hints {options.hints}: give one photo or film with it; hints of more lie beside them: NAME.hints.json"
         )
     todo, notes = plan.record.split(plan.jobs) if options.skip_existing else (plan.jobs, [])
+    notes += find_idle(options, plan.jobs)
     keras.config.set_dtype_policy(choose_policy())
     say(f"colorizes on {describe_devices()}")
     photos = [job for job in todo if not is_film(job[0])]

@@ -51,7 +51,7 @@ class Plan:
     record: Record
 
 
-def plan_jobs(inputs, output, suffix=None, films=False, hints_of=None):
+def plan_jobs(inputs, output, suffix=None, films=False, hints_of=None, settings_of=None):
     """Decides which photos are read and where each result goes.
 
     A result has the name of its photo and lies in the same sub-folder of `output`. If its format is another one, the
@@ -63,7 +63,7 @@ def plan_jobs(inputs, output, suffix=None, films=False, hints_of=None):
         output: Folder of the results.
         suffix: Suffix of photos' results, like ".png". None keeps that of each photo unless `REPLACED` has another.
         films: Whether films are wanted, too. Their results keep their suffix unless `REWRAPPED` has another.
-        hints_of: See `Record`.
+        hints_of, settings_of: See `Record`.
 
     Returns:
         A `Plan`.
@@ -71,7 +71,7 @@ def plan_jobs(inputs, output, suffix=None, films=False, hints_of=None):
     Raises:
         UserError: The record of the output folder cannot be read.
     """
-    record = Record(output, hints_of)
+    record = Record(output, hints_of, settings_of)
     found, failures, notes = find_inputs(inputs, output, films)
     root = output.resolve()
     taken, jobs = {without_case(source.resolve()): source for source, _ in found}, []

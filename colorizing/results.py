@@ -1,8 +1,9 @@
 """The record of an output folder: which results of earlier runs it holds, and which photos they were made from.
 
 It is a hidden file in the folder with one JSON object a line: the result's path in the folder, and the checksum of the
-photo or film, with that of its hints after a plus. The checksum is null while a result is being replaced. A line is
-written before its result, so the record names every result, also after a run was killed.
+photo or film, with that of its hints after a plus and that of the settings after an @. The checksum is null while a
+result is being replaced. A line is written before its result, so the record names every result, also after a run was
+killed.
 """
 
 import contextlib
@@ -20,6 +21,8 @@ from common.errors import UserError
 from common.files import describe_error, is_regular
 
 NAME = ".colorized.jsonl"
+# What `Record.split` finds of a result.
+MISSING, DONE, CHANGED, OTHER_SETTINGS = "missing", "done", "changed", "other settings"
 # Files whose checksums are computed at a time.
 THREADS = 8
 
@@ -30,14 +33,16 @@ class Record:
     Args:
         folder: The output folder, a Path.
         hints_of: Function from a photo or film to the file of its hints, which may be missing; None for no hints.
+        settings_of: Function from a photo or film to a text of all other things that decide its result; None for none.
 
     Raises:
         UserError: There is a record, but it cannot be read.
     """
 
-    def __init__(self, folder, hints_of=None):
+    def __init__(self, folder, hints_of=None, settings_of=None):
         self._folder = folder
         self._hints_of = hints_of
+        self._settings_of = settings_of
         try:
             self._checksums = read_record(folder)
         except OSError as error:
@@ -72,26 +77,37 @@ class Record:
     def split(self, jobs):
         """Splits jobs, pairs of (source, result), by what is done already. Returns (todo, notes).
 
-        `todo` are the jobs whose result is missing or was made from something else; `notes` has a sentence for each of
-        the latter.
+        `todo` are the jobs whose result is missing, or was made from something else or with other settings. `notes` has
+        a sentence for each that was made from something else, and one for all that were made with other settings.
         """
         with ThreadPoolExecutor(THREADS) as pool:
-            bar = tqdm(pool.map(self._is_done, jobs), "comparing", len(jobs), unit=" files", leave=False, disable=None)
-            todo = [job for job, done in zip(jobs, bar, strict=True) if not done]
+            bar = tqdm(pool.map(self._state, jobs), "comparing", len(jobs), unit=" files", leave=False, disable=None)
+            found = list(zip(jobs, bar, strict=True))
         why = "made anew, since {} or its hints are not what it was made from"
-        return todo, [f"{result}: {why.format(source)}" for source, result in todo if is_regular(result)]
+        notes = [f"{result}: {why.format(source)}" for (source, result), state in found if state == CHANGED]
+        if count := sum(state == OTHER_SETTINGS for _, state in found):
+            notes.append(f"made anew, since another model or other options had made the results: {count}")
+        return [job for job, state in found if state != DONE], notes
 
-    def _is_done(self, job):
+    def _state(self, job):
         source, result = job
+        if not is_regular(result):
+            return MISSING
         try:
-            return result in self and is_regular(result) and self._checksums[result] == self.checksum(source)
+            wanted = self.checksum(source)
         except OSError:
-            return False
+            return CHANGED
+        known, made_from = self._checksums.get(result) or "", wanted.partition("@")[0]
+        if known in (wanted, made_from):  # Records of earlier versions do not have the settings.
+            return DONE
+        return OTHER_SETTINGS if known.startswith(f"{made_from}@") else CHANGED
 
     def checksum(self, source, content=None):
-        """The checksum of a photo or film, see `checksum`, and, where it has hints, that of these. Raises OSError."""
+        """The checksums of a photo or film, of its hints where it has any, and of the settings. Raises OSError."""
         hints = self._hints_of and self._hints_of(source)
-        return checksum(source, content) + (f"+{checksum(hints)}" if hints and os.path.lexists(hints) else "")
+        hints_part = f"+{checksum(hints)}" if hints and os.path.lexists(hints) else ""
+        settings_part = f"@{checksum(None, self._settings_of(source).encode())}" if self._settings_of else ""
+        return checksum(source, content) + hints_part + settings_part
 
     def _note(self, result, found):
         if result in self and self._checksums[result] == found:

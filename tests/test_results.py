@@ -91,6 +91,22 @@ def test_every_photo_ends_with_its_own_result_after_photos_are_added_and_renamed
     assert names == ["d.png", "d.png"] and "flat/d.png: made anew" in notes[0]
 
 
+def test_results_of_other_settings_are_made_anew(tmp_path, photos):
+    for name in ("a.png", "b.png"):
+        write_photo(tmp_path / "in" / name, photos[0])
+
+    def split(settings):
+        plan = plan_jobs([tmp_path / "in"], tmp_path / "out", settings_of=settings and (lambda path: settings))
+        todo, notes = plan.record.split(plan.jobs)
+        process(plan)
+        return len(todo), notes
+
+    assert split(None) == (2, [])
+    assert split("vivid") == (0, [])  # Records of earlier versions do not have the settings.
+    assert split("dull") == (2, ["made anew, since another model or other options had made the results: 2"])
+    assert split("dull") == (0, [])
+
+
 def test_a_record_that_was_cut_short_is_used_as_far_as_it_goes(tmp_path, photos):
     write_photo(tmp_path / "in" / "a.png", photos[0])
     write_photo(tmp_path / "in" / "b.png", photos[1])

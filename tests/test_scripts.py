@@ -142,6 +142,17 @@ def test_options_of_taste_and_format(tmp_path, photos, model_file):
     assert status == 0 and len(errors) == 1 and "16 bits reduced to 8" in errors[0]
     gray = read_photo(tmp_path / "b" / "deep.tif.jpg").astype(int)
     assert np.ptp(gray, axis=-1).max() <= 2
+    again = [*arguments, "-o", tmp_path / "b", "--skip-existing", *options]
+    assert "0 of 1 photos colorized, 1 skipped" in call(*again)[1]
+    status, summary, errors = call(*again, "--saturation", 2)
+    assert "1 of 1 photos colorized, 0 skipped" in summary and errors[0].startswith(
+        "made anew, since another model or "
+    )
+    _, _, errors = call(*arguments, "-o", tmp_path / "a", "--quality", 50, "--steadiness", 0)
+    assert errors == [
+        "--steadiness has no effect: there is no film",
+        "--quality has no effect: no result is JPEG, WebP or AVIF",
+    ]
     status, _, errors = call(*arguments, "-o", tmp_path / "c", "--max-megapixels", "0.01")
     assert status == 1 and "(0.01229); reduce the photo, or raise --max-megapixels" in errors[0]
     assert not list((tmp_path / "c").glob("[!.]*"))
