@@ -1,6 +1,7 @@
 """Builds, saves and loads the networks."""
 
 import json
+import warnings
 import zipfile
 
 import keras
@@ -81,7 +82,10 @@ def load(name):
     except OSError as error:
         raise ModelError(f"{path}: {describe_error(error)}") from error
     try:
-        model = keras.saving.load_model(path, compile=False)
+        with warnings.catch_warnings():
+            # Keras would leave these layers with random weights.
+            warnings.filterwarnings("error", "Skipping nested container", UserWarning)
+            model = keras.saving.load_model(path, compile=False)
     except Exception as error:  # Whatever a damaged or foreign file makes h5py, zipfile or Keras raise.
         raise ModelError(f"{path}: not a model that can be loaded ({first_line(error)})") from error
     if not isinstance(model, Colorizer):

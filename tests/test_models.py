@@ -3,6 +3,7 @@
 import dataclasses
 import gc
 import inspect
+import zipfile
 
 import keras
 import numpy as np
@@ -12,7 +13,7 @@ from keras import layers
 
 import models
 from benchmarks import original
-from configs import EXPERIMENTS
+from configs import EXPERIMENTS, WEIGHTS
 from models.colorization import PaperColorizer
 from models.edge_detection import canny
 from models.layers import ResizeTo
@@ -118,6 +119,20 @@ def test_what_is_no_model_is_named(tmp_path, content):
         models.load(weights)
     with pytest.raises(models.ModelError, match="no such model"):
         models.load("never-trained")
+
+
+def test_a_file_with_the_weights_of_another_network_is_refused_without_warnings(tmp_path, recwarn):
+    path = tmp_path / "mixed.keras"
+    with (
+        zipfile.ZipFile(WEIGHTS / "scenes.keras") as scenes,
+        zipfile.ZipFile(WEIGHTS / "natural.keras") as natural,
+        zipfile.ZipFile(path, "w") as mixed,
+    ):
+        for name in scenes.namelist():
+            mixed.writestr(name, (natural if name.endswith(".h5") else scenes).read(name))
+    with pytest.raises(models.ModelError, match=r"mixed\.keras: not a model that can be loaded"):
+        models.load(path)
+    assert not [warning for warning in recwarn if "Skipping" in str(warning.message)]
 
 
 @pytest.mark.parametrize("network", models.NETWORKS.values())
