@@ -16,7 +16,7 @@ import sys
 import time
 from dataclasses import dataclass
 
-from common.command_line import finish, parse, prepare_imports, run
+from common.command_line import counted, finish, parse, prepare_imports, run
 
 if __name__ == "__main__":
     prepare_imports()
@@ -116,7 +116,7 @@ def list_source(ledger, source, skipped, options, model):
 def describe(summary, run):
     """Lines about a run: the counts of its `Summary`, then one for each cause."""
     states = {DONE: 0, FAILED: 0, LEFT_OUT: 0, WAITING: 0, **summary.states}
-    lines = [f"{run['files']} files: {', '.join(f'{number} {state}' for state, number in states.items())}"]
+    lines = [f"{counted(run['files'], 'file')}: {', '.join(f'{number} {state}' for state, number in states.items())}"]
     causes = [(number, state, cause) for (state, cause), number in summary.causes.items() if cause]
     return [*lines, *(f"  {number} {state}: {cause}" for number, state, cause in sorted(causes, reverse=True))]
 

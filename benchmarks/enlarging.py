@@ -11,7 +11,7 @@ opencv-contrib-python-headless in place of opencv-python-headless, a row for its
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.command_line import parse, prepare_imports, run
+from common.command_line import counted, parse, prepare_imports, run
 
 if __name__ == "__main__":
     prepare_imports()
@@ -75,7 +75,7 @@ def main():
     photos = {path: read_photo(path) for path in find_photos(options.photos).paths}
     photos = {path: photo for path, photo in photos.items() if np.ptp(photo, axis=-1).max()}
     maps = {path: read_map(options.boundaries / f"{path.stem}.png") if options.boundaries else None for path in photos}
-    print(f"{len(photos)} photos of {options.photos}\n")
+    print(f"{counted(len(photos), 'photo')} of {options.photos}\n")
     rows = []
     for factor in FACTORS:
         found = [errors(photo, maps[path], factor) for path, photo in photos.items()]

@@ -11,7 +11,7 @@ the ab plane with its 95 % interval, beside that of gray.
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.command_line import parse, prepare_imports, run
+from common.command_line import counted, parse, prepare_imports, run
 
 if __name__ == "__main__":
     prepare_imports()
@@ -79,7 +79,7 @@ def main():
         photo = read_photo(path)
         if (skin := skin_of(photo))[2] >= LOWEST_B:
             pairs.append((skin, skin_of(pipeline(photo))))
-    print(f"{len(pairs)} photos of {options.photos}, colours of {options.model}\n")
+    print(f"{counted(len(pairs), 'photo')} of {options.photos}, colours of {options.model}\n")
     print_table(["skin", "photos", "L", "a, b", "a, b, colorized", "error", "error of gray"], rows_of(pairs))
 
 

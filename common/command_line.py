@@ -228,6 +228,11 @@ def finish(summary, failures, notes=()):
     sys.exit(1 if failures else 0)
 
 
+def counted(number, noun):
+    """A number with its noun, which takes an "s": "1 photo", "2 photos"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def printable(text):
     """A text as one line for terminals and lists: line breaks, control characters and bytes of names that are no UTF-8
     become escapes like \\n."""

@@ -22,7 +22,7 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from common.command_line import end_native_log, parse, prepare_imports, run
+from common.command_line import counted, end_native_log, parse, prepare_imports, run
 
 if __name__ == "__main__":
     prepare_imports()
@@ -168,7 +168,7 @@ def main():
     options = parse(Options, "-m data.fetch", description=f"{Options.__doc__} There are {', '.join(DATASETS)}.")
     folder = options.output or FETCHED / options.name
     photos, builder = fetch(options.name, folder, options.limit)
-    print(f"{photos} photos in {folder}; to train on them: --dataset {folder}")
+    print(f"{counted(photos, 'photo')} in {folder}; to train on them: --dataset {folder}")
     print(f"{builder.data_dir} and its downloads are not needed any more")
 
 

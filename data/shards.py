@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
-from common.command_line import finish, parse, prepare_imports, run
+from common.command_line import counted, finish, parse, prepare_imports, run
 
 if __name__ == "__main__":
     prepare_imports()
@@ -174,7 +174,8 @@ def main():
         raise OptionError("give a folder for the shards: -o DIR")
     manifest = pack(options.folder, options.output, options.photos_per_shard)
     packed = sum(map(len, manifest.shards))
-    summary = f"{packed} of {len(manifest.names)} photos packed into {len(manifest.shards)} shards, in {options.output}"
+    shards = counted(len(manifest.shards), "shard")
+    summary = f"{packed} of {len(manifest.names)} photos packed into {shards}, in {options.output}"
     finish(summary, [f"{options.folder / name}: {cause}" for name, cause in manifest.skipped.items()])
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import tyro
 from scipy.stats import bootstrap, ttest_1samp
 
-from common.command_line import describe_run, parse, run
+from common.command_line import counted, describe_run, parse, run
 from common.errors import OptionError, UserError
 from common.files import write_json, write_whole
 
@@ -237,7 +237,7 @@ def main():
     means = over_seeds(scores.means()) if options.seeds else scores.means()
     if options.reference not in means:
         raise OptionError(f"--reference {options.reference}: the tables have {', '.join(means)}")
-    print(f"{len(scores.photos)} photos")
+    print(counted(len(scores.photos), "photo"))
     print(format_means(means))
     differences = seed_differences(means, options.reference) if options.seeds else scores.differences(options.reference)
     print(f"differences from {options.reference}, 95 % intervals\n{format_differences(differences)}")

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from conftest import ROOT
 
-from common.command_line import prepare_imports, printable, run
+from common.command_line import counted, prepare_imports, printable, run
 from models import precision
 
 # Where the tests run as a background job of a shell, Ctrl-C is ignored until a handler is set.
@@ -139,6 +139,10 @@ def test_errors_of_tensorflow_are_one_line(message, cause):
     assert "Op:" not in str(end.value) and "\n" not in str(end.value)
     with pytest.raises(ZeroDivisionError):
         run(lambda: 1 / 0)
+
+
+def test_one_thing_is_told_without_an_s():
+    assert [counted(number, "photo") for number in range(3)] == ["0 photos", "1 photo", "2 photos"]
 
 
 def test_any_name_is_one_line_of_any_encoding():
