@@ -6,7 +6,7 @@
 
 Each record is a photo's file byte for byte; the manifest, shards.json, says which photo it is (data/packed.py). Photos
 are shuffled over the shards by a fixed seed, so that each shard is a fair sample of all. Whole shards of an earlier run
-are kept: a photo that changed since under the same name is not noticed.
+are kept unless one of their photos changed since.
 """
 
 import os
@@ -66,11 +66,12 @@ def pack(folder, output, photos_per_shard):
     shards, skipped = [], {}
     with tqdm(total=len(names), unit=" photos", leave=False, disable=None) as bar:
         for path, wanted in zip(shard_paths(output, len(plan)), plan, strict=True):
-            if count_records(path) == len(wanted):
+            members = [photos.paths[index] for index in wanted]
+            if count_records(path) == len(wanted) and not any(changed_since(photo, path) for photo in members):
                 bar.update(len(wanted))
                 shards.append(wanted)
                 continue
-            unreadable = write_shard(path, [photos.paths[index] for index in wanted], bar.update)
+            unreadable = write_shard(path, members, bar.update)
             skipped |= {names[wanted[position]]: cause for position, cause in unreadable.items()}
             shards.append([index for position, index in enumerate(wanted) if position not in unreadable])
     manifest = replace(manifest, shards=shards, skipped=skipped)
@@ -115,6 +116,15 @@ def write_shard(path, photos, progress):
         except RuntimeError as error:
             raise OSError(f"{path.parent}: a shard cannot be written: {error}") from error
     return unreadable
+
+
+def changed_since(photo, path):
+    """Whether a photo was written, put in another one's place, or removed after a shard was packed."""
+    try:
+        status = photo.stat()
+    except OSError:
+        return True  # Packed again, it is named as unreadable.
+    return max(status.st_mtime_ns, status.st_ctime_ns) > path.stat().st_mtime_ns
 
 
 def count_records(path):

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -137,6 +138,19 @@ def test_interrupted_packing_continues(folder, packed, monkeypatch):
     pack(folder, again, 4)
     assert before == {name: (again / name).stat().st_mtime_ns for name in names}
     assert contents(again) == contents(packed)
+
+
+def test_photos_that_changed_are_packed_again(folder, packed):
+    again = folder.parent / "changed"
+    pack(folder, again, 4)
+    photo, other = find_photos(folder).paths[:2]
+    status, content = photo.stat(), other.read_bytes()
+    photo.write_bytes(content)
+    os.utime(photo, ns=(status.st_atime_ns, status.st_mtime_ns))  # As by a copy that keeps dates.
+    before = {path: path.stat().st_mtime_ns for path in again.glob("photos-*")}
+    pack(folder, again, 4)
+    assert find_photos(again).paths[0].read_bytes() == content
+    assert sum(path.stat().st_mtime_ns != time for path, time in before.items()) == 1
 
 
 def damage(path, position=None):
