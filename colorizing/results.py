@@ -17,6 +17,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from common.command_line import counted
 from common.errors import UserError
 from common.files import describe_error, is_regular
 
@@ -86,7 +87,7 @@ class Record:
         why = "made anew, since {} or its hints are not what it was made from"
         notes = [f"{result}: {why.format(source)}" for (source, result), state in found if state == CHANGED]
         if count := sum(state == OTHER_SETTINGS for _, state in found):
-            notes.append(f"made anew, since another model or other options had made the results: {count}")
+            notes.append(f"{counted(count, 'result')} made anew, since made with another model or other options")
         return [job for job, state in found if state != DONE], notes
 
     def _state(self, job):

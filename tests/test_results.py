@@ -103,7 +103,7 @@ def test_results_of_other_settings_are_made_anew(tmp_path, photos):
 
     assert split(None) == (2, [])
     assert split("vivid") == (0, [])  # Records of earlier versions do not have the settings.
-    assert split("dull") == (2, ["made anew, since another model or other options had made the results: 2"])
+    assert split("dull") == (2, ["2 results made anew, since made with another model or other options"])
     assert split("dull") == (0, [])
 
 
