@@ -146,7 +146,7 @@ def test_options_of_taste_and_format(tmp_path, photos, model_file):
     assert "0 of 1 photos colorized, 1 skipped" in call(*again)[1]
     status, summary, errors = call(*again, "--saturation", 2)
     assert "1 of 1 photos colorized, 0 skipped" in summary and errors[0].startswith(
-        "made anew, since another model or "
+        "1 result made anew, since made with "
     )
     _, _, errors = call(*arguments, "-o", tmp_path / "a", "--quality", 50, "--steadiness", 0)
     assert errors == [
