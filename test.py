@@ -33,14 +33,12 @@ from colorizing.pixels import side_by_side, to_gray
 from colorizing.results import checksum
 from colorizing.steadiness import STEADINESS
 from common import images
+from common.encoding import has_quality
 from common.errors import OptionError
 from common.files import is_film
 from common.options import Model, OutputFolder, PhotoFormat, Positive, Quality, RenderSize, Saturation, Share
 from configs import MODEL, OUTPUTS, SAMPLES
 from models.precision import choose_policy, describe_devices
-
-# Formats that --quality is for.
-LOSSY = frozenset(".avif .jfif .jpe .jpeg .jpg .webp".split())
 
 
 @dataclass(frozen=True)
@@ -105,7 +103,7 @@ def find_idle(options, jobs):
     notes = []
     if options.steadiness != STEADINESS and not any(is_film(source) for source, _ in jobs):
         notes.append("--steadiness has no effect: there is no film")
-    if options.quality != images.QUALITY and not any(result.suffix.lower() in LOSSY for _, result in jobs):
+    if options.quality != images.QUALITY and not any(has_quality(result.suffix.lower()) for _, result in jobs):
         notes.append("--quality has no effect: no result is JPEG, WebP or AVIF")
     return notes
 

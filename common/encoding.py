@@ -48,6 +48,11 @@ COMPRESSED_AT_A_TIME = 1 << 24
 QUALITY = 95
 
 
+def has_quality(suffix):
+    """Whether the format of a suffix, like ".jpg", is written with a quality; of other files it is not."""
+    return FORMATS.get(ALIASES.get(suffix, suffix), Format()).quality is not None
+
+
 def check_size(path, width, height, suffix=None):
     """Raises PhotoError if a format, that of the path unless there is a suffix, is unknown or too small for a photo."""
     suffix = suffix or Path(path).suffix.lower()

@@ -301,17 +301,8 @@ def test_photos_and_films_in_one_run(loaded_once, gray, photos, model_file, tmp_
     write_photo(folder / "photo.png", photos[0])
     (folder / "text.mp4").write_text("no film")
     before = film.read_bytes()
-    command = [
-        "test.py",
-        folder,
-        tmp_path / "missing.mp4",
-        "--output",
-        output,
-        "--model",
-        model_file,
-        "--steadiness",
-        "0.5",
-    ]
+    command = ["test.py", folder, tmp_path / "missing.mp4", "--output", output, "--model", model_file]
+    command += ["--steadiness", "0.5"]
     status, summary, errors = call(*command)
     assert status == 1 and "1 of 1 photos and 1 of 2 films colorized" in summary
     assert len(errors) == 2 and "missing.mp4: no such file" in errors[0] and "text.mp4: not a film" in errors[1]
