@@ -43,6 +43,8 @@ LARGEST_PROFILE = 1 << 24
 # Megabytes: OpenImageIO refuses to open a larger image and says its size, without having decoded anything.
 HEADER_ONLY, ANY_SIZE = 1, 1 << 24
 IN_RUNS, IN_FIELDS = (1, 2), 3  # BMP's compressions: run lengths, and bits that the header names.
+# The tag that makes TIFF a DNG, in both orders of bytes. LibRaw reads its DefaultCrop, and does not apply it.
+DNG = re.compile(rb"\x12\xc6\x01\0\x04\0\0\0\x01|\xc6\x12\0\x01\0\0\0\x04\x01")
 # Bytes of a disk's sector. Where it could not be read, copies of a file have zeros in its place.
 SECTOR = 512
 LOST = re.compile(rb"\0{%d,}" % SECTOR)
@@ -300,7 +302,10 @@ def open_jpeg_xl(content):
         if animated:  # OpenImageIO gives the last picture.
             values = imagecodecs.jpegxl_decode(content, 0)
         icc = spec.getattribute("ICCProfile")
-        return values.reshape(height, width, -1), icc if icc is None else np.asarray(icc, np.uint8).tobytes()
+        icc = icc if icc is None else np.asarray(icc, np.uint8).tobytes()
+        if icc and icc[16:20] == b"GRAY" and spec.nchannels != (1, 2)[spec.alpha_channel == 1]:
+            raise CannotDecode("JPEG XL of gray with channels of no named kind, which is not read; convert it to gray")
+        return values.reshape(height, width, -1), icc
 
     return Image(width, height, decode, notes=FURTHER * animated)
 
@@ -357,13 +362,18 @@ def open_raw(content):
     rawpy = _optional("rawpy", "camera RAW")
     options = {"output_bps": 16, "use_camera_wb": True, "no_auto_bright": True, "adjust_maximum_thr": 0.0}
     srgb = (2.4, 12.92)  # The exponent of its curve, and the slope of the straight part.
+    with rawpy.imread(io.BytesIO(content)) as raw:
+        sizes = raw.sizes
 
     def decode():
         with rawpy.imread(io.BytesIO(content)) as raw:
-            return raw.postprocess(gamma=srgb, **options), None
+            values = raw.postprocess(gamma=srgb, user_flip=0, **options)
+        left, top = sizes.crop_left_margin - sizes.left_margin, sizes.crop_top_margin - sizes.top_margin
+        if DNG.search(content) and min(left, top) >= 0 and values.shape[:2] == (sizes.height, sizes.width):
+            values = values[top : top + sizes.crop_height or None, left : left + sizes.crop_width or None]
+        return values, None
 
-    with rawpy.imread(io.BytesIO(content)) as raw:
-        return Image(raw.sizes.width, raw.sizes.height, decode)
+    return Image(sizes.width, sizes.height, decode, orientation={3: 3, 5: 8, 6: 6}.get(sizes.flip, 1))
 
 
 def _optional(module, kind):

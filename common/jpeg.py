@@ -16,7 +16,7 @@ import simplejpeg
 from PIL.JpegImagePlugin import JpegImageFile
 
 from common.decoders import FURTHER, NOT_SQUARE, CannotDecode, Image
-from common.metadata import find_orientation_and_profile, read_orientation
+from common.metadata import XMP_SEGMENT, find_orientation_and_profile, read_orientation
 from common.profiles import profile_by_exif
 
 # What libjpeg says of JPEG whose pixels are not all there; its other complaints cost no pixels.
@@ -33,6 +33,7 @@ END_OF_JPEG = b"\xff\xd9"
 TRAILER = re.compile(rb"\0\0..[\1-\x40]\0\0\0[A-Z][A-Za-z]+_.*SEFT$|DEBUGINF.*\xff\xd9$", re.DOTALL)
 # The header of JPEG that is progressive or arithmetic: whether its pixels are all there cannot be told without its end.
 END_NEEDED = re.compile(rb"\xff[\xc2\xc9\xca]\0[\x0b\x11\x14]\x08")
+ARITHMETIC = re.compile(rb"\xff[\xc9\xca]\0[\x0b\x11\x14]\x08")
 # JPEG whose height stands behind its first scan: a segment in place of 0 in its header.
 HEIGHT_BEHIND = re.compile(rb"(\xff[\xc0-\xc2\xc9\xca]\0[\x0b\x11\x14]\x08)\0\0(.*\xff\xdc\0\x04)(..)", re.DOTALL)
 # The header of a scan: its channels, its first and last coefficient, and, in one byte, the bits it begins and ends at.
@@ -73,10 +74,12 @@ def open_jpeg(content):
         icc = info["icc_profile"] or b"" if "icc_profile" in info else profile_by_exif(exif)
         return _decode_jpeg(content, space), icc
 
-    comments = {data for kind, data in header.applist if kind == "COM"}
+    starts = {"EXIF": ("APP1", b"Exif\0"), "XMP": ("APP1", XMP_SEGMENT), "comments": ("COM", b"")}
     across, down = info.get("jfif_density", (1, 1))
     notes = FURTHER * ("mp" in info) + NOT_SQUARE * (info.get("jfif_unit") == 0 and 0 < across != down > 0)
-    notes += ("further comments left out: only the first is used",) * (len(comments) > 1)
+    for name, (kind, start) in starts.items():
+        several = len({data for marker, data in header.applist if marker == kind and data.startswith(start)}) > 1
+        notes += (f"further {name} left out: only the first is used",) * several
     return Image(*header.size, decode, space, orientation, dpi, notes=notes)
 
 
@@ -136,4 +139,5 @@ def _check_whole(content):
     except av.FFmpegError as error:
         whole = isinstance(error, av.error.PatchWelcomeError)
     if not whole:
-        raise CannotDecode("a damaged file (pixels are missing)")
+        unread = "arithmetic JPEG of a rare sampling, which is not read; convert it to PNG"
+        raise CannotDecode(unread if ARITHMETIC.search(content) else "a damaged file (pixels are missing)")

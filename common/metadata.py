@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import io
+import json
 import re
 import struct
 import threading
@@ -36,8 +37,16 @@ STORAGE = frozenset("CFARepeatPatternDim CFAPattern InterColorProfile XMLPacket 
 # Groups of other pictures in the file, and of the photo.
 OTHER_PICTURES = re.compile(r"Exif\.(Thumbnail|SubImage|SubThumb|Image[2-9])")
 GROUPS = frozenset({"GPSInfo", "Image", "Iop", "Photo"})
-# The part of XMP that lies beyond the first segment in JPEG, which exiv2 does not read.
-EXTENSION = b"http://ns.adobe.com/xmp/extension/\0"
+# What XMP begins with in JPEG, and in PNG where it is not compressed.
+XMP_SEGMENT, XMP_CHUNK = b"http://ns.adobe.com/xap/1.0/\0", b"XML:com.adobe.xmp" + bytes(5)
+# What exiv2 does not read: the part of XMP that lies beyond the first segment in JPEG; in Photoshop's blocks, which are
+# digits in PNG, a flag that is set and a URL that is not empty; ImageMagick's profiles.
+UNREAD = {
+    "extended XMP": rb"http://ns\.adobe\.com/xmp/extension/\0",
+    "Photoshop's copyright flag or URL": rb"8BIM\x04(\x0a\0{5}\x01[^\0]|\x0b\0{4}(?!\0\0))",
+    "Photoshop's copyright flag or URL in PNG": rb"3842494d04(0a0{11}1(?!00)|0b0{8}(?!0000))",
+    "a colour profile in text of PNG": rb"Raw profile type ic[cm]\0",
+}
 # XMP in GIF, up to the first of the bytes that end it. Pillow does not read it.
 XMP_OF_GIF = re.compile(rb"\x0bXMP DataXMP([^\x01]*)\x01")
 # In XMP, what is said of the pixels as they were, and of its extension.
@@ -70,10 +79,11 @@ BIG_TIFF = (b"+\0", b"\0+")  # Its third and fourth byte.
 PROFILES = {".avif": b"colrprof", ".heic": b"colrprof", ".jp2": b"colr\2", ".jpg": b"ICC_PROFILE\0", ".webp": b"ICCP"}
 # PNG's chunks of text, and the keywords of those that exiv2 carries.
 TEXT = (b"tEXt", b"zTXt", b"iTXt")
-CARRIED = (b"Description\0", b"XML:com.adobe.xmp\0", b"Raw profile type ")
-# IPTC there: compressed, as hexadecimal digits, its length ahead of it. exiv2 takes 1c in the length (of 28 bytes, 284
-# ...) for the beginning of IPTC's first tag, and finds nothing.
-IPTC, MISREAD_LENGTH = b"Raw profile type iptc\0\0", re.compile(rb"(?i)(3842494d04040000)(?=(..){0,3}1c).{8}")
+CARRIED = re.compile(rb"(Description|XML:com\.adobe\.xmp|Raw profile type (exif|xmp|ic[cm]|iptc|8bim|APP1))\0")
+# ImageMagick's: three lines, the name of the kind and a length among them, and hexadecimal digits.
+RAW_PROFILE = re.compile(rb"Raw profile type (?:iptc|8bim|APP1)\0")
+# exiv2 takes 1c in the length of IPTC (of 28 bytes, 284 ...) for the beginning of its first tag, and finds nothing.
+IPTC, MISREAD_LENGTH = b"Raw profile type iptc\0", re.compile(rb"(?i)(3842494d04040000)(?=(..){0,3}1c).{8}")
 
 # exiv2's XMP parser is one for the whole process.
 _using_exiv2 = threading.Lock()
@@ -118,6 +128,12 @@ def read_metadata(content, suffix, resolution=None, orientation=1):
             source = _open_source(content, suffix)
             carrier, lost = _copy(source, _encode_smallest(".png"), ".png")
             carrier = _open(carrier)
+            packet = source.read_raw_xmp("latin-1").encode("latin-1")
+            if suffix == ".tif" and not packet:  # exiv2 gives only what it understands.
+                packet = _value_of(_tags(content).get(XMP_PACKET), content)
+            if (known := _as_utf8(packet)) != packet:
+                with contextlib.suppress(*ERRORS):  # It may be damaged.
+                    carrier.modify_raw_xmp(known.decode())
             exif, xmp = carrier.read_exif("latin-1"), carrier.read_xmp("latin-1")
             details = carrier.read_exif_detail("latin-1")
             untyped = [name for name in _names(carrier)["EXIF"] if details[name]["typeName"] == "unknown"]
@@ -129,9 +145,7 @@ def read_metadata(content, suffix, resolution=None, orientation=1):
                 carrier.modify_xmp(dict.fromkeys(outdated))
             beside = [name for name in beside if "GCamera" not in name or (name in FILMS and xmp[name] != "0")]
             present = any(_names(carrier).values())
-            unread_xmp = b"" if xmp or "XMP" in lost else source.read_raw_xmp("latin-1").encode("latin-1")
-            if suffix == ".tif" and not xmp:
-                unread_xmp = _value_of(_tags(content).get(XMP_PACKET), content)  # exiv2 does not give it.
+            unread_xmp = b"" if xmp or "XMP" in lost else packet
         except ERRORS as error:
             # exiv2 does not read BigTIFF, most of which has no text, XMP, IPTC or EXIF.
             tags = _tags(content) if content[2:4] in BIG_TIFF else None
@@ -140,12 +154,13 @@ def read_metadata(content, suffix, resolution=None, orientation=1):
         carrier = carrier.get_bytes() if present else None
     lost += ["EXIF"] * bool(untyped) + damaged
     notes = tuple(f"{kind} left out, in whole or in part: damaged or too large" for kind in dict.fromkeys(lost))
-    notes += ("extended XMP left out, since it is not read",) * (EXTENSION in content)
+    unread = (kind for kind, beginning in UNREAD.items() if re.search(beginning, content))
+    notes += tuple(f"{kind} left out, since it is not read" for kind in unread)
     if beside or UNTOLD.search(content):
         notes += ("left out what the file holds beside the photo: a film, gain map or depth map",)
     notes += ("faces marked in the photo left out, since it was turned upright",) if regions else ()
     chunks = read_chunks(content) if suffix == ".png" else ()
-    text = tuple((kind, data) for kind, data in chunks if kind in TEXT and not data.startswith(CARRIED))
+    text = tuple((kind, data) for kind, data in chunks if kind in TEXT and not CARRIED.match(data))
     return Metadata(carrier, (_resolution_of(exif) or ())[::turn] or resolution, unread_xmp, text), notes
 
 
@@ -194,7 +209,7 @@ def embed(content, suffix, metadata, width, height):
         if lost and not metadata.carrier:
             lost = ["the resolution"]
     if suffix == ".jpg" and metadata.unread_xmp:
-        content = _insert_segment(content, b"\xe1", b"http://ns.adobe.com/xap/1.0/\0" + metadata.unread_xmp)
+        content = _insert_segment(content, b"\xe1", XMP_SEGMENT + metadata.unread_xmp)
     elif not _is_whole(metadata.unread_xmp):
         lost.append("damaged XMP")
     if suffix == ".png":
@@ -246,16 +261,30 @@ def _readable_part(content):
     small = empty = _encode_smallest(".png")
     damaged = []
     for kind, data in reversed([chunk for chunk in read_chunks(content) if chunk[0] in (b"eXIf", *TEXT)]):
-        try:  # It reads no EXIF that begins as in JPEG.
-            chunk = kind, data.removeprefix(b"Exif\0\0")
-            if data.startswith(IPTC):
-                digits = MISREAD_LENGTH.sub(rb"\g<1>00000000", zlib.decompress(data[len(IPTC) :]))
-                chunk = kind, IPTC + zlib.compress(digits)
+        try:
+            chunk = _readable_chunk(kind, data)
             _open(insert_chunk(empty, *chunk))
             small = insert_chunk(small, *chunk)
-        except (*ERRORS, zlib.error):
+        except (*ERRORS, IndexError, zlib.error):
             damaged.append("EXIF" if kind == b"eXIf" else "text of PNG")
     return small, damaged
+
+
+def _readable_chunk(kind, data):
+    """A chunk of PNG, (kind, data), in the form that exiv2 reads."""
+    if data.startswith(XMP_CHUNK):
+        return kind, XMP_CHUNK + _as_utf8(data.removeprefix(XMP_CHUNK))
+    if not (named := RAW_PROFILE.match(data)):
+        return kind, data.removeprefix(b"Exif\0\0")  # It reads no EXIF that begins as in JPEG.
+    lines = data[named.end() :] if kind == b"tEXt" else zlib.decompress(data[named.end() + 1 :])
+    digits = lines.split(b"\n", 3)[3].replace(b"\n", b"").lower()
+    profile = bytes.fromhex(digits.decode())
+    if profile.startswith(XMP_SEGMENT):
+        return b"iTXt", XMP_CHUNK + _as_utf8(profile.removeprefix(XMP_SEGMENT))
+    if profile.startswith(b"Exif\0\0"):
+        return b"eXIf", profile.removeprefix(b"Exif\0\0")
+    digits = MISREAD_LENGTH.sub(rb"\g<1>00000000", digits)
+    return b"tEXt", b"%b\niptc\n%8d\n%b\n" % (IPTC, len(profile), digits)
 
 
 def _open_source(content, suffix):
@@ -280,6 +309,12 @@ def _open_source(content, suffix):
     # exiv2 does not find all that libheif writes, for GIMP and others.
     found = suffix not in (".avif", ".heic") or source.read_exif("latin-1") or source.read_raw_xmp("latin-1")
     return source if found else _open_by_pillow(content, suffix)
+
+
+def _as_utf8(packet):
+    """An XMP packet, bytes, in UTF-8. exiv2 does not understand UTF-16 and UTF-32."""
+    wide = b"\0" in packet.strip(b"\0")
+    return packet.decode(json.detect_encoding(packet), "replace").encode() if wide else packet
 
 
 def _is_whole(packet):
@@ -307,7 +342,7 @@ def _open_by_pillow(content, suffix):
     if exif := (info.get("exif") or b"").removeprefix(b"Exif\0\0"):
         carrier = insert_chunk(carrier, b"eXIf", exif)
     if xmp := info.get("xmp") or b"".join(XMP_OF_GIF.findall(content)[:1]):
-        carrier = insert_chunk(carrier, b"iTXt", b"XML:com.adobe.xmp" + bytes(5) + xmp)
+        carrier = insert_chunk(carrier, b"iTXt", XMP_CHUNK + _as_utf8(xmp))
     if comment := info.get("comment"):
         carrier = insert_chunk(carrier, b"tEXt", b"Description\0" + comment)
     return _open(carrier)

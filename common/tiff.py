@@ -13,7 +13,7 @@ import cv2
 import imagecodecs
 import numpy as np
 import tifffile
-from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, SAMPLEFORMAT
+from tifffile import COMPRESSION, EXTRASAMPLE, FILLORDER, PHOTOMETRIC, SAMPLEFORMAT
 
 from common.decoders import CHANNELS, FURTHER, UNNAMED, CannotDecode, Image, open_raw, refuse_lost_sectors
 from common.jpeg import open_jpeg, read_whole_jpeg
@@ -200,6 +200,10 @@ def _decode_page(content, page, photometric, bits):
             read_whole_jpeg(tables + data[2:] if tables else data, colorspace)
     try:
         planes = _unpack(content, page)
+    except imagecodecs.WebpError as error:
+        if page.fillorder == FILLORDER.MSB2LSB:
+            raise
+        raise CannotDecode("a TIFF file with WebP of reversed bits, which is not read; save it with LZW") from error
     except MemoryError:
         claim = f"its header claims {page.nbytes / 1e9:.3g} GB of pixels, for which there is no memory"
         raise CannotDecode(f"a damaged file, or one too large for this machine ({claim})") from None

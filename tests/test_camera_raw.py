@@ -18,8 +18,8 @@ pytest.importorskip("rawpy", reason="needs requirements-formats.txt")
 LIGHT = np.tile(np.linspace(0.02, 0.9, 320), (240, 1))
 
 
-def dng(**options):
-    """The card by a sensor with the same sensitivity for red, green and blue."""
+def dng(more=(), **options):
+    """The card by a sensor with the same sensitivity for red, green and blue; `more` are further tags."""
     matrix = [3.2406, -1.5372, -0.4986, -0.9689, 1.8758, 0.0415, 0.0557, -0.204, 1.057]
     matrix = [number for value in matrix for number in (round(value * 10_000), 10_000)]
     tags = [
@@ -32,7 +32,7 @@ def dng(**options):
         (50728, 5, 3, (1, 1, 1, 1, 1, 1), True),
         (50778, 3, 1, 21, True),
     ]
-    return by_tifffile(whole(LIGHT, 16), photometric=32803, extratags=tags, **options)
+    return by_tifffile(whole(LIGHT, 16), photometric=32803, extratags=sorted([*tags, *more]), **options)
 
 
 PACKED = {"compression": "jpeg", "compressionargs": {"lossless": True, "bitspersample": 16}, "tile": (80, 80)}
@@ -58,6 +58,18 @@ def test_camera_raw_is_read(options):
     found = images.decode("photo.dng", dng(**options))
     assert found.pixels.dtype == np.uint16 and found.pixels.shape == (240, 320, 3)
     assert np.abs(neutral(found.pixels / 65535)[20:-20, 20:-20] - encoded(LIGHT)[20:-20, 20:-20]).max() < 1.5 / 255
+
+
+@pytest.mark.parametrize("active", [(0, 0, 240, 320), (4, 8, 236, 316)])
+@pytest.mark.parametrize(("orientation", "quarters"), [(1, 0), (3, 2), (6, 3), (8, 1)])
+def test_dng_has_the_part_that_it_says_is_the_photo(active, orientation, quarters):
+    more = [(50829, 4, 4, active, True), (274, 3, 1, orientation, True)]
+    crop = [(50719, 4, 2, (10, 20), True), (50720, 4, 2, (280, 200), True)]
+    whole_frame, photo = (images.decode("photo.dng", dng(tags)).pixels for tags in (more, more + crop))
+    # The place of the crop is that in the active area.
+    expected = np.rot90(np.rot90(whole_frame, -quarters)[20:220, 10:290], quarters)
+    assert whole_frame.size == 3 * (active[2] - active[0]) * (active[3] - active[1])
+    np.testing.assert_array_equal(photo, expected)
 
 
 def test_camera_raw_needs_its_library(monkeypatch):

@@ -2,15 +2,19 @@
 
 import io
 import struct
+import zlib
 
 import numpy as np
 import pyexiv2
 import pytest
 import tifffile
 from PIL import Image, IptcImagePlugin, PngImagePlugin
-from test_metadata import XMP, convert, encode
+from test_metadata import SRGB, XMP, convert, encode
 
 from common import images
+from common.png import insert_chunk
+
+IPTC = "Raw profile type iptc"
 
 
 def directory(*entries):
@@ -156,6 +160,91 @@ def test_iptc_is_carried_over_whatever_its_length(photos, size):
         assert losses == [] and caption in bytes.fromhex(digits)
 
 
+def raw_profile(kind, data, compressed):
+    """A chunk of PNG as ImageMagick writes what it does not know: lines of 36 bytes as digits."""
+    digits = data.hex()
+    lines = [f"\n{kind}\n{len(data):8}", *(digits[at : at + 72] for at in range(0, len(digits), 72)), ""]
+    text = "\n".join(lines).encode()
+    name = b"Raw profile type " + kind.encode() + b"\0"
+    return (b"zTXt", name + b"\0" + zlib.compress(text)) if compressed else (b"tEXt", name + text)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("exif", [b"", exif_with(directory((305, 2, 4, b"app\0")))])
+def test_raw_profiles_of_png_are_carried_over(photos, compressed, exif):
+    plain = encode(photos[0], "PNG", exif=exif)
+    xmp = b"http://ns.adobe.com/xap/1.0/\0" + XMP
+    for suffix in (".jpg", ".png"):
+        for size in (27, 28, 300):
+            content = insert_chunk(plain, *raw_profile("8bim", iptc(b"the lake", size), compressed))
+            image, losses = convert(content, suffix)
+            found = image.info if suffix == ".jpg" else bytes.fromhex("".join(image.text[IPTC].split()[2:]))
+            found = found["photoshop"][1028] if suffix == ".jpg" else found
+            assert losses == [] and b"the lake".ljust(size - 5, b".") in found
+            assert image.getexif().get(305) == ("app" if exif else None)
+        image, losses = convert(insert_chunk(plain, *raw_profile("APP1", xmp, compressed)), suffix)
+        assert losses == [] and b"Archive 7" in image.info["xmp"]
+        content = insert_chunk(plain, *raw_profile("APP1", exif_with(directory(MAKER)), compressed))
+        image, losses = convert(content, suffix)
+        assert losses == [] and image.getexif()[271] == "abc"
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_raw_profiles_of_png_that_are_not_read_are_kept_as_text_or_named(photos, compressed):
+    plain = encode(photos[0], "PNG")
+    content = insert_chunk(plain, *raw_profile("scanner", b"12345", compressed))
+    image, losses = convert(content, ".png")
+    assert losses == [] and image.text["Raw profile type scanner"].split() == ["scanner", "5", b"12345".hex()]
+    assert convert(content, ".jpg")[1] == [
+        "photo: text of PNG left out, in whole or in part, since .jpg does not hold it"
+    ]
+    image, losses = convert(insert_chunk(plain, *raw_profile("icc", SRGB, compressed)), ".png")
+    assert image.text == {} and losses == ["photo: a colour profile in text of PNG left out, since it is not read"]
+    for damaged in (b"8BIM", b"\n8bim\n   4\nno digits", b"\n8bim\n   4\n123"):
+        data = b"Raw profile type 8bim\0" + (b"\0" + zlib.compress(damaged) if compressed else damaged)
+        _, losses = convert(insert_chunk(plain, (b"tEXt", b"zTXt")[compressed], data), ".png")
+        assert losses == ["photo: text of PNG left out, in whole or in part: damaged or too large"]
+
+
+def block(number, data):
+    """A block of Photoshop's data."""
+    return b"8BIM" + struct.pack(">HHI", number, 0, len(data)) + data + bytes(len(data) % 2)
+
+
+@pytest.mark.parametrize(
+    ("blocks", "lost"),
+    [
+        (block(1034, b"\1"), True),
+        (block(1035, b"http://example.org/"), True),
+        (block(1034, b"\0") + block(1035, b""), False),
+        (block(1005, bytes(16)), False),
+    ],
+)
+def test_what_photoshop_says_of_rights_is_said_to_be_left_out(photos, blocks, lost):
+    blocks, tiff = iptc(b"the lake", 40) + blocks, io.BytesIO()
+    tifffile.imwrite(tiff, photos[0], metadata=None, extratags=[(34377, 1, len(blocks), blocks, True)])
+    png = encode(photos[0], "PNG")
+    pngs = [insert_chunk(png, *raw_profile(kind, blocks, True)) for kind in ("8bim", "iptc")]
+    for content in (jpeg_with(encode(photos[0], "JPEG"), blocks), tiff.getvalue(), *pngs):
+        image, losses = convert(content, ".jpg")
+        where = " in PNG" * (content in pngs)
+        assert losses == [f"photo: Photoshop's copyright flag or URL{where} left out, since it is not read"] * lost
+        assert image.info["photoshop"][1028].endswith(b"the lake".ljust(35, b"."))
+
+
+@pytest.mark.parametrize("coding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"])
+@pytest.mark.parametrize("begin", ["", '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>', "\ufeff"])
+def test_xmp_is_carried_over_in_any_encoding(photos, coding, begin):
+    packet, tiff = (begin + XMP.decode().replace("Archive 7", "M\u00fcnchen \u2600")).encode(coding), io.BytesIO()
+    tifffile.imwrite(tiff, photos[0], metadata=None, extratags=[(700, 1, len(packet), packet, True)])
+    png = insert_chunk(encode(photos[0], "PNG"), b"iTXt", b"XML:com.adobe.xmp" + bytes(5) + packet)
+    others = [encode(photos[0], format_, xmp=packet) for format_ in ("JPEG", "WEBP", "AVIF")]
+    for content in (tiff.getvalue(), png, *others):
+        for suffix in (".jpg", ".png", ".webp"):
+            image, losses = convert(content, suffix)
+            assert losses == [] and "M\u00fcnchen \u2600" in image.info["xmp"].decode()
+
+
 def test_iptc_is_carried_over_if_its_version_must_go(photos):
     resource = iptc(b"the lake", 28, before=b"\x1c\1\0\0\2\0\4")
     image, (loss,) = convert(jpeg_with(encode(photos[0], "JPEG"), resource), ".jpg")
@@ -268,6 +357,17 @@ def test_further_comments_of_jpeg_are_said_to_be_left_out(photos):
         image, losses = convert(content[:2] + segments + content[2:], ".jpg")
         assert image.info["comment"] == b"one"
         assert losses == ["photo: further comments left out: only the first is used"] * lost
+
+
+def test_further_exif_and_xmp_of_jpeg_is_said_to_be_left_out(photos):
+    content, xmp = encode(photos[0], "JPEG"), b"http://ns.adobe.com/xap/1.0/\0"
+    exif = [exif_with(directory((271, 2, 4, maker))) for maker in (b"abc\0", b"def\0")]
+    for kind, packets in (("XMP", (xmp + XMP, xmp + XMP.replace(b"Archive 7", b"Archive 8"))), ("EXIF", exif)):
+        for one, two in (packets, packets[:1] * 2):
+            segments = b"".join(b"\xff\xe1" + struct.pack(">H", 2 + len(data)) + data for data in (one, two))
+            image, losses = convert(content[:2] + segments + content[2:], ".jpg")
+            assert losses == [f"photo: further {kind} left out: only the first is used"] * (one != two)
+            assert b"Archive 7" in image.info["xmp"] if kind == "XMP" else image.getexif()[271] == "abc"
 
 
 def test_profiles_of_gif_are_said_to_be_left_out(photos):

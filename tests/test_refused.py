@@ -39,6 +39,9 @@ def strips_of_jpeg():
 AVIF = by_pillow(rgb(), "AVIF")
 HIGH_RANGE = AVIF.replace(b"colrnclx\0\1\0\x0d", b"colrnclx\0\x09\0\x10")
 HIGH_RANGE_PROFILE = profile(b"RGB ", np.linspace(0, 1, 256), more=[(b"cicp", b"cicp\0\0\0\0\x09\x10\0\1")])
+REVERSED_WEBP = np.packbits(
+    np.unpackbits(np.frombuffer(imagecodecs.webp_encode(rgb(), lossless=True), np.uint8)), bitorder="little"
+).tobytes()
 REFUSED = {
     "pq.avif": (HIGH_RANGE, "high dynamic range"),
     "pq-by-profile.jpg": (by_pillow(rgb(), "JPEG", icc_profile=HIGH_RANGE_PROFILE), "high dynamic range"),
@@ -68,6 +71,22 @@ REFUSED = {
     "more-channels.jxl": (
         imagecodecs.jpegxl_encode(np.stack([gray()] * 5), lossless=True, photometric="gray", planar=True),
         "further channels, which is not read; convert it to RGB",
+    ),
+    **{
+        f"{count}-unnamed-channels.jxl": (
+            imagecodecs.jpegxl_encode(np.stack([gray()] * count), lossless=True, photometric="gray", planar=True),
+            "JPEG XL of gray with channels of no named kind, which is not read; convert it to gray",
+        )
+        for count in (2, 3, 4)
+    },
+    # Its coefficients are made up: whether an arithmetic code is damaged cannot be told.
+    "arithmetic.jpg": (
+        re.sub(rb"\xff\xc0(.{8})\x01.", b"\xff\xc9\\g<1>\x01\x31", jpeg(), flags=re.DOTALL),
+        "arithmetic JPEG of a rare sampling, which is not read; convert it to PNG",
+    ),
+    "reversed-webp.tif": (
+        tiff((page(8, 8, 8, photometric=2) | {259: ("H", [50001]), 266: ("H", [2])}, REVERSED_WEBP)),
+        "a TIFF file with WebP of reversed bits, which is not read; save it with LZW",
     ),
     "film-alone.heic": (
         b"\0\0\0\x18ftypmsf1\0\0\0\0msf1hevc\0\0\0\x08moov\0\0\0\x0cmdat1234",
