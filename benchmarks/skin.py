@@ -22,6 +22,7 @@ import tyro
 import models
 from benchmarks.timing import print_table
 from colorizing.photo import Pipeline
+from common.errors import DatasetError
 from common.images import read_photo
 from common.options import Model
 from configs import MODEL
@@ -79,6 +80,8 @@ def main():
         photo = read_photo(path)
         if (skin := skin_of(photo))[2] >= LOWEST_B:
             pairs.append((skin, skin_of(pipeline(photo))))
+    if not pairs:
+        raise DatasetError(f"no photo in {options.photos} shows skin in its middle; choose photos of faces in colour")
     print(f"{counted(len(pairs), 'photo')} of {options.photos}, colours of {options.model}\n")
     print_table(["skin", "photos", "L", "a, b", "a, b, colorized", "error", "error of gray"], rows_of(pairs))
 

@@ -34,6 +34,8 @@ DESCRIPTIONS = frozenset(
 )
 # Further tags of a file's pixels, and of what exiv2 gives in another way.
 STORAGE = frozenset("CFARepeatPatternDim CFAPattern InterColorProfile XMLPacket IPTCNAA ImageResources".split())
+# What a description of all pictures in the file begins with. With it, programs would look for them in the result.
+LAYOUT = re.compile(r"ImageJ=|<\?xml[^>]*>\s*(<!--.*?-->\s*)?<OME\b", re.DOTALL)
 # Groups of other pictures in the file, and of the photo.
 OTHER_PICTURES = re.compile(r"Exif\.(Thumbnail|SubImage|SubThumb|Image[2-9])")
 GROUPS = frozenset({"GPSInfo", "Image", "Iop", "Photo"})
@@ -137,7 +139,8 @@ def read_metadata(content, suffix, resolution=None, orientation=1):
             exif, xmp = carrier.read_exif("latin-1"), carrier.read_xmp("latin-1")
             details = carrier.read_exif_detail("latin-1")
             untyped = [name for name in _names(carrier)["EXIF"] if details[name]["typeName"] == "unknown"]
-            if outdated := untyped + [name for name in exif if _is_outdated(name)]:
+            layout = [name for name, value in exif.items() if name.endswith("Description") and LAYOUT.match(str(value))]
+            if outdated := untyped + layout + [name for name in exif if _is_outdated(name)]:
                 carrier.modify_exif(dict.fromkeys(outdated))
             beside = [name for name in xmp if BESIDE.match(name)]
             regions = [name for name in xmp if orientation in range(2, 9) and REGIONS.match(name)]
@@ -158,6 +161,7 @@ def read_metadata(content, suffix, resolution=None, orientation=1):
     notes += tuple(f"{kind} left out, since it is not read" for kind in unread)
     if beside or UNTOLD.search(content):
         notes += ("left out what the file holds beside the photo: a film, gain map or depth map",)
+    notes += ("data of ImageJ or OME left out, which describe the file as it was",) * bool(layout)
     notes += ("faces marked in the photo left out, since it was turned upright",) if regions else ()
     chunks = read_chunks(content) if suffix == ".png" else ()
     text = tuple((kind, data) for kind, data in chunks if kind in TEXT and not CARRIED.match(data))

@@ -78,9 +78,11 @@ def prepare(builder):
     """Has TensorFlow Datasets download and prepare a data set. Raises DatasetError if that fails."""
     data_dir = Path(builder.data_dir_root)
     gigabytes = sum(info.size for info in builder.url_infos.values()) / 1e9
+    hosts = ", ".join(sorted({urlsplit(url).hostname for url in builder.url_infos}))
     place = next(path for path in (data_dir, *data_dir.absolute().parents) if path.is_dir())
     print(
-        f"{builder.name}: downloads {gigabytes:.1f} GB and takes about {COPIES * gigabytes:.1f} GB in {data_dir}, "
+        f"{builder.name}: downloads {gigabytes:.1f} GB from {hosts}, where a refused download is tried again for some "
+        f"minutes, and takes about {COPIES * gigabytes:.1f} GB in {data_dir}, "
         f"which has {shutil.disk_usage(place).free / 1e9:.1f} GB left",
         flush=True,
     )
@@ -91,7 +93,6 @@ def prepare(builder):
         with contextlib.redirect_stdout(io.StringIO()):
             builder.download_and_prepare()
     except Exception as error:  # Downloads, archives and disks fail in the ways of half a dozen packages.
-        hosts = ", ".join(sorted({urlsplit(url).hostname for url in builder.url_infos}))
         archives = ", ".join(sorted(info.filename for info in builder.url_infos.values()))
         raise DatasetError(
             f"{builder.name} cannot be downloaded ({first_line(error)}); start again, whole downloads are kept, or get "

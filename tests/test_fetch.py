@@ -143,7 +143,10 @@ def test_fetching_goes_on_where_it_was(data_dir, tmp_path, monkeypatch):
 def test_size_is_said_before_the_download(data_dir, tmp_path, capsys):
     fetch("faces", tmp_path / "faces", data_dir=data_dir)
     line = capsys.readouterr().out
-    assert line.startswith("lfw: downloads 0.0 GB and takes about 0.0 GB in ") and f"{data_dir}, which has" in line
+    assert line.startswith(
+        "lfw: downloads 0.0 GB from ndownloader.figshare.com, where a refused download is tried again"
+    )
+    assert f"and takes about 0.0 GB in {data_dir}, which has" in line
     fetch("faces", tmp_path / "faces", data_dir=data_dir)
     assert capsys.readouterr().out == ""
 

@@ -97,6 +97,24 @@ def test_a_result_is_not_said_to_be_a_volume(photos):
     np.testing.assert_array_equal(tifffile.imread(io.BytesIO(result)), slices[0])
 
 
+@pytest.mark.parametrize(
+    ("options", "lost"),
+    [
+        ({"imagej": True, "metadata": {"Info": "the lake"}}, True),
+        ({"ome": True, "metadata": {"axes": "ZYX"}}, True),
+        ({"metadata": None, "description": "OME, by ImageJ"}, False),
+    ],
+)
+def test_a_result_is_not_said_to_be_a_stack(photos, options, lost):
+    file, stack = io.BytesIO(), np.stack([photos[0][..., 0]] * 3)
+    tifffile.imwrite(file, stack, photometric="minisblack", **options)
+    result, losses = images.encode("photo", images.decode("photo", file.getvalue()), ".tif")
+    with tifffile.TiffFile(io.BytesIO(result)) as found:
+        assert not found.is_imagej and found.pages[0].description == ("" if lost else "OME, by ImageJ")
+        np.testing.assert_array_equal(found.asarray(), stack[0])
+    assert losses[1:] == ["photo: data of ImageJ or OME left out, which describe the file as it was"] * lost
+
+
 @pytest.mark.parametrize("below", [0, 1])
 def test_text_of_a_page_behind_a_reduced_copy_is_said_to_be_left_out(photos, below):
     for texts, lost in ((("a", "a"), False), (("a", None), False), (("a", "b"), True), ((None, "b"), True)):

@@ -6,6 +6,7 @@ from skimage import color
 from small_networks import Gray
 
 from benchmarks import skin
+from common.errors import DatasetError
 from common.images import write_photo
 
 
@@ -51,3 +52,11 @@ def test_the_error_of_gray_results_is_that_of_gray(tmp_path, monkeypatch, capsys
     for row in (one, other):
         *_, error, of_gray = row.strip("| ").split(" | ")
         assert error == of_gray
+
+
+def test_photos_without_skin_are_a_sentence(tmp_path, monkeypatch):
+    write_photo(tmp_path / "gray.png", np.full((40, 40, 3), 99, np.uint8))
+    monkeypatch.setattr("models.load", lambda name: Gray())
+    monkeypatch.setattr("sys.argv", ["skin", str(tmp_path)])
+    with pytest.raises(DatasetError, match=f"no photo in {tmp_path} shows skin in its middle; choose"):
+        skin.main()
