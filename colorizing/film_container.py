@@ -1,4 +1,4 @@
-"""What a film's container says and FFmpeg does not tell: whether it is encrypted, and whether its end was cut off."""
+"""What a film's container says and FFmpeg does not tell: whether it is encrypted, or cut off, and some tags."""
 
 import re
 
@@ -15,6 +15,22 @@ MXF_PARTITION = re.compile(rb"\x06\x0e\x2b\x34\x02\x05\x01.\x0d\x01\x02\x01\x01\
 MP4_BOXES = (b"mdat", b"moof", b"moov")
 # A table of pictures or sound that are all of one kind, which is encrypted (ISO/IEC 14496-12), or by Apple's FairPlay.
 ENCRYPTED_SAMPLES = re.compile(rb"stsd\0{7}\x01.{4}(encv|enca|drmi|drms)", re.DOTALL)
+# What Smooth Streaming (PIFF) puts into a fragment of which some pictures or sounds are encrypted.
+ENCRYPTED_FRAGMENT = bytes.fromhex("a2394f525a9b4f14a2446c427c648df4")
+# What a header says in vain: text boxes of 3GP (3GPP TS 26.244); in MOV an aperture of another size than the pictures,
+# or in Matroska borders behind the beginning of its tracks; in transport streams, the first service (ETSI EN 300 468),
+# unless FFmpeg has made it up.
+UNTOLD = {
+    "tags of 3GP dropped": re.compile(rb"(titl|dscp|cprt|perf|auth|gnre|kywd|albm|yrrc)\0{4}"),
+    "cropping dropped": re.compile(
+        rb"stsd.{40}(..)(..).{50,400}?\0\0\0\x28clap(?!\0\0\1\0\0\0\x01\0\0\2\0\0\0\x01)|\x16\x54\xae\x6b.*?\x54[\xaa\xbb\xcc\xdd](\x81[^\0]|\x82(?!\0\0))",
+        re.DOTALL,
+    ),
+    "the name of its service dropped": re.compile(
+        rb"\x47[\x40\x60]\x11[\x10-\x1f]\0\x42.{15}\x48[^\0-\3](?!..FFmpeg\x09Service01)", re.DOTALL
+    ),
+}
+MATROSKA_CLUSTER = b"\x1f\x43\xb6\x75"  # Where its header ends.
 # Bytes of such tables that are searched at most; those of an hour have about 5 million.
 LARGEST_TABLES = 1 << 26
 
@@ -30,10 +46,34 @@ def is_encrypted(path):
     """
     with path.open("rb") as file:
         for kind, at, length in _boxes(file, path.stat().st_size):
-            if kind == b"moov":
+            if kind in (b"moov", b"moof"):
                 file.seek(at)
-                return ENCRYPTED_SAMPLES.search(file.read(min(length, LARGEST_TABLES))) is not None
+                tables = file.read(min(length, LARGEST_TABLES))
+                if ENCRYPTED_FRAGMENT in tables or (kind == b"moov" and ENCRYPTED_SAMPLES.search(tables)):
+                    return True
     return False
+
+
+def find_untold(path, container):
+    """What a film's header says that is neither told by FFmpeg nor kept, as words.
+
+    Args:
+        path: The file, a Path.
+        container: FFmpeg's name of the format.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    with path.open("rb") as file:
+        place = (0, NEAR)
+        if container.startswith("mov,"):
+            boxes = _boxes(file, path.stat().st_size)
+            place = next(((at, min(length, LARGEST_TABLES)) for kind, at, length in boxes if kind == b"moov"), place)
+        file.seek(place[0])
+        header = file.read(place[1])
+    if container.startswith("matroska"):
+        header = header.partition(MATROSKA_CLUSTER)[0]
+    return [words for words, said in UNTOLD.items() if said.search(header)]
 
 
 def is_cut(path, container, picture):

@@ -11,7 +11,7 @@ from av.sidedata.sidedata import Type
 from av.video.reformatter import Colorspace, Interpolation
 
 from colorizing.film_clock import JOINED, Clock
-from colorizing.film_container import is_cut, is_encrypted
+from colorizing.film_container import find_untold, is_cut, is_encrypted
 from common.errors import FileError
 from common.files import REWRAPPED, describe_error
 from common.images import MAX_MEGAPIXELS
@@ -71,6 +71,7 @@ class Reader:
         video: Its stream of frames.
         streams: All its streams.
         rate: Frames a second, a Fraction.
+        untold: What its header says that cannot be kept, as words.
         damage: After reading, where and why the film is broken, as words; None for a whole one.
         changes: How many frames had another size than the first.
 
@@ -93,6 +94,7 @@ class Reader:
         except av.FFmpegError as error:
             raise FilmError(path, "not a film in a format that can be read, or a damaged one") from error
         self.streams = self._container.streams
+        self.untold = find_untold(Path(path), self._container.format.name)
         self.metadata, self.chapters = self._container.metadata, self._container.chapters()
         for stream in self.streams if self._container.format.name == "ogg" else ():  # It has a film's tags there.
             self.metadata |= {key: tag for key, tag in stream.metadata.items() if key != "language"}

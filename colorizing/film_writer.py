@@ -114,7 +114,7 @@ class Writer:
         self._keep_timecode()
         if UNREADABLE in str([film.metadata, film.chapters, [stream.metadata for stream in film.streams.audio]]):
             self.losses.append(f"letters in its tags that are not in UTF-8 replaced by {UNREADABLE}")
-        self.losses += find_losses(film, like)
+        self.losses += find_losses(film, like) + film.untold
 
     def _keep_timecode(self):
         """Writes the film's timecode where the container can hold it, and notes its loss where not."""

@@ -137,6 +137,39 @@ def test_films_of_old_schemes_of_encryption_are_refused(gray, tmp_path, kind, pl
     assert failures == ([] if also_plain else [sentence]) and result.exists() == also_plain
 
 
+def test_a_film_with_encrypted_fragments_of_piff_is_refused(gray, tmp_path):
+    path, result = make_film(tmp_path / "film.mp4", gray[:4]), tmp_path / "out" / "film.mp4"
+    identity = bytes.fromhex("a2394f525a9b4f14a2446c427c648df4")
+    path.write_bytes(path.read_bytes() + box(b"moof", box(b"traf", box(b"uuid", identity + bytes(8)))))
+    sentence = f"{path}: it is encrypted against copying, so it cannot be decoded"
+    assert process([(path, result)]).failures == [sentence] and not result.exists()
+
+
+@pytest.mark.parametrize(("suffix", "words"), [(".3gp", "tags of 3GP"), (".ts", "the name of its service")])
+def test_tags_that_ffmpeg_does_not_tell_are_named(gray, tmp_path, suffix, words):
+    for title, lost in (({}, False), ({"title": "Zoo"}, True)):
+        path, result = make_film(tmp_path / f"film{suffix}", gray[:2], metadata=title), tmp_path / f"out{suffix}"
+        assert colorize(path, result) == [f"{result}: {words} dropped"] * lost
+
+
+@pytest.mark.parametrize(("width", "lost"), [(128, False), (100, True)])
+def test_cropping_of_mov_is_said_to_be_dropped(gray, tmp_path, width, lost):
+    aperture = box(b"clap", b"".join(number.to_bytes(4, "big") for number in (width, 1, 96, 1, 0, 1, 0, 1)))
+    path, result = make_film(tmp_path / "film.mov", gray[:2]), tmp_path / "out.mov"
+    content = change_samples(path.read_bytes(), lambda entry: [box(entry[4:8], entry[8:] + aperture)])
+    path.write_bytes(content)
+    assert colorize(path, result) == [f"{result}: cropping dropped"] * lost
+
+
+def test_cropping_of_matroska_is_said_to_be_dropped(gray, tmp_path):
+    path, result = make_film(tmp_path / "film.mkv", gray[:2]), tmp_path / "out.mkv"
+    assert colorize(path, result) == []
+    content, unit = path.read_bytes(), b"\x54\xb2\x81\x04"  # The unit in which the shown size is given.
+    assert content.count(unit) == 1
+    path.write_bytes(content.replace(unit, b"\x54\xcc\x81\x08"))  # 8 columns at the left are not shown.
+    assert colorize(path, result) == [f"{result}: cropping dropped"]
+
+
 @pytest.mark.parametrize(("letters", "is_text"), [(b"\x80\x80", False), (b"\xc8\xe9", True)])
 def test_closed_captions_are_said_to_be_lost(gray, tmp_path, letters, is_text):
     """Captions of CEA-608 are in a message (SEI, ISO/IEC 14496-10) of a picture; 0x80 is their padding."""
