@@ -65,14 +65,11 @@ def find_untold(path, container):
         OSError: The file cannot be read.
     """
     with path.open("rb") as file:
-        place = (0, NEAR)
-        if container.startswith("mov,"):
-            boxes = _boxes(file, path.stat().st_size)
-            place = next(((at, min(length, LARGEST_TABLES)) for kind, at, length in boxes if kind == b"moov"), place)
-        file.seek(place[0])
-        header = file.read(place[1])
-    if container.startswith("matroska"):
-        header = header.partition(MATROSKA_CLUSTER)[0]
+        boxes = _boxes(file, path.stat().st_size) if container.startswith("mov,") else ()
+        at, length = next(((at, length) for kind, at, length in boxes if kind == b"moov"), (0, NEAR))
+        file.seek(at)
+        header = file.read(min(length, LARGEST_TABLES))
+    header = header.partition(MATROSKA_CLUSTER)[0] if container.startswith("matroska") else header
     return [words for words, said in UNTOLD.items() if said.search(header)]
 
 
