@@ -1,4 +1,4 @@
-"""What a film's container says and FFmpeg does not tell: whether it is encrypted, or cut off, and some tags."""
+"""What a film's container says and FFmpeg does not tell: whether it is encrypted, whether it was cut off, and tags."""
 
 import re
 
@@ -17,26 +17,33 @@ MP4_BOXES = (b"mdat", b"moof", b"moov")
 ENCRYPTED_SAMPLES = re.compile(rb"stsd\0{7}\x01.{4}(encv|enca|drmi|drms)", re.DOTALL)
 # What Smooth Streaming (PIFF) puts into a fragment of which some pictures or sounds are encrypted.
 ENCRYPTED_FRAGMENT = bytes.fromhex("a2394f525a9b4f14a2446c427c648df4")
-# What a header says in vain: text boxes of 3GP (3GPP TS 26.244); in MOV an aperture of another size than the pictures,
-# or in Matroska borders behind the beginning of its tracks; in transport streams, the first service (ETSI EN 300 468),
-# unless FFmpeg has made it up.
-UNTOLD = {
-    "tags of 3GP dropped": re.compile(rb"(titl|dscp|cprt|perf|auth|gnre|kywd|albm|yrrc)\0{4}"),
-    "cropping dropped": re.compile(
-        rb"stsd.{40}(..)(..).{50,400}?\0\0\0\x28clap(?!\0\0\1\0\0\0\x01\0\0\2\0\0\0\x01)|\x16\x54\xae\x6b.*?\x54[\xaa\xbb\xcc\xdd](\x81[^\0]|\x82(?!\0\0))",
-        re.DOTALL,
+# Where its header ends.
+MATROSKA_CLUSTER = b"\x1f\x43\xb6\x75"
+# What headers say that FFmpeg does not tell: FFmpeg's name of the format, what is lost, and how to find it.
+UNTOLD = (
+    # The text boxes of 3GP (3GPP TS 26.244).
+    ("mov,", "tags of 3GP dropped", rb"(titl|dscp|cprt|perf|auth|gnre|kywd|albm|yrrc)\0{4}"),
+    # A clean aperture that does not have the pictures' size.
+    (
+        "mov,",
+        "cropping dropped",
+        rb"stsd.{40}(..)(..).{50,400}?\0\0\0\x28clap(?!\0\0\1\0\0\0\x01\0\0\2\0\0\0\x01)",
     ),
-    "the name of its service dropped": re.compile(
-        rb"\x47[\x40\x60]\x11[\x10-\x1f]\0\x42.{15}\x48[^\0-\3](?!..FFmpeg\x09Service01)", re.DOTALL
+    # Borders of more than 0 pixels, behind the beginning of the tracks.
+    ("matroska", "cropping dropped", rb"\x16\x54\xae\x6b.*?\x54[\xaa\xbb\xcc\xdd](\x81[^\0]|\x82(?!\0\0))"),
+    # The first service (ETSI EN 300 468), unless it is the one that FFmpeg makes up.
+    (
+        "mpegts",
+        "the name of its service dropped",
+        rb"\x47[\x40\x60]\x11[\x10-\x1f]\0\x42.{15}\x48[^\0-\3](?!..FFmpeg\x09Service01)",
     ),
-}
-MATROSKA_CLUSTER = b"\x1f\x43\xb6\x75"  # Where its header ends.
+)
 # Bytes of such tables that are searched at most; those of an hour have about 5 million.
 LARGEST_TABLES = 1 << 26
 
 
 def is_encrypted(path):
-    """Whether all pictures or all sound of a film are encrypted. False where MP4 or MOV does not tell.
+    """Whether all pictures or all sound of a film or a fragment are encrypted. False where MP4 or MOV does not tell.
 
     Args:
         path: The file, a Path.
@@ -55,7 +62,7 @@ def is_encrypted(path):
 
 
 def find_untold(path, container):
-    """What a film's header says that is neither told by FFmpeg nor kept, as words.
+    """What is lost of what a film's header says, since FFmpeg does not tell: a list of words.
 
     Args:
         path: The file, a Path.
@@ -69,8 +76,9 @@ def find_untold(path, container):
         at, length = next(((at, length) for kind, at, length in boxes if kind == b"moov"), (0, NEAR))
         file.seek(at)
         header = file.read(min(length, LARGEST_TABLES))
-    header = header.partition(MATROSKA_CLUSTER)[0] if container.startswith("matroska") else header
-    return [words for words, said in UNTOLD.items() if said.search(header)]
+    if container.startswith("matroska"):
+        header = header.partition(MATROSKA_CLUSTER)[0]
+    return [words for name, words, said in UNTOLD if container.startswith(name) and re.search(said, header, re.DOTALL)]
 
 
 def is_cut(path, container, picture):

@@ -16,8 +16,9 @@ import simplejpeg
 from PIL.JpegImagePlugin import JpegImageFile
 
 from common.decoders import FURTHER, NOT_SQUARE, CannotDecode, Image
-from common.metadata import XMP_SEGMENT, find_orientation_and_profile, read_orientation
+from common.metadata import find_orientation_and_profile, read_orientation
 from common.profiles import profile_by_exif
+from common.xmp import XMP_SEGMENT
 
 # What libjpeg says of JPEG whose pixels are not all there; its other complaints cost no pixels.
 PIXELS_LOST = re.compile(

@@ -3,14 +3,12 @@
 import contextlib
 import importlib
 import io
-import json
 import re
 import struct
 import threading
 import zlib
 from dataclasses import dataclass
 from fractions import Fraction
-from xml.etree import ElementTree
 
 import cv2
 import numpy as np
@@ -18,8 +16,9 @@ import PIL.Image
 import pyexiv2
 import tifffile
 
-from common.png import insert_chunk, read_chunks
+from common.png import CARRIED, TEXT, insert_chunk, read_chunks, readable_chunk
 from common.samples import SIDEWAYS
+from common.xmp import BESIDE, FILMS, OUTDATED, REGIONS, XMP_CHUNK, XMP_OF_GIF, XMP_SEGMENT, as_utf8, is_whole
 
 # Formats that exiv2 reads, or Pillow.
 READABLE = frozenset({".avif", ".gif", ".heic", ".jp2", ".jpg", ".jxl", ".png", ".raw", ".tif", ".webp"})
@@ -39,8 +38,6 @@ LAYOUT = re.compile(r"ImageJ=|<\?xml[^>]*>\s*(<!--.*?-->\s*)?<OME\b", re.DOTALL)
 # Groups of other pictures in the file, and of the photo.
 OTHER_PICTURES = re.compile(r"Exif\.(Thumbnail|SubImage|SubThumb|Image[2-9])")
 GROUPS = frozenset({"GPSInfo", "Image", "Iop", "Photo"})
-# What XMP begins with in JPEG, and in PNG where it is not compressed.
-XMP_SEGMENT, XMP_CHUNK = b"http://ns.adobe.com/xap/1.0/\0", b"XML:com.adobe.xmp" + bytes(5)
 # What exiv2 does not read: the part of XMP that lies beyond the first segment in JPEG; in Photoshop's blocks, which are
 # digits in PNG, a flag that is set and a URL that is not empty; ImageMagick's profiles.
 UNREAD = {
@@ -49,19 +46,8 @@ UNREAD = {
     "Photoshop's copyright flag or URL in PNG": rb"3842494d04(0a0{11}1(?!00)|0b0{8}(?!0000))",
     "a colour profile in text of PNG": rb"Raw profile type ic[cm]\0",
 }
-# XMP in GIF, up to the first of the bytes that end it. Pillow does not read it.
-XMP_OF_GIF = re.compile(rb"\x0bXMP DataXMP([^\x01]*)\x01")
-# In XMP, what is said of the pixels as they were, and of its extension.
-OUTDATED = re.compile(
-    r"Xmp\.(tiff\.(Orientation|Image(Width|Length)|BitsPer|SamplesPer|Photometric|Compression)|xmp\.Thumbnails|"
-    r"exif\.(ColorSpace|Pixel)|photoshop\.(ColorMode|ICCProfile)|xmpNote\.Has)"
-)
-# ... and of films, gain maps and depth maps that phones put behind the photo, or into XMP.
-BESIDE = re.compile(r"Xmp\.(GCamera\.(Motion|Micro)|(Container|GContainer|GDepth|GImage|HDRGainMap|hdrgm)\.)")
-# ... and of places in the photo, such as faces, as it was before it was turned upright.
-REGIONS = re.compile(r"Xmp\.(mwg-rs|MP)\.")
-FILMS = ("Xmp.GCamera.MotionPhoto", "Xmp.GCamera.MicroVideo")  # "0" where there is none.
-# ... and those that XMP need not tell of: behind JPEG of Samsung, and in HEIC and AVIF all pictures beside but alpha.
+# What lies beside the photo though XMP need not tell: behind JPEG of Samsung, and in HEIC and AVIF all further pictures
+# but alpha. See `xmp.BESIDE`.
 UNTOLD = re.compile(rb"MotionPhoto_Data|DualShot_DepthMap|infe.{8}tmap|auxC\0{4}(?![\w:]*(alpha|auxid:1)\0)", re.DOTALL)
 # How exiv2 copies each kind. XMP and comments as text: it copies only those properties of a packet that it knows.
 NOTHING = dict.fromkeys(("exif", "iptc", "xmp", "comment", "icc", "thumbnail"), False)
@@ -79,13 +65,6 @@ ORIENTATION, XMP_PACKET, IPTC_ALONE, RESOURCES, LAYERS = 274, 700, 33723, 34377,
 BIG_TIFF = (b"+\0", b"\0+")  # Its third and fourth byte.
 # What a colour profile begins with. Beside a damaged one, exiv2 reads nothing.
 PROFILES = {".avif": b"colrprof", ".heic": b"colrprof", ".jp2": b"colr\2", ".jpg": b"ICC_PROFILE\0", ".webp": b"ICCP"}
-# PNG's chunks of text, and the keywords of those that exiv2 carries.
-TEXT = (b"tEXt", b"zTXt", b"iTXt")
-CARRIED = re.compile(rb"(Description|XML:com\.adobe\.xmp|Raw profile type (exif|xmp|ic[cm]|iptc|8bim|APP1))\0")
-# ImageMagick's: three lines, the name of the kind and a length among them, and hexadecimal digits.
-RAW_PROFILE = re.compile(rb"Raw profile type (?:iptc|8bim|APP1)\0")
-# exiv2 takes 1c in the length of IPTC (of 28 bytes, 284 ...) for the beginning of its first tag, and finds nothing.
-IPTC, MISREAD_LENGTH = b"Raw profile type iptc\0", re.compile(rb"(?i)(3842494d04040000)(?=(..){0,3}1c).{8}")
 
 # exiv2's XMP parser is one for the whole process.
 _using_exiv2 = threading.Lock()
@@ -133,7 +112,7 @@ def read_metadata(content, suffix, resolution=None, orientation=1):
             packet = source.read_raw_xmp("latin-1").encode("latin-1")
             if suffix == ".tif" and not packet:  # exiv2 gives only what it understands.
                 packet = _value_of(_tags(content).get(XMP_PACKET), content)
-            if (known := _as_utf8(packet)) != packet:
+            if (known := as_utf8(packet)) != packet:
                 with contextlib.suppress(*ERRORS):  # It may be damaged.
                     carrier.modify_raw_xmp(known.decode())
             exif, xmp = carrier.read_exif("latin-1"), carrier.read_xmp("latin-1")
@@ -214,7 +193,7 @@ def embed(content, suffix, metadata, width, height):
             lost = ["the resolution"]
     if suffix == ".jpg" and metadata.unread_xmp:
         content = _insert_segment(content, b"\xe1", XMP_SEGMENT + metadata.unread_xmp)
-    elif not _is_whole(metadata.unread_xmp):
+    elif not is_whole(metadata.unread_xmp):
         lost.append("damaged XMP")
     if suffix == ".png":
         for chunk in reversed(metadata.text):
@@ -266,29 +245,12 @@ def _readable_part(content):
     damaged = []
     for kind, data in reversed([chunk for chunk in read_chunks(content) if chunk[0] in (b"eXIf", *TEXT)]):
         try:
-            chunk = _readable_chunk(kind, data)
+            chunk = readable_chunk(kind, data)
             _open(insert_chunk(empty, *chunk))
             small = insert_chunk(small, *chunk)
         except (*ERRORS, IndexError, zlib.error):
             damaged.append("EXIF" if kind == b"eXIf" else "text of PNG")
     return small, damaged
-
-
-def _readable_chunk(kind, data):
-    """A chunk of PNG, (kind, data), in the form that exiv2 reads."""
-    if data.startswith(XMP_CHUNK):
-        return kind, XMP_CHUNK + _as_utf8(data.removeprefix(XMP_CHUNK))
-    if not (named := RAW_PROFILE.match(data)):
-        return kind, data.removeprefix(b"Exif\0\0")  # It reads no EXIF that begins as in JPEG.
-    lines = data[named.end() :] if kind == b"tEXt" else zlib.decompress(data[named.end() + 1 :])
-    digits = lines.split(b"\n", 3)[3].replace(b"\n", b"").lower()
-    profile = bytes.fromhex(digits.decode())
-    if profile.startswith(XMP_SEGMENT):
-        return b"iTXt", XMP_CHUNK + _as_utf8(profile.removeprefix(XMP_SEGMENT))
-    if profile.startswith(b"Exif\0\0"):
-        return b"eXIf", profile.removeprefix(b"Exif\0\0")
-    digits = MISREAD_LENGTH.sub(rb"\g<1>00000000", digits)
-    return b"tEXt", b"%b\niptc\n%8d\n%b\n" % (IPTC, len(profile), digits)
 
 
 def _open_source(content, suffix):
@@ -315,19 +277,6 @@ def _open_source(content, suffix):
     return source if found else _open_by_pillow(content, suffix)
 
 
-def _as_utf8(packet):
-    """An XMP packet, bytes, in UTF-8. exiv2 does not understand UTF-16 and UTF-32."""
-    wide = b"\0" in packet.strip(b"\0")
-    return packet.decode(json.detect_encoding(packet), "replace").encode() if wide else packet
-
-
-def _is_whole(packet):
-    """Whether an XMP packet, bytes, is XML or missing."""
-    with contextlib.suppress(ElementTree.ParseError):
-        return not packet or ElementTree.fromstring(packet.strip(b"\0 \n")) is not None
-    return False
-
-
 def _tags(content):
     return tifffile.TiffFile(io.BytesIO(content)).pages.first.tags
 
@@ -346,7 +295,7 @@ def _open_by_pillow(content, suffix):
     if exif := (info.get("exif") or b"").removeprefix(b"Exif\0\0"):
         carrier = insert_chunk(carrier, b"eXIf", exif)
     if xmp := info.get("xmp") or b"".join(XMP_OF_GIF.findall(content)[:1]):
-        carrier = insert_chunk(carrier, b"iTXt", XMP_CHUNK + _as_utf8(xmp))
+        carrier = insert_chunk(carrier, b"iTXt", XMP_CHUNK + as_utf8(xmp))
     if comment := info.get("comment"):
         carrier = insert_chunk(carrier, b"tEXt", b"Description\0" + comment)
     return _open(carrier)

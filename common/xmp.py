@@ -1,0 +1,34 @@
+"""XMP: where formats keep it, its encodings, and what of it does not describe the photo."""
+
+import contextlib
+import json
+import re
+from xml.etree import ElementTree
+
+# What XMP begins with in JPEG, and in PNG where it is not compressed.
+XMP_SEGMENT, XMP_CHUNK = b"http://ns.adobe.com/xap/1.0/\0", b"XML:com.adobe.xmp" + bytes(5)
+# XMP in GIF, up to the first of the bytes that end it. Pillow does not read it.
+XMP_OF_GIF = re.compile(rb"\x0bXMP DataXMP([^\x01]*)\x01")
+# What is said of the pixels as they were, and of its extension.
+OUTDATED = re.compile(
+    r"Xmp\.(tiff\.(Orientation|Image(Width|Length)|BitsPer|SamplesPer|Photometric|Compression)|xmp\.Thumbnails|"
+    r"exif\.(ColorSpace|Pixel)|photoshop\.(ColorMode|ICCProfile)|xmpNote\.Has)"
+)
+# ... and of films, gain maps and depth maps that phones put behind the photo, or into XMP.
+BESIDE = re.compile(r"Xmp\.(GCamera\.(Motion|Micro)|(Container|GContainer|GDepth|GImage|HDRGainMap|hdrgm)\.)")
+# ... and of places in the photo, such as faces, as it was before it was turned upright.
+REGIONS = re.compile(r"Xmp\.(mwg-rs|MP)\.")
+FILMS = ("Xmp.GCamera.MotionPhoto", "Xmp.GCamera.MicroVideo")  # "0" where there is none.
+
+
+def as_utf8(packet):
+    """An XMP packet, bytes, in UTF-8. exiv2 does not understand UTF-16 and UTF-32."""
+    wide = b"\0" in packet.strip(b"\0")
+    return packet.decode(json.detect_encoding(packet), "replace").encode() if wide else packet
+
+
+def is_whole(packet):
+    """Whether an XMP packet, bytes, is XML or missing."""
+    with contextlib.suppress(ElementTree.ParseError):
+        return not packet or ElementTree.fromstring(packet.strip(b"\0 \n")) is not None
+    return False
