@@ -20,9 +20,16 @@ from common.command_line import parse, prepare_imports, printable, run
 if __name__ == "__main__":
     prepare_imports()
 
+import fastapi
+import gradio
 import keras
 import numpy as np
+import uvicorn
 from annotated_types import Interval
+from fastapi.exceptions import RequestValidationError
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse
 
 import models
 from colorizing.hint_editor import SWATCH, Edits, ab_of_picked, draw_dots, draw_swatches, offered_colors
@@ -36,17 +43,6 @@ from common.samples import as_color
 from configs import MODEL, SAMPLES
 from models.precision import choose_policy, describe_devices
 from utils import rgb_to_lab
-
-try:
-    import fastapi
-    import gradio
-    import uvicorn
-    from fastapi.exceptions import RequestValidationError
-    from starlette.formparsers import MultiPartException, MultiPartParser
-    from starlette.requests import ClientDisconnect
-    from starlette.responses import JSONResponse
-except ImportError as error:
-    raise SystemExit(f"{error.name} is missing; app.py needs it: pip install -r requirements-app.txt") from None
 
 # Longer side in pixels of what the page shows; the download has the photo's own size.
 PREVIEW_SIZE = 1600

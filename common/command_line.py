@@ -16,13 +16,17 @@ import tempfile
 import warnings
 from pathlib import Path
 
-import tyro
-from tyro import _errors as rejections
-
 from common import native_log
-from common.errors import OptionError, UserError
+from common.errors import OptionError, UserError, describe_missing_package
 from common.files import describe_error
-from common.options import find_names, find_problem
+
+try:
+    import tyro
+    from tyro import _errors as rejections
+
+    from common.options import find_names, find_problem
+except ModuleNotFoundError as error:
+    sys.exit(describe_missing_package(error))
 
 
 def prepare_imports():
@@ -43,7 +47,9 @@ def prepare_imports():
         tempfile.gettempdir()  # Libraries ask for it while they are imported.
     except FileNotFoundError as error:
         sys.exit(f"{error.strerror}; give one that may be written to in the environment variable TMPDIR")
+    sys.excepthook = _name_missing_package
     gc.disable()
+    os.environ["KERAS_BACKEND"] = "tensorflow"  # The networks are of its operations, whatever else Keras is used with.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
@@ -54,8 +60,10 @@ def prepare_imports():
     if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
         return
     warnings.filterwarnings("ignore", module="PIL|tifffile")
-    # TensorFlow warns of photos of many shapes, since it traces the network for each.
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    # TensorFlow warns of photos of many shapes, since it traces the network for each; Matplotlib of a home that may not
+    # be written to.
+    for library in ("tensorflow", "matplotlib"):
+        logging.getLogger(library).setLevel(logging.ERROR)
     sys.stderr.flush()
     sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
     log = subprocess.Popen(
@@ -66,6 +74,7 @@ def prepare_imports():
     )
     os.dup2(log.stdin.fileno(), 2)
     log.stdin.close()
+    log.returncode = 0  # It ends after this process. Else Python would warn of that.
     atexit.register(end_native_log)
     signal.signal(signal.SIGTERM, _end_by_signal)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
@@ -76,6 +85,14 @@ def end_native_log():
     """Says that this process ends by itself, so that nothing of what libraries wrote has to be shown."""
     with contextlib.suppress(OSError):
         os.write(2, native_log.DONE)
+
+
+def _name_missing_package(kind, error, trace):
+    """A `sys.excepthook`, for imports that fail and for all other errors."""
+    if issubclass(kind, ModuleNotFoundError):
+        print(describe_missing_package(error), file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
 
 
 def _end_by_signal(number, _):

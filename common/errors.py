@@ -1,5 +1,11 @@
 """Errors that a person can do something about."""
 
+import re
+from pathlib import Path
+
+# With the files that say which packages a command needs.
+ROOT = Path(__file__).parent.parent
+
 
 class UserError(Exception):
     """An error whose message is one sentence for the person at the terminal: what is wrong, with what, and the way out.
@@ -11,6 +17,14 @@ class UserError(Exception):
 def first_line(error):
     """The first line of an error's message, or its type where it has none."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def describe_missing_package(error):
+    """What a ModuleNotFoundError means: the package, and the command that installs it and those that go with it."""
+    package = error.name.partition(".")[0]
+    line = re.compile(rf"^{package.replace('_', '-')}(?![\w-])", re.MULTILINE)
+    found = [file.name for file in ROOT.glob("requirements-*.txt") if line.search(file.read_text())]
+    return f"{package} is missing; in the environment of this project: pip install -r {(*found, 'requirements.txt')[0]}"
 
 
 class OptionError(UserError):

@@ -159,3 +159,40 @@ def test_devices_are_named(tmp_path, monkeypatch):
     assert "not on the NVIDIA GPU: with TF_CPP_MIN_LOG_LEVEL=0" in precision.describe_devices()
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert "GPU" not in precision.describe_devices()
+
+
+@pytest.mark.parametrize(
+    ("hidden", "code", "requirements"),
+    [
+        ("tyro", "import train", "requirements.txt"),
+        ("pydantic", "import test", "requirements.txt"),
+        ("cv2", "prepare_imports(); import cv2", "requirements.txt"),
+        ("tensorflow", "prepare_imports(); import tensorflow.lite", "requirements.txt"),  # Not tensorflow-datasets.
+        ("tensorflow_datasets", "prepare_imports(); import tensorflow_datasets.core", "requirements-data.txt"),
+        ("onnxruntime", "prepare_imports(); import onnxruntime", "requirements-export.txt"),
+        ("ray", "prepare_imports(); import ray", "requirements-archive.txt"),
+    ],
+)
+def test_a_missing_package_is_one_sentence(hidden, code, requirements):
+    prepare = "from common.command_line import prepare_imports; " if code.startswith("prepare") else ""
+    script = f"import sys; sys.modules[{hidden!r}] = None; {prepare}{code}"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    asked = f"{hidden} is missing; in the environment of this project: pip install -r {requirements}\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", asked)
+
+
+def test_other_errors_of_imports_keep_their_traceback():
+    status, errors = start("import json; json.nothing")
+    assert status == 1 and errors.splitlines()[-1] == "AttributeError: module 'json' has no attribute 'nothing'"
+
+
+def test_an_environment_for_other_programs_changes_and_says_nothing():
+    environment = {
+        "PYTHONPATH": str(ROOT),
+        "PYTHONWARNINGS": "error",
+        "KERAS_BACKEND": "torch",
+        "HOME": "/proc/nowhere",
+    }
+    script = f"{QUIET}import matplotlib; print(os.environ['KERAS_BACKEND'])"
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "tensorflow\n", "")

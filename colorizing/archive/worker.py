@@ -113,6 +113,7 @@ def load_pipeline(model, work):
     TensorFlow is imported here and not above, since the process that starts workers does without it.
     """
     os.environ.update(dict.fromkeys(("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), str(available_cores())))
+    os.environ["KERAS_BACKEND"] = "tensorflow"  # As prepare_imports does.
     import keras
 
     import models
