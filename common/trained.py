@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from common.errors import UserError
-from common.files import is_regular
+from common.files import describe_error, is_regular
 
 
 class ModelError(UserError):
@@ -21,7 +21,7 @@ def find(name, runs, weights):
         weights: Folder of the weights that ship, a file each.
 
     Raises:
-        ModelError: There is no such model; the message lists those there are.
+        ModelError: There is no such model, and the message lists those there are; or it may not be read.
     """
     candidates = [
         Path(name),
@@ -34,6 +34,13 @@ def find(name, runs, weights):
     for path in candidates:
         if is_regular(path):
             return path
+    for path in candidates:
+        try:
+            path.stat()
+        except PermissionError as error:
+            raise ModelError(f"{path}: {describe_error(error)}") from error
+        except (OSError, ValueError):
+            continue
     found = ", ".join(names(runs, weights)) or "none yet"
     raise ModelError(f"{name}: no such model; there are {found}, or pass a .keras file")
 

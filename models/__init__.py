@@ -5,6 +5,7 @@ import warnings
 import zipfile
 
 import keras
+import numpy as np
 
 from common import trained
 from common.errors import OptionError, first_line
@@ -15,7 +16,7 @@ from models.colorization import PaperColorizer
 from models.colorizer import ClassifyingColorizer, Colorizer
 from models.colornet import ColorNet
 from models.iizuka import IizukaColorizer
-from models.precision import numeric_policy
+from models.precision import ignore_keras_json, numeric_policy
 from models.residual_encoder import ResidualEncoder
 from models.zhang import ZhangColorizer
 
@@ -35,6 +36,7 @@ def build(experiment, classes=0):
         experiment: An `Experiment`, see configs.py.
         classes: Number of scene classes, for networks that can classify; 0 for no classification head.
     """
+    ignore_keras_json()
     network = NETWORKS[experiment.model]
     options = {name: getattr(experiment, name) for name in network.experiment_fields}
     if issubclass(network, ClassifyingColorizer):
@@ -74,6 +76,7 @@ def load(name):
     Raises:
         ModelError: There is no such model, or its file is damaged or holds something else.
     """
+    ignore_keras_json()
     path = find(name)
     try:
         with path.open("rb") as file:
@@ -90,6 +93,8 @@ def load(name):
         raise ModelError(f"{path}: not a model that can be loaded ({first_line(error)})") from error
     if not isinstance(model, Colorizer):
         raise ModelError(f"{path}: a Keras model, but not a colorizer of this project")
+    if not all(np.isfinite(weights).all() for weights in model.get_weights()):
+        raise ModelError(f"{path}: has weights that are not finite numbers; use another copy, or train it anew")
     return model
 
 

@@ -23,6 +23,14 @@ def describe_devices():
     return words
 
 
+def ignore_keras_json():
+    """Gives Keras its own defaults back, which a ~/.keras/keras.json may change: networks and weights are made for
+    these."""
+    keras.config.set_floatx("float32")
+    keras.config.set_epsilon(1e-7)
+    keras.config.set_image_data_format("channels_last")
+
+
 @contextlib.contextmanager
 def numeric_policy(name):
     """A context in which Keras builds layers under a dtype policy, by its name."""

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
+from processes import ordinary_user
 
 import models
 from benchmarks import original
@@ -148,3 +149,33 @@ def test_what_made_a_model_is_told_or_the_damage(tmp_path):
         (tmp_path / "a.json").write_text(content)
         with pytest.raises(models.ModelError, match=r"a\.json: it cannot be read .*; remove it"):
             models.describe(tmp_path / "a.keras")
+
+
+def test_a_keras_json_for_other_programs_changes_nothing(model_file, lightness, monkeypatch):
+    expected = models.load(model_file).colorize(lightness)
+    before = keras.config.floatx(), keras.config.epsilon(), keras.config.image_data_format()
+    for setting, value in (("floatx", "float16"), ("epsilon", 0.1), ("image_data_format", "channels_first")):
+        getattr(keras.config, f"set_{setting}")(value)
+    np.testing.assert_array_equal(models.load(model_file).colorize(lightness), expected)
+    assert before == (keras.config.floatx(), keras.config.epsilon(), keras.config.image_data_format())
+    keras.config.set_image_data_format("channels_first")
+    assert models.build(EXPERIMENTS["scenes"]).count_params() == 8_692_743
+    assert keras.config.image_data_format() == "channels_last"
+
+
+def test_weights_that_are_not_numbers_are_refused(few_channels, tmp_path):
+    model = models.build(EXPERIMENTS["scenes"])
+    model.weights[-1].assign(np.full(model.weights[-1].shape, np.inf))
+    models.save(model, tmp_path / "spoilt.keras")
+    with pytest.raises(models.ModelError, match=r"spoilt\.keras: has weights that are not finite numbers; use another"):
+        models.load(tmp_path / "spoilt.keras")
+
+
+def test_a_model_that_may_not_be_read_is_not_called_missing(tmp_path):
+    folder = tmp_path / "closed"
+    folder.mkdir(mode=0)
+    with ordinary_user(tmp_path):
+        for name in ("closed", "closed/model.keras"):
+            with pytest.raises(models.ModelError, match=r"^closed/model\.keras: permission denied$"):
+                models.find(name)
+    folder.chmod(0o700)
