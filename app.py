@@ -332,6 +332,8 @@ def listen(host, port):
     except OSError as error:
         cause, *_ = describe_error(error).split(" (")  # Python adds the address.
         raise UserError(f"{host}:{port}: {cause}; give another --host or --port") from error
+    except TypeError as error:  # Python cannot encode the name.
+        raise UserError(f"{host}: not a name that a host can have; give another --host") from error
 
 
 def main():

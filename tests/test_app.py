@@ -52,6 +52,11 @@ def test_an_address_that_cannot_be_used_is_named(host, cause):
             listen(host, port)
 
 
+def test_a_name_that_no_host_can_have_is_named():
+    with pytest.raises(UserError, match=r"^ü{300}: not a name that a host can have; give another --host$"):
+        listen("ü" * 300, 7860)
+
+
 def test_health_names_models_and_formats(client):
     health = client.get("/api/health").json()
     assert health["status"] == "ok" and "scenes" in health["models"] and {"jpg", "png", "tif"} <= set(health["formats"])
