@@ -22,6 +22,7 @@ import tyro
 
 from benchmarks.timing import print_table
 from colorizing.enlarge import Enlargement
+from common.errors import UserError
 from common.images import read_photo
 from common.options import Folder
 from data.photos import find_photos
@@ -74,6 +75,8 @@ def main():
     options = parse(Options, "-m benchmarks.enlarging")
     photos = {path: read_photo(path) for path in find_photos(options.photos).paths}
     photos = {path: photo for path, photo in photos.items() if np.ptp(photo, axis=-1).max()}
+    if not photos:
+        raise UserError(f"{options.photos}: holds gray photos only; give a folder with photos in colour")
     maps = {path: read_map(options.boundaries / f"{path.stem}.png") if options.boundaries else None for path in photos}
     print(f"{counted(len(photos), 'photo')} of {options.photos}\n")
     rows = []

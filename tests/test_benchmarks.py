@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
+from processes import call
 from skimage import color
 from small_networks import Gray
 from tensorflow.python.profiler import option_builder
@@ -171,3 +172,9 @@ def test_plain_ways_to_spread_a_correction_ignore_what_they_should():
     even = moved(np.full_like(lightness, 50))
     assert even["lightness"] == pytest.approx(even["distance"], rel=1e-4)
     assert even["hints"][38] < 0.5 * even["distance"][38]
+
+
+def test_gray_photos_alone_have_no_colours_to_enlarge(tmp_path):
+    write_photo(tmp_path / "gray.png", np.full((20, 30), 90, np.uint8))
+    words = f"{tmp_path}: holds gray photos only; give a folder with photos in colour"
+    assert call("-m", "benchmarks.enlarging", tmp_path) == (1, "", [words])
