@@ -12,7 +12,6 @@ import hashlib
 import itertools
 import json
 import os
-import sys
 import time
 from dataclasses import dataclass
 
@@ -24,20 +23,16 @@ if __name__ == "__main__":
 import tyro
 from tqdm import tqdm
 
+from colorizing.archive import cluster
+from colorizing.archive.ledger import DONE, FAILED, FOLDER, LEFT_OUT, WAITING, Ledger
+from colorizing.archive.listing import list_files
+from colorizing.archive.storage import open_storage
+from colorizing.archive.worker import Work
 from common import images, trained
 from common.errors import OptionError, UserError
 from common.files import SYSTEM_FOLDERS
 from common.options import Model, PhotoFormat, Positive, Quality, RenderSize, Saturation
 from configs import MODEL, RUNS, WEIGHTS
-
-try:
-    from colorizing.archive import cluster
-    from colorizing.archive.ledger import DONE, FAILED, FOLDER, LEFT_OUT, WAITING, Ledger
-    from colorizing.archive.listing import list_files
-    from colorizing.archive.storage import open_storage
-    from colorizing.archive.worker import Work
-except ImportError as error:
-    sys.exit(f"{error.name} is missing; archive.py needs it: pip install -r requirements-archive.txt")
 
 # Rows of the listing that are added to the ledger together.
 ROWS_A_PART = 20_000

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from colorizing.enlarge import GAIN, SCALE, guided_ab, slopes
 from colorizing.photo import reduced_size
-from common.errors import OptionError, UserError
+from common.errors import OptionError
 from common.files import write_whole
 from models.layers import resize_with
 from utils import encode_rgb, lightness_from_gray, lightness_from_rgb, neutral_from_lightness
@@ -116,16 +116,10 @@ def round_trip_matrix(size):
 
 
 def write_onnx(graph, path):
-    """Writes a graph (see `make_graph`) as an ONNX file.
+    """Writes a graph (see `make_graph`) as an ONNX file."""
+    import onnx
+    import tf2onnx
 
-    Raises:
-        UserError: The packages of requirements-export.txt are not installed.
-    """
-    try:
-        import onnx
-        import tf2onnx
-    except ModuleNotFoundError as error:
-        raise UserError(f"{error.name} is missing: pip install -r requirements-export.txt") from error
     # It prints a traceback where one of its optimizations does not apply, and goes on.
     tf2onnx.logging.set_level(tf2onnx.logging.ERROR)
     proto, _ = tf2onnx.convert.from_function(graph, graph.input_signature)

@@ -22,7 +22,7 @@ def first_line(error):
 def describe_missing_package(error):
     """What a ModuleNotFoundError means: the package, and the command that installs it and those that go with it."""
     package = error.name.partition(".")[0]
-    line = re.compile(rf"^{package.replace('_', '-')}(?![\w-])", re.MULTILINE)
+    line = re.compile(rf"^{package.replace('_', '[-_]')}(?![\w-])", re.MULTILINE)
     found = [file.name for file in ROOT.glob("requirements-*.txt") if line.search(file.read_text())]
     return f"{package} is missing; in the environment of this project: pip install -r {(*found, 'requirements.txt')[0]}"
 

@@ -39,12 +39,10 @@ def read_pth(path):
     """Reads a PyTorch file of weights: {name: array}.
 
     Raises:
-        UserError: PyTorch is not installed, or the file is damaged or holds something else than tensors.
+        UserError: The file is damaged or holds something else than tensors.
     """
-    try:
-        import torch
-    except ImportError as error:
-        raise UserError("PyTorch is missing: pip install -r requirements-pretrained.txt") from error
+    import torch
+
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True)
         return {name: tensor.numpy() for name, tensor in weights.items()}

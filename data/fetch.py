@@ -52,7 +52,7 @@ def fetch(name, folder, limit=None, data_dir=None):
         (photos, builder): how many photos of the data set the folder holds, and their `tfds.core.DatasetBuilder`.
 
     Raises:
-        DatasetError: A package is missing, or something cannot be downloaded or written.
+        DatasetError: Something cannot be downloaded or written.
     """
     source = DATASETS[name]
     categories = OUTDOOR_NATURAL if source.natural else None
@@ -63,12 +63,10 @@ def fetch(name, folder, limit=None, data_dir=None):
 
 
 def import_tfds():
-    """The package tensorflow_datasets, without its warnings. Raises DatasetError where it is not installed."""
-    try:
-        import importlib_resources  # noqa: F401  Needed by TensorFlow Datasets, which does not ask for it.
-        import tensorflow_datasets
-    except ImportError as error:
-        raise DatasetError(f"{error.name} is missing: pip install -r requirements-data.txt") from error
+    """The package tensorflow_datasets, without its warnings."""
+    import importlib_resources  # noqa: F401  Needed by TensorFlow Datasets, which does not ask for it.
+    import tensorflow_datasets
+
     for name in ("absl", "urllib3"):
         logging.getLogger(name).setLevel(logging.ERROR)
     return tensorflow_datasets

@@ -169,12 +169,14 @@ def test_devices_are_named(tmp_path, monkeypatch):
         ("cv2", "prepare_imports(); import cv2", "requirements.txt"),
         ("tensorflow", "prepare_imports(); import tensorflow.lite", "requirements.txt"),  # Not tensorflow-datasets.
         ("tensorflow_datasets", "prepare_imports(); import tensorflow_datasets.core", "requirements-data.txt"),
+        ("importlib_resources", "prepare_imports(); import importlib_resources", "requirements-data.txt"),
         ("onnxruntime", "prepare_imports(); import onnxruntime", "requirements-export.txt"),
-        ("ray", "prepare_imports(); import ray", "requirements-archive.txt"),
+        ("torch", "prepare_imports(); run(lambda: __import__('torch'))", "requirements-pretrained.txt"),
+        ("ray", "prepare_imports(); from colorizing.archive import cluster", "requirements-archive.txt"),
     ],
 )
 def test_a_missing_package_is_one_sentence(hidden, code, requirements):
-    prepare = "from common.command_line import prepare_imports; " if code.startswith("prepare") else ""
+    prepare = "from common.command_line import prepare_imports, run; " if code.startswith("prepare") else ""
     script = f"import sys; sys.modules[{hidden!r}] = None; {prepare}{code}"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
     asked = f"{hidden} is missing; in the environment of this project: pip install -r {requirements}\n"

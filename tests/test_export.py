@@ -20,7 +20,7 @@ import models
 from benchmarks.export import RUNTIMES
 from colorizing import export
 from colorizing.photo import Pipeline, reduced_size
-from common.errors import OptionError, UserError
+from common.errors import OptionError
 from common.images import read_photo
 from configs import DOCS, EXPERIMENTS, SAMPLES
 from models.edge_detection import canny
@@ -217,12 +217,6 @@ def test_a_place_that_cannot_be_written_is_refused_before_work(tmp_path):
     (tmp_path / "file").touch()
     status, _, errors = call("export.py", "scenes", "-o", tmp_path / "file" / "a.onnx")
     assert status == 2 and len(errors) == 1 and "file is a file, where a folder is needed" in errors[0]
-
-
-def test_missing_package_names_the_way_out(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "tf2onnx", None)
-    with pytest.raises(UserError, match=r"^tf2onnx is missing: pip install -r requirements-export.txt$"):
-        export.write_onnx(tiny_graph(1.0), tmp_path / "model.onnx")
 
 
 def test_command_line(few_channels, tmp_path, vivid):

@@ -5,7 +5,6 @@ import io
 import os
 import shutil
 import signal
-import sys
 import tarfile
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -193,12 +192,6 @@ def test_photos_that_cannot_be_written_are_a_sentence(data_dir, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(DatasetError, match=r"photos cannot be written \(not a directory\)"):
         fetch("faces", tmp_path / "file" / "faces", data_dir=data_dir)
-
-
-def test_a_missing_package_is_a_sentence(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
-    with pytest.raises(DatasetError, match=r"^tensorflow_datasets is missing: pip install -r requirements-data\.txt$"):
-        fetch("faces", tmp_path)
 
 
 def test_command_line(data_dir, tmp_path, monkeypatch):

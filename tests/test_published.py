@@ -1,7 +1,6 @@
 """Published weights: reading .pth files, and the colours that come out against PyTorch's."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
@@ -50,12 +49,6 @@ def test_files_that_would_do_harm_or_are_damaged_are_one_sentence(kind, harm, to
     with pytest.raises(UserError, match=r"bad\.pth: not a PyTorch file of weights .*; download it again") as error:
         read_pth(path)
     assert "\n" not in str(error.value) and not (tmp_path / "harm").exists()
-
-
-def test_without_pytorch_the_way_to_it_is_named(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(UserError, match=INSTALL):
-        read_pth(tmp_path / "a.pth")
 
 
 def test_other_weights_are_one_sentence(few_channels, tmp_path, monkeypatch):
