@@ -45,6 +45,8 @@ HEADER_ONLY, ANY_SIZE = 1, 1 << 24
 IN_RUNS, IN_FIELDS = (1, 2), 3  # BMP's compressions: run lengths, and bits that the header names.
 # The tag that makes TIFF a DNG, in both orders of bytes. LibRaw reads its DefaultCrop, and does not apply it.
 DNG = re.compile(rb"\x12\xc6\x01\0\x04\0\0\0\x01|\xc6\x12\0\x01\0\0\0\x04\x01")
+# The orientations that LibRaw's flips stand for: its bits mirror rows, mirror columns, and exchange the two.
+FLIPS = (1, 2, 4, 3, 5, 8, 6, 7)
 # Bytes of a disk's sector. Where it could not be read, copies of a file have zeros in its place.
 SECTOR = 512
 LOST = re.compile(rb"\0{%d,}" % SECTOR)
@@ -373,7 +375,7 @@ def open_raw(content):
             values = values[top : top + sizes.crop_height or None, left : left + sizes.crop_width or None]
         return values, None
 
-    return Image(sizes.width, sizes.height, decode, orientation={3: 3, 5: 8, 6: 6}.get(sizes.flip, 1))
+    return Image(sizes.width, sizes.height, decode, orientation=FLIPS[sizes.flip])
 
 
 def _optional(module, kind):

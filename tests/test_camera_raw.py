@@ -61,15 +61,26 @@ def test_camera_raw_is_read(options):
 
 
 @pytest.mark.parametrize("active", [(0, 0, 240, 320), (4, 8, 236, 316)])
-@pytest.mark.parametrize(("orientation", "quarters"), [(1, 0), (3, 2), (6, 3), (8, 1)])
-def test_dng_has_the_part_that_it_says_is_the_photo(active, orientation, quarters):
-    more = [(50829, 4, 4, active, True), (274, 3, 1, orientation, True)]
+@pytest.mark.parametrize(
+    ("orientation", "turned"),
+    [
+        (1, lambda photo: photo),
+        (2, np.fliplr),
+        (3, lambda photo: np.rot90(photo, 2)),
+        (4, np.flipud),
+        (5, lambda photo: photo.swapaxes(0, 1)),
+        (6, lambda photo: np.rot90(photo, 3)),
+        (7, lambda photo: np.rot90(photo.swapaxes(0, 1), 2)),
+        (8, np.rot90),
+    ],
+)
+def test_dng_has_the_part_that_it_says_is_the_photo(active, orientation, turned):
+    active_area, turn = (50829, 4, 4, active, True), (274, 3, 1, orientation, True)
     crop = [(50719, 4, 2, (10, 20), True), (50720, 4, 2, (280, 200), True)]
-    whole_frame, photo = (images.decode("photo.dng", dng(tags)).pixels for tags in (more, more + crop))
+    whole_frame, photo = (images.decode("a.dng", dng([active_area, *more])).pixels for more in ([], [turn, *crop]))
+    assert whole_frame.shape == (active[2] - active[0], active[3] - active[1], 3)
     # The place of the crop is that in the active area.
-    expected = np.rot90(np.rot90(whole_frame, -quarters)[20:220, 10:290], quarters)
-    assert whole_frame.size == 3 * (active[2] - active[0]) * (active[3] - active[1])
-    np.testing.assert_array_equal(photo, expected)
+    np.testing.assert_array_equal(photo, turned(whole_frame[20:220, 10:290]))
 
 
 def test_camera_raw_needs_its_library(monkeypatch):
