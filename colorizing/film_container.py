@@ -24,11 +24,7 @@ UNTOLD = (
     # The text boxes of 3GP (3GPP TS 26.244).
     ("mov,", "tags of 3GP dropped", rb"(titl|dscp|cprt|perf|auth|gnre|kywd|albm|yrrc)\0{4}"),
     # A clean aperture that does not have the pictures' size.
-    (
-        "mov,",
-        "cropping dropped",
-        rb"stsd.{40}(..)(..).{50,400}?\0\0\0\x28clap(?!\0\0\1\0\0\0\x01\0\0\2\0\0\0\x01)",
-    ),
+    ("mov,", "cropping dropped", rb"stsd.{40}(..)(..).{50,400}?\0\0\0\x28clap(?!\0\0\1\0\0\0\x01\0\0\2\0\0\0\x01)"),
     # Borders of more than 0 pixels, behind the beginning of the tracks.
     ("matroska", "cropping dropped", rb"\x16\x54\xae\x6b.*?\x54[\xaa\xbb\xcc\xdd](\x81[^\0]|\x82(?!\0\0))"),
     # The first service (ETSI EN 300 468), unless it is the one that FFmpeg makes up.
@@ -51,14 +47,7 @@ def is_encrypted(path):
     Raises:
         OSError: The file cannot be read.
     """
-    with path.open("rb") as file:
-        for kind, at, length in _boxes(file, path.stat().st_size):
-            if kind in (b"moov", b"moof"):
-                file.seek(at)
-                tables = file.read(min(length, LARGEST_TABLES))
-                if ENCRYPTED_FRAGMENT in tables or (kind == b"moov" and ENCRYPTED_SAMPLES.search(tables)):
-                    return True
-    return False
+    return any(ENCRYPTED_FRAGMENT in table or ENCRYPTED_SAMPLES.search(table) for _, table in _tables(path))
 
 
 def find_untold(path, container):
@@ -71,11 +60,11 @@ def find_untold(path, container):
     Raises:
         OSError: The file cannot be read.
     """
-    with path.open("rb") as file:
-        boxes = _boxes(file, path.stat().st_size) if container.startswith("mov,") else ()
-        at, length = next(((at, length) for kind, at, length in boxes if kind == b"moov"), (0, NEAR))
-        file.seek(at)
-        header = file.read(min(length, LARGEST_TABLES))
+    if container.startswith("mov,"):
+        header = next((table for kind, table in _tables(path) if kind == b"moov"), b"")
+    else:
+        with path.open("rb") as file:
+            header = file.read(NEAR)
     if container.startswith("matroska"):
         header = header.partition(MATROSKA_CLUSTER)[0]
     return [words for name, words, said in UNTOLD if container.startswith(name) and re.search(said, header, re.DOTALL)]
@@ -136,6 +125,15 @@ def _last_partition(head):
     # The length comes first: one byte, or n bytes after a byte of 0x80 + n.
     value = first.end() + max(0, first[1][0] - 0x80)
     return int.from_bytes(head[value + 24 : value + 32], "big")
+
+
+def _tables(path):
+    """Yields (kind, content) of the boxes of an MP4 or MOV film that describe its pictures and sound: moov and moof."""
+    with path.open("rb") as file:
+        for kind, at, length in _boxes(file, path.stat().st_size):
+            if kind in (b"moov", b"moof"):
+                file.seek(at)
+                yield kind, file.read(min(length, LARGEST_TABLES))
 
 
 def _boxes(file, size):
