@@ -3,9 +3,6 @@
 import re
 from pathlib import Path
 
-# With the files that say which packages a command needs.
-ROOT = Path(__file__).parent.parent
-
 
 class UserError(Exception):
     """An error whose message is one sentence for the person at the terminal: what is wrong, with what, and the way out.
@@ -23,8 +20,9 @@ def describe_missing_package(error):
     """What a ModuleNotFoundError means: the package, and the command that installs it and those that go with it."""
     package = error.name.partition(".")[0]
     line = re.compile(rf"^{package.replace('_', '[-_]')}(?![\w-])", re.MULTILINE)
-    found = [file.name for file in ROOT.glob("requirements-*.txt") if line.search(file.read_text())]
-    return f"{package} is missing; in the environment of this project: pip install -r {(*found, 'requirements.txt')[0]}"
+    optional = Path(__file__).parent.parent.glob("requirements-*.txt")
+    file = next((file.name for file in optional if line.search(file.read_text())), "requirements.txt")
+    return f"{package} is missing; in the environment of this project: pip install -r {file}"
 
 
 class OptionError(UserError):
