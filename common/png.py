@@ -12,8 +12,8 @@ TEXT = (b"tEXt", b"zTXt", b"iTXt")
 CARRIED = re.compile(rb"(Description|XML:com\.adobe\.xmp|Raw profile type (exif|xmp|ic[cm]|iptc|8bim|APP1))\0")
 # ImageMagick's: three lines, the name of the kind and a length among them, and hexadecimal digits.
 RAW_PROFILE = re.compile(rb"Raw profile type (?:iptc|8bim|APP1)\0")
-# exiv2 takes 1c in the length of IPTC (of 28 bytes, 284 ...) for the beginning of its first tag, and finds nothing.
-IPTC, MISREAD_LENGTH = b"Raw profile type iptc\0", re.compile(rb"(?i)(3842494d04040000)(?=(..){0,3}1c).{8}")
+# The length of IPTC (28 bytes, 284 ...) with 1c in it, which exiv2 takes for the beginning of the first tag.
+MISREAD_LENGTH = re.compile(rb"(?<=8BIM\x04\x04\0\0)(?=.{0,3}\x1c).{4}", re.DOTALL)
 
 
 def read_chunks(content):
@@ -38,11 +38,10 @@ def readable_chunk(kind, data):
     if not (named := RAW_PROFILE.match(data)):
         return kind, data.removeprefix(b"Exif\0\0")  # It reads no EXIF that begins as in JPEG.
     lines = data[named.end() :] if kind == b"tEXt" else zlib.decompress(data[named.end() + 1 :])
-    digits = lines.split(b"\n", 3)[3].replace(b"\n", b"").lower()
-    profile = bytes.fromhex(digits.decode())
+    profile = bytes.fromhex(lines.split(b"\n", 3)[3].decode())
     if profile.startswith(XMP_SEGMENT):
         return b"iTXt", XMP_CHUNK + as_utf8(profile.removeprefix(XMP_SEGMENT))
     if profile.startswith(b"Exif\0\0"):
         return b"eXIf", profile.removeprefix(b"Exif\0\0")
-    digits = MISREAD_LENGTH.sub(rb"\g<1>00000000", digits)
-    return b"tEXt", b"%b\niptc\n%8d\n%b\n" % (IPTC, len(profile), digits)
+    digits = MISREAD_LENGTH.sub(bytes(4), profile).hex().encode()
+    return b"tEXt", b"Raw profile type iptc\0\niptc\n%8d\n%b\n" % (len(profile), digits)
