@@ -18,7 +18,7 @@ import tifffile
 
 from common.png import CARRIED, TEXT, insert_chunk, read_chunks, readable_chunk
 from common.samples import SIDEWAYS
-from common.xmp import BESIDE, FILMS, OUTDATED, REGIONS, XMP_CHUNK, XMP_OF_GIF, XMP_SEGMENT, as_utf8, is_whole
+from common.xmp import BESIDE, OUTDATED, REGIONS, XMP_CHUNK, XMP_OF_GIF, XMP_SEGMENT, as_utf8, is_whole
 
 # Formats that exiv2 reads, or Pillow.
 READABLE = frozenset({".avif", ".gif", ".heic", ".jp2", ".jpg", ".jxl", ".png", ".raw", ".tif", ".webp"})
@@ -61,7 +61,7 @@ ERRORS = (OverflowError, RuntimeError, ValueError)
 # Formats whose header has the resolution.
 HEADERS = frozenset({".bmp", ".jpg", ".png"})
 # Tags of EXIF and TIFF; the last two hold Photoshop's data, such as IPTC, and its layers.
-ORIENTATION, XMP_PACKET, IPTC_ALONE, RESOURCES, LAYERS = 274, 700, 33723, 34377, 37724
+ORIENTATION, XMP_PACKET, IPTC_ALONE, EXIF, RESOURCES, LAYERS = 274, 700, 33723, 34665, 34377, 37724
 BIG_TIFF = (b"+\0", b"\0+")  # Its third and fourth byte.
 # What a colour profile begins with. Beside a damaged one, exiv2 reads nothing.
 PROFILES = {".avif": b"colrprof", ".heic": b"colrprof", ".jp2": b"colr\2", ".jpg": b"ICC_PROFILE\0", ".webp": b"ICCP"}
@@ -106,45 +106,30 @@ def read_metadata(content, suffix, resolution=None, orientation=1):
     with _using_exiv2:
         content, damaged = _readable_part(content) if suffix == ".png" else (content, [])
         try:
-            source = _open_source(content, suffix)
-            carrier, lost = _copy(source, _encode_smallest(".png"), ".png")
-            carrier = _open(carrier)
-            packet = source.read_raw_xmp("latin-1").encode("latin-1")
-            if suffix == ".tif" and not packet:  # exiv2 gives only what it understands.
-                packet = _value_of(_tags(content).get(XMP_PACKET), content)
-            if (known := as_utf8(packet)) != packet:
-                with contextlib.suppress(*ERRORS):  # It may be damaged.
-                    carrier.modify_raw_xmp(known.decode())
+            carrier, packet, lost = _carry(content, suffix)
             exif, xmp = carrier.read_exif("latin-1"), carrier.read_xmp("latin-1")
-            details = carrier.read_exif_detail("latin-1")
-            untyped = [name for name in _names(carrier)["EXIF"] if details[name]["typeName"] == "unknown"]
-            layout = [name for name, value in exif.items() if name.endswith("Description") and LAYOUT.match(str(value))]
-            if outdated := untyped + layout + [name for name in exif if _is_outdated(name)]:
-                carrier.modify_exif(dict.fromkeys(outdated))
-            beside = [name for name in xmp if BESIDE.match(name)]
-            regions = [name for name in xmp if orientation in range(2, 9) and REGIONS.match(name)]
-            if outdated := beside + regions + [name for name in xmp if OUTDATED.match(name)]:
-                carrier.modify_xmp(dict.fromkeys(outdated))
-            beside = [name for name in beside if "GCamera" not in name or (name in FILMS and xmp[name] != "0")]
-            present = any(_names(carrier).values())
-            unread_xmp = b"" if xmp or "XMP" in lost else packet
+            untyped, layout, beside, regions = _clear(carrier, exif, xmp, is_turned=orientation in range(2, 9))
+            kept = carrier.get_bytes() if any(_names(carrier).values()) else None
         except ERRORS as error:
             # exiv2 does not read BigTIFF, most of which has no text, XMP, IPTC or EXIF.
             tags = _tags(content) if content[2:4] in BIG_TIFF else None
-            lost = tags is None or any(tag.dtype == 2 or tag.code in (XMP_PACKET, IPTC_ALONE, 34665) for tag in tags)
+            lost = tags is None or any(tag.dtype == 2 or tag.code in (XMP_PACKET, IPTC_ALONE, EXIF) for tag in tags)
             return Metadata(None, resolution), (f"metadata left out, since it cannot be read ({error})",) * lost
-        carrier = carrier.get_bytes() if present else None
     lost += ["EXIF"] * bool(untyped) + damaged
-    notes = tuple(f"{kind} left out, in whole or in part: damaged or too large" for kind in dict.fromkeys(lost))
+    notes = [f"{kind} left out, in whole or in part: damaged or too large" for kind in dict.fromkeys(lost)]
     unread = (kind for kind, beginning in UNREAD.items() if re.search(beginning, content))
-    notes += tuple(f"{kind} left out, since it is not read" for kind in unread)
+    notes += [f"{kind} left out, since it is not read" for kind in unread]
     if beside or UNTOLD.search(content):
-        notes += ("left out what the file holds beside the photo: a film, gain map or depth map",)
-    notes += ("data of ImageJ or OME left out, which describe the file as it was",) * bool(layout)
-    notes += ("faces marked in the photo left out, since it was turned upright",) if regions else ()
+        notes.append("left out what the file holds beside the photo: a film, gain map or depth map")
+    if layout:
+        notes.append("data of ImageJ or OME left out, which describe the file as it was")
+    if regions:
+        notes.append("faces marked in the photo left out, since it was turned upright")
+    resolution = (_resolution_of(exif) or ())[::turn] or resolution
+    unread_xmp = b"" if xmp or "XMP" in lost else packet
     chunks = read_chunks(content) if suffix == ".png" else ()
     text = tuple((kind, data) for kind, data in chunks if kind in TEXT and not CARRIED.match(data))
-    return Metadata(carrier, (_resolution_of(exif) or ())[::turn] or resolution, unread_xmp, text), notes
+    return Metadata(kept, resolution, unread_xmp, text), tuple(notes)
 
 
 def read_orientation(exif, xmp=b""):
@@ -277,6 +262,36 @@ def _open_source(content, suffix):
     return source if found else _open_by_pillow(content, suffix)
 
 
+def _carry(content, suffix):
+    """(carrier, packet, lost): in exiv2, a PNG file with what a file says; XMP as that file has it, bytes; the kinds of
+    which something is missing."""
+    source = _open_source(content, suffix)
+    carrier, lost = _copy(source, _encode_smallest(".png"), ".png")
+    carrier = _open(carrier)
+    packet = source.read_raw_xmp("latin-1").encode("latin-1")
+    if suffix == ".tif" and not packet:  # exiv2 gives only what it understands.
+        packet = _value_of(_tags(content).get(XMP_PACKET), content)
+    if (known := as_utf8(packet)) != packet:
+        with contextlib.suppress(*ERRORS):  # It may be damaged.
+            carrier.modify_raw_xmp(known.decode())
+    return carrier, packet, lost
+
+
+def _clear(carrier, exif, xmp, is_turned):
+    """Removes what does not hold of a result from a carrier's EXIF and XMP. Returns those names that notes tell of:
+    tags without a type, layouts, what lies beside the photo, and, where it was turned, places in it."""
+    details = carrier.read_exif_detail("latin-1")
+    untyped = [name for name in _names(carrier)["EXIF"] if details[name]["typeName"] == "unknown"]
+    layout = [name for name, value in exif.items() if name.endswith("Description") and LAYOUT.match(str(value))]
+    if outdated := [*untyped, *layout, *filter(_is_outdated, exif)]:
+        carrier.modify_exif(dict.fromkeys(outdated))
+    beside = [name for name, value in xmp.items() if BESIDE.match(f"{name}={value}")]
+    regions = [name for name in xmp if is_turned and REGIONS.match(name)]
+    if outdated := [*beside, *regions, *filter(OUTDATED.match, xmp)]:
+        carrier.modify_xmp(dict.fromkeys(outdated))
+    return untyped, layout, beside, regions
+
+
 def _tags(content):
     return tifffile.TiffFile(io.BytesIO(content)).pages.first.tags
 
@@ -321,7 +336,7 @@ def _names(image):
 def _copy(source, content, suffix):
     """Puts what a file says into another one's content. Returns (content, kinds of which something is missing)."""
     wanted, found = _names(source), {}
-    for kind in (kind for kind in COPY if wanted[kind]):
+    for kind in filter(wanted.get, COPY):
         if (kind, suffix) == ("the comment", ".jpg"):  # exiv2 would write a NUL behind it.
             content = _insert_segment(content, b"\xfe", _text(source.read_comment("latin-1")).encode())
             continue

@@ -9,16 +9,17 @@ from xml.etree import ElementTree
 XMP_SEGMENT, XMP_CHUNK = b"http://ns.adobe.com/xap/1.0/\0", b"XML:com.adobe.xmp" + bytes(5)
 # XMP in GIF, up to the first of the bytes that end it. Pillow does not read it.
 XMP_OF_GIF = re.compile(rb"\x0bXMP DataXMP([^\x01]*)\x01")
-# What is said of the pixels as they were, and of its extension.
+# Properties that describe the pixels as they were, XMP's extension, or a film behind the photo.
 OUTDATED = re.compile(
     r"Xmp\.(tiff\.(Orientation|Image(Width|Length)|BitsPer|SamplesPer|Photometric|Compression)|xmp\.Thumbnails|"
-    r"exif\.(ColorSpace|Pixel)|photoshop\.(ColorMode|ICCProfile)|xmpNote\.Has)"
+    r"exif\.(ColorSpace|Pixel)|photoshop\.(ColorMode|ICCProfile)|xmpNote\.Has|GCamera\.(Motion|Micro))"
 )
-# ... and of films, gain maps and depth maps that phones put behind the photo, or into XMP.
-BESIDE = re.compile(r"Xmp\.(GCamera\.(Motion|Micro)|(Container|GContainer|GDepth|GImage|HDRGainMap|hdrgm)\.)")
-# ... and of places in the photo, such as faces, as it was before it was turned upright.
+# Properties, as "name=value", that tell of a film, gain map or depth map that phones put behind the photo, or into XMP.
+BESIDE = re.compile(
+    r"Xmp\.(GCamera\.(MotionPhoto|MicroVideo)=(?!0$)|(Container|GContainer|GDepth|GImage|HDRGainMap|hdrgm)\.)"
+)
+# Properties that mark places in the photo, such as faces, as it was before it was turned upright.
 REGIONS = re.compile(r"Xmp\.(mwg-rs|MP)\.")
-FILMS = ("Xmp.GCamera.MotionPhoto", "Xmp.GCamera.MicroVideo")  # "0" where there is none.
 
 
 def as_utf8(packet):
