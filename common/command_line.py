@@ -30,12 +30,10 @@ except ModuleNotFoundError as error:
 
 
 def prepare_imports():
-    """Keeps libraries written in C and C++ quiet, and speeds up imports. To be called before other imports.
+    """Keeps libraries quiet and imports fast. To be called before other imports.
 
-    What these libraries write to stderr goes to another process, which shows it only if they end this one, see
-    native_log.py; Python's own stderr stays what it was. TensorFlow reports on the machine while it loads, and libjpeg,
-    libpng and Pillow on every damaged file; the scripts say what matters of it themselves. If the environment variable
-    TF_CPP_MIN_LOG_LEVEL is set, all of it is shown at once: with 0, for example, why a GPU is not used.
+    If the environment variable TF_CPP_MIN_LOG_LEVEL is set, all that libraries report is shown: with 0, for example,
+    why a GPU is not used.
 
     NumPy's BLAS and OpenCV get one thread each. TensorFlow has a thread for each core, and photos are worked on by
     several threads: further ones, which spin while they wait, would take the cores away from these.
@@ -57,13 +55,22 @@ def prepare_imports():
             setattr(sys, name, Path(os.devnull).open(mode))
     # Names of files may hold bytes that no encoding of the terminal knows.
     sys.stdout.reconfigure(errors="backslashreplace")
-    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
-        return
-    warnings.filterwarnings("ignore", module="PIL|tifffile")
-    # TensorFlow warns of photos of many shapes, since it traces the network for each; Matplotlib of a home that may not
-    # be written to.
-    for library in ("tensorflow", "matplotlib"):
-        logging.getLogger(library).setLevel(logging.ERROR)
+    if "TF_CPP_MIN_LOG_LEVEL" not in os.environ:
+        warnings.filterwarnings("ignore", module="PIL|tifffile")
+        # TensorFlow warns of photos of many shapes, since it traces the network for each; Matplotlib of a home that may
+        # not be written to.
+        for library in ("tensorflow", "matplotlib"):
+            logging.getLogger(library).setLevel(logging.ERROR)
+        _start_native_log()
+
+
+def _start_native_log():
+    """Sends what libraries written in C and C++ write to stderr to another process, which shows it only if they end
+    this one, see native_log.py; Python's own stderr stays what it was.
+
+    TensorFlow reports on the machine while it loads, and libjpeg, libpng and Pillow on every damaged file; the scripts
+    say what matters of it themselves.
+    """
     sys.stderr.flush()
     sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
     log = subprocess.Popen(
