@@ -43,8 +43,6 @@ FORMATS = {
 ALIASES = {".dib": ".bmp", ".jfif": ".jpg", ".jpe": ".jpg", ".jpeg": ".jpg", ".pnm": ".ppm", ".tiff": ".tif"}
 # Bytes. Profiles of sRGB have some hundred to some thousand.
 LARGEST_PROFILE = 60_000
-# Bytes of pixels that TIFF's threads compress before the results are written.
-COMPRESSED_AT_A_TIME = 1 << 24
 QUALITY = 95
 
 
@@ -163,6 +161,7 @@ def _with_named_alpha(content):
 def _encode_tiff(pixels, icc, resolution):
     file = io.BytesIO()
     photometric = "rgb" if pixels.ndim == 3 else "minisblack"
-    options = {"compression": "zlib", "metadata": None, "software": "", "buffersize": COMPRESSED_AT_A_TIME}
+    # The size is that of the pixels, in bytes, that threads compress before the results are written.
+    options = {"compression": "zlib", "metadata": None, "software": "", "buffersize": 1 << 24}
     tifffile.imwrite(file, pixels, photometric=photometric, iccprofile=icc, resolution=resolution, **options)
     return file.getvalue()

@@ -47,12 +47,8 @@ OTHER_MEDIA = frozenset(
     ".srf .svg .swf .tga .wdp .wtv .x3f .xcf".split()
 )
 MEDIA = PHOTO_SUFFIXES | FILM_SUFFIXES | OTHER_MEDIA
-# What is wrong with a link that leads nowhere, or in circles.
-BROKEN_LINK = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 # What the names of temporary files begin with, and after how many seconds no process writes to one any more.
 UNFINISHED, ABANDONED = ".unfinished-", 86_400
-# Characters of both suffixes of a file that is written whole, as in .weights.h5.
-LONGEST_SUFFIXES = 32
 # Folders of thumbnails and of deleted files, as network disks and systems make them; hidden ones have a dot.
 SYSTEM_FOLDERS = frozenset(
     "@eadir, @recently-snapshot, @recycle, #recycle, #snapshot, $recycle.bin, __macosx, lost+found, "
@@ -120,7 +116,7 @@ def _add_wanted(path, listing):
         else:
             listing.passed_over["special file"] += 1
     except OSError as error:
-        if error.errno in BROKEN_LINK:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
             listing.passed_over["broken link"] += 1
         else:
             listing.failures.append(f"{path}: {describe_error(error)}")
@@ -184,9 +180,9 @@ def _remove_unfinished(folder):
 def replacing(path):
     """Gives a temporary path beside `path`, which replaces `path` in one step at the end unless there was an error."""
     path = Path(path)
-    # The suffixes are kept, since some writers choose the format by them; a name full of dots would become too long.
+    # Some writers choose the format by both suffixes, as in .weights.h5; a name full of dots would become too long.
     suffixes = "".join(path.suffixes[-2:])
-    suffix = suffixes if len(suffixes) <= LONGEST_SUFFIXES else path.suffix
+    suffix = suffixes if len(suffixes) <= 32 else path.suffix
     _remove_unfinished(path.parent)
     temporary = path.with_name(f"{UNFINISHED}{secrets.token_hex(8)}{suffix}")
     temporary.touch(exist_ok=False)  # With the rights of any new file, which the result keeps.

@@ -58,11 +58,8 @@ COPY = {
     "the comment": lambda source, target: target.modify_comment(_text(source.read_comment("latin-1"))),
 }
 ERRORS = (OverflowError, RuntimeError, ValueError)
-# Formats whose header has the resolution.
-HEADERS = frozenset({".bmp", ".jpg", ".png"})
 # Tags of EXIF and TIFF; the last two hold Photoshop's data, such as IPTC, and its layers.
 ORIENTATION, XMP_PACKET, IPTC_ALONE, EXIF, RESOURCES, LAYERS = 274, 700, 33723, 34665, 34377, 37724
-BIG_TIFF = (b"+\0", b"\0+")  # Its third and fourth byte.
 # What a colour profile begins with. Beside a damaged one, exiv2 reads nothing.
 PROFILES = {".avif": b"colrprof", ".heic": b"colrprof", ".jp2": b"colr\2", ".jpg": b"ICC_PROFILE\0", ".webp": b"ICCP"}
 
@@ -112,7 +109,7 @@ def read_metadata(content, suffix, resolution=None, orientation=1):
             kept = carrier.get_bytes() if any(_names(carrier).values()) else None
         except ERRORS as error:
             # exiv2 does not read BigTIFF, most of which has no text, XMP, IPTC or EXIF.
-            tags = _tags(content) if content[2:4] in BIG_TIFF else None
+            tags = _tags(content) if content[2:4] in (b"+\0", b"\0+") else None
             lost = tags is None or any(tag.dtype == 2 or tag.code in (XMP_PACKET, IPTC_ALONE, EXIF) for tag in tags)
             return Metadata(None, resolution), (f"metadata left out, since it cannot be read ({error})",) * lost
     lost += ["EXIF"] * bool(untyped) + damaged
@@ -171,7 +168,8 @@ def embed(content, suffix, metadata, width, height):
         (content, losses): what the format does not hold, as words.
     """
     lost = []
-    if metadata.carrier or (metadata.resolution and suffix not in HEADERS):
+    in_header = suffix in (".bmp", ".jpg", ".png")
+    if metadata.carrier or (metadata.resolution and not in_header):
         with _using_exiv2:
             content, lost = _copy(_complete(metadata, width, height), content, suffix)
         if lost and not metadata.carrier:

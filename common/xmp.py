@@ -1,6 +1,5 @@
 """XMP: where formats keep it, its encodings, and what of it does not describe the photo."""
 
-import contextlib
 import json
 import re
 from xml.etree import ElementTree
@@ -30,6 +29,8 @@ def as_utf8(packet):
 
 def is_whole(packet):
     """Whether an XMP packet, bytes, is XML or missing."""
-    with contextlib.suppress(ElementTree.ParseError):
-        return not packet or ElementTree.fromstring(packet.strip(b"\0 \n")) is not None
-    return False
+    try:
+        ElementTree.fromstring(packet.strip(b"\0 \n"))
+    except ElementTree.ParseError:
+        return not packet
+    return True
