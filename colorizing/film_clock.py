@@ -28,12 +28,8 @@ class Clock:
         stream = packet.stream
         time = (packet.pts if packet.dts is None else packet.dts) * packet.time_base
         file = self._files.setdefault(stream.index, 0)
-        # Times of subtitles and data are less orderly.
-        begins = (
-            self._is_joined
-            and stream.type in ("audio", "video")
-            and time < self._times.get(stream.index, time) - SET_BACK
-        )
+        is_orderly = stream.type in ("audio", "video")  # Times of subtitles and data are less so.
+        begins = self._is_joined and is_orderly and time < self._times.get(stream.index, time) - SET_BACK
         if begins:
             self._files[stream.index] = file = file + 1
             if file == len(self._shifts):  # The streams change over one after the other.

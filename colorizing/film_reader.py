@@ -2,7 +2,6 @@
 
 import re
 from fractions import Fraction
-from pathlib import Path
 
 import av
 import cv2
@@ -48,8 +47,6 @@ UNORDERED = ("svq3",)
 # FFmpeg's warning that a packet lacks bytes. It also warns before a seam of joined files, at most NEAR_SEAM seconds
 # before the next file.
 INCOMPLETE, NEAR_SEAM = re.compile(r"Packet corrupt \(stream = (\d+)"), 0.5
-# Largest plausible number of frames a second.
-FASTEST = 1000
 # Two sizes have the same shape if their aspect ratios differ by less than this factor.
 SAME_SHAPE = 1.02
 
@@ -64,7 +61,7 @@ class Reader:
     """Reads a film's frames and the packets of its sound, as far as they can be read. A context manager.
 
     Args:
-        path: The film.
+        path: The film, a Path.
         max_megapixels: Films of larger frames are refused.
 
     Attributes:
@@ -83,9 +80,9 @@ class Reader:
         self.path = path
         self.damage, self.changes = None, 0
         try:
-            if not Path(path).stat().st_size:
+            if not path.stat().st_size:
                 raise FilmError(path, "the file is empty")
-            if is_encrypted(Path(path)):
+            if is_encrypted(path):
                 raise FilmError(path, ENCRYPTED)
             options = {"format_whitelist": READ_FORMATS}
             self._container = av.open(f"file:{path}", options=options, metadata_errors="replace")
@@ -93,10 +90,10 @@ class Reader:
             raise FilmError(path, describe_error(error)) from error
         except av.FFmpegError as error:
             raise FilmError(path, "not a film in a format that can be read, or a damaged one") from error
-        self.streams = self._container.streams
-        self.untold = find_untold(Path(path), self._container.format.name)
+        self._format, self.streams = self._container.format.name, self._container.streams
+        self.untold = find_untold(path, self._format)
         self.metadata, self.chapters = self._container.metadata, self._container.chapters()
-        for stream in self.streams if self._container.format.name == "ogg" else ():  # It has a film's tags there.
+        for stream in self.streams if self._format == "ogg" else ():  # It has a film's tags there.
             self.metadata |= {key: tag for key, tag in stream.metadata.items() if key != "language"}
         self._max_megapixels = max_megapixels
         self.video = next((stream for stream in self.streams.video if not is_cover(stream)), None)
@@ -107,15 +104,15 @@ class Reader:
         except FilmError:
             self._container.close()
             raise
-        # Some containers give the ticks of their clock for the rate. MPEG-4 without one has 25 for an average.
-        averages = [] if self._container.format.name == "m4v" else [self.video.average_rate]
+        # Some containers give the ticks of their clock, thousands a second. MPEG-4 without a rate has an average of 25.
+        averages = [] if self._format == "m4v" else [self.video.average_rate]
         rates = (*averages, self.video.guessed_rate, Fraction(25))
-        self.rate = next(rate for rate in rates if rate and rate <= FASTEST)
+        self.rate = next(rate for rate in rates if rate and rate <= 1000)
         start = Fraction(self._container.start_time or 0, av.time_base)
         # A DVD's second file starts minutes after 0. In MP4, players would show nothing until then.
-        shift = start if Path(path).suffix.lower() in REWRAPPED else Fraction(0)
+        shift = start if path.suffix.lower() in REWRAPPED else Fraction(0)
         self._start = start - shift
-        self._clock = Clock(self._container.format.name, shift)
+        self._clock = Clock(self._format, shift)
         # When, in seconds, streams had packets that lack bytes, by their indices; size of the first picture's packet.
         self._doubts, self._picture = {}, 0
         self._end, self._last, self._size = 0.0, None, None
@@ -159,7 +156,9 @@ class Reader:
         """
         packets = self._container.demux()
         while (packet := self._attempt(lambda: next(packets, None), decoding=False)) is not None:
-            self._refuse_encrypted(packet)
+            # MP4 says it of each packet, Matroska of the whole stream. Not all pictures or sounds need be encrypted.
+            if packet.has_sidedata("encryption_info") or "enc_key_id" in packet.stream.metadata:
+                raise FilmError(self.path, ENCRYPTED)
             self._doubt(packet, in_further_file=self._clock.move(packet))
             if packet.stream.index == self.video.index:
                 if packet.size:  # Theora has packets without bytes, which repeat a picture.
@@ -173,20 +172,15 @@ class Reader:
         promised = self._promised_seconds()
         if self._clock.reached < PROMISED * promised - SLACK:
             self._note(f"its header promises {promised:.1f} s")
-        if is_cut(Path(self.path), self._container.format.name, self._picture):
+        if is_cut(self.path, self._format, self._picture):
             self._note("cut short")
         for index in self._doubts:
             self._note(f"{self.streams[index].type} data missing")
 
-    def _refuse_encrypted(self, packet):
-        # MP4 says it of each packet, Matroska of the whole stream. Not all pictures or sounds need be encrypted.
-        if packet.has_sidedata("encryption_info") or "enc_key_id" in packet.stream.metadata:
-            raise FilmError(self.path, ENCRYPTED)
-
     def _doubt(self, packet, in_further_file):
         """Notes that a stream lacks data. FFmpeg also says so of the last ones before the seam of joined files."""
-        for found in [INCOMPLETE.match(text) for _, _, text in list(self._complaints)]:
-            if found and self.streams[int(found[1])].type in ("audio", "video"):
+        for found in filter(None, [INCOMPLETE.match(text) for _, _, text in list(self._complaints)]):
+            if self.streams[int(found[1])].type in ("audio", "video"):
                 self._doubts.setdefault(int(found[1]), self._clock.reached)
         index = packet.stream.index
         if in_further_file:
@@ -225,9 +219,9 @@ class Reader:
 
     def _promised_seconds(self):
         """The film's duration in its header, in seconds; 0.0 for formats whose header does not say."""
-        if self._container.format.name == "avi":  # Of a cut AVI, `seconds` is what is left.
+        if self._format == "avi":  # Of a cut AVI, `seconds` is what is left.
             return float(self.video.frames * self.video.time_base)
-        return (self.seconds or 0.0) if self._container.format.name in ("flv", "matroska,webm") else 0.0
+        return (self.seconds or 0.0) if self._format in ("flv", "matroska,webm") else 0.0
 
     def _check_size(self, width, height):
         size, limit = width * height / 1e6, self._max_megapixels
@@ -238,19 +232,19 @@ class Reader:
         for frame in self._attempt(lambda: self.video.decode(packet)) or []:
             if frame.is_corrupt:
                 self._note("damaged picture")
-            if self._container.format.name == "avi" or self.video.codec_context.name in UNORDERED:
+            if self._format == "avi" or self.video.codec_context.name in UNORDERED:
                 # Packets have times of decoding only. What FFmpeg makes of them fails for H.264.
                 if self._delay is None and frame.dts is not None:
                     self._delay = 0 if self._key is None else frame.dts - self._key
                 frame.pts = None if frame.dts is None else frame.dts - self._delay
-            guessed = self._container.format.name in GUESSED_TIMES and self._last is not None
+            guessed = self._format in GUESSED_TIMES and self._last is not None
             if frame.pts is None or (guessed and frame.pts <= self._last):
                 frame.pts = 0 if self._last is None else self._last + round(1 / (self.rate * self.video.time_base))
             step = 1 if self._last is None else frame.pts - self._last
             if step <= 0:
                 self._note("time runs backwards")
                 continue
-            if self._container.format.name in JOINED and step * self.video.time_base > SET_AHEAD:
+            if self._format in JOINED and step * self.video.time_base > SET_AHEAD:
                 self._note("time jumps ahead")
             self._last = frame.pts
             self._end = self.end_of(frame)
@@ -274,7 +268,7 @@ class Reader:
 
     def _costs(self, name, text, decoding):
         """Whether a line that FFmpeg's component `name` has logged says that pictures or sound are lost."""
-        demuxer = name == self._container.format.name
+        demuxer = name == self._format
         if name in self._decoders and (decoding or not demuxer):
             return not HARMLESS.search(text)
         return demuxer and bool(LOST.search(text))
