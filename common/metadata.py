@@ -114,8 +114,7 @@ def read_metadata(content, suffix, resolution=None, orientation=1):
             return Metadata(None, resolution), (f"metadata left out, since it cannot be read ({error})",) * lost
     lost += ["EXIF"] * bool(untyped) + damaged
     notes = [f"{kind} left out, in whole or in part: damaged or too large" for kind in dict.fromkeys(lost)]
-    unread = (kind for kind, beginning in UNREAD.items() if re.search(beginning, content))
-    notes += [f"{kind} left out, since it is not read" for kind in unread]
+    notes += [f"{kind} left out, since it is not read" for kind, start in UNREAD.items() if re.search(start, content)]
     if beside or UNTOLD.search(content):
         notes.append("left out what the file holds beside the photo: a film, gain map or depth map")
     if layout:
@@ -168,7 +167,7 @@ def embed(content, suffix, metadata, width, height):
         (content, losses): what the format does not hold, as words.
     """
     lost = []
-    in_header = suffix in (".bmp", ".jpg", ".png")
+    in_header = suffix in (".bmp", ".jpg", ".png")  # Where the encoder puts the resolution.
     if metadata.carrier or (metadata.resolution and not in_header):
         with _using_exiv2:
             content, lost = _copy(_complete(metadata, width, height), content, suffix)
