@@ -17,16 +17,18 @@ MP4_BOXES = (b"mdat", b"moof", b"moov")
 ENCRYPTED_SAMPLES = re.compile(rb"stsd\0{7}\x01.{4}(encv|enca|drmi|drms)", re.DOTALL)
 # What Smooth Streaming (PIFF) puts into a fragment of which some pictures or sounds are encrypted.
 ENCRYPTED_FRAGMENT = bytes.fromhex("a2394f525a9b4f14a2446c427c648df4")
-# Where its header ends.
-MATROSKA_CLUSTER = b"\x1f\x43\xb6\x75"
 # What headers say that FFmpeg does not tell: FFmpeg's name of the format, what is lost, and how to find it.
 UNTOLD = (
     # The text boxes of 3GP (3GPP TS 26.244).
     ("mov,", "tags of 3GP dropped", rb"(titl|dscp|cprt|perf|auth|gnre|kywd|albm|yrrc)\0{4}"),
     # A clean aperture that does not have the pictures' size.
     ("mov,", "cropping dropped", rb"stsd.{40}(..)(..).{50,400}?\0\0\0\x28clap(?!\0\0\1\0\0\0\x01\0\0\2\0\0\0\x01)"),
-    # Borders of more than 0 pixels, behind the beginning of the tracks.
-    ("matroska", "cropping dropped", rb"\x16\x54\xae\x6b.*?\x54[\xaa\xbb\xcc\xdd](\x81[^\0]|\x82(?!\0\0))"),
+    # Borders of more than 0 pixels, behind the beginning of the tracks and ahead of the first cluster of pictures.
+    (
+        "matroska",
+        "cropping dropped",
+        rb"\x16\x54\xae\x6b(?:(?!\x1f\x43\xb6\x75).)*?\x54[\xaa\xbb\xcc\xdd](\x81[^\0]|\x82(?!\0\0))",
+    ),
     # The first service (ETSI EN 300 468), unless it is the one that FFmpeg makes up.
     (
         "mpegts",
@@ -65,8 +67,6 @@ def find_untold(path, container):
     else:
         with path.open("rb") as file:
             header = file.read(NEAR)
-    if container.startswith("matroska"):
-        header = header.partition(MATROSKA_CLUSTER)[0]
     return [words for name, words, said in UNTOLD if container.startswith(name) and re.search(said, header, re.DOTALL)]
 
 
