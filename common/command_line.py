@@ -192,11 +192,9 @@ def run(main, interrupted="interrupted"):
         gc.enable()
     try:
         main()
-    except OptionError as error:
-        print(printable(str(error)), file=sys.stderr)
-        sys.exit(2)
     except UserError as error:
-        sys.exit(printable(str(error)))
+        print(printable(str(error)), file=sys.stderr)
+        sys.exit(2 if isinstance(error, OptionError) else 1)
     except OSError as error:
         file = "" if error.filename is None else f"{error.filename}: "
         sys.exit(printable(file + describe_error(error)))
