@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from common.errors import UserError, first_line
 from models import efficientnet, zhang
 from models.colorizer import Colorizer
 from models.edge_detection import EdgeMap, edge_detection_network
@@ -47,6 +48,17 @@ def vgg16():
             outputs.append(features)
         features = layer(features)
     return keras.Model(photo, outputs, name="vgg16")
+
+
+def download_vgg16():
+    """Keras's VGG-16 with its ImageNet weights and without its dense layers. Raises UserError where that fails."""
+    try:
+        return keras.applications.VGG16(include_top=False)
+    except Exception as error:  # Keras raises no narrower one where a download fails.
+        raise UserError(
+            f"VGG-16's weights cannot be downloaded ({first_line(error)}); start again, or get the file elsewhere "
+            "and put it into ~/.keras/models"
+        ) from error
 
 
 # The stride of each encoder's deepest features, and the decoder's filters at that and each finer scale. On the small
@@ -151,7 +163,7 @@ class ResidualEncoder(Colorizer):
     def prepare(self, pairs, folder):
         """Gives the encoder its ImageNet weights and, where bins are learned, sets the class weights."""
         if self.encoder_name == "vgg16":
-            published = keras.applications.VGG16(include_top=False)
+            published = download_vgg16()
             for layer in self.encoder.layers:
                 if layer.weights:
                     layer.set_weights(published.get_layer(layer.name).get_weights())

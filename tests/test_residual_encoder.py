@@ -13,7 +13,7 @@ from skimage import color
 from small_networks import build_small, with_colors
 
 import models
-from common.errors import OptionError
+from common.errors import OptionError, UserError
 from configs import EXPERIMENTS, SAMPLES
 from conversion import pretrained
 from models import efficientnet, zhang
@@ -254,6 +254,16 @@ def test_the_published_residual_encoder_on_vgg16(tmp_path, monkeypatch, photos):
     shallowest = model.encoder(gray.astype(np.float32))[0]
     expected = published.layers[2](published.layers[1](keras.applications.vgg16.preprocess_input(gray.copy())))
     np.testing.assert_allclose(shallowest, expected, rtol=1e-3, atol=1e-2)
+
+
+def test_weights_that_cannot_be_downloaded_are_named(tmp_path, monkeypatch):
+    def vgg16(include_top, weights="imagenet"):
+        raise Exception("URL fetch failure on https://there/vgg16.h5: None")
+
+    model = models.build(dataclasses.replace(EXPERIMENTS["residual-encoder"], crop=(64, 64)))
+    monkeypatch.setattr(keras.applications, "VGG16", vgg16)
+    with pytest.raises(UserError, match=r"^VGG-16's weights .*https://there/vgg16.h5.* put it into ~/.keras/models$"):
+        model.prepare(None, tmp_path)
 
 
 @pytest.mark.slow
