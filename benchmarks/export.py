@@ -13,7 +13,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.command_line import parse, prepare_imports, run
+from common.command_line import counted, parse, prepare_imports, run
 
 if __name__ == "__main__":
     prepare_imports()
@@ -110,7 +110,8 @@ def main():
         speed, ratio = show(PHOTOS / times[name], 1), show(times["keras"] / times[name], 2)
         largest, most = difference.max(), np.quantile(difference, 0.999)
         rows.append([name, f"{size:.1f}", speed, ratio, f"{largest:.2g}", f"{most:.2g}"])
-    print(f"{options.model}, {'photos' if options.photo else 'L to ab'}, medians (ranges) of {options.rounds} rounds\n")
+    work, rounds = "photos" if options.photo else "L to ab", counted(options.rounds, "round")
+    print(f"{options.model}, {work}, medians (ranges) of {rounds}\n")
     print_table(["", "MB", "photos/s", "speed / Keras", "largest difference", "99.9 % within"], rows)
 
 
