@@ -68,6 +68,14 @@ def bucket(monkeypatch):
     server.stop()
 
 
+def test_a_home_that_may_not_be_written_to_is_named(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("HOME", str(tmp_path / "file"))
+    found = rf"^{tmp_path}/file/\.ray: not a directory; Ray needs a home folder that may be written to \(HOME\)$"
+    with pytest.raises(UserError, match=found), cluster.connected():
+        pass
+
+
 def test_sigterm_ends_a_run_as_ctrl_c_does(monkeypatch):
     before = signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr("ray.init", lambda **_: signal.signal(signal.SIGTERM, lambda *_: sys.exit(15)))  # As Ray does.

@@ -45,7 +45,7 @@ def connected(address=None):
     """A context with a connection to the cluster at an address or, without one, to a cluster of this machine alone.
 
     Raises:
-        UserError: There is no cluster at the address.
+        UserError: There is no cluster at the address, or Ray cannot write to the home folder.
     """
     if address is None:
         options = {"address": "local", "include_dashboard": False, "object_store_memory": OBJECT_STORE}
@@ -57,6 +57,9 @@ def connected(address=None):
         ray.init(**options, log_to_driver=False, logging_level=logging.CRITICAL)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise UserError(f"{address or 'this machine'}: no cluster to connect to ({first_line(error)})") from error
+    except OSError as error:  # It keeps a token in ~/.ray.
+        cause = describe_error(error)
+        raise UserError(f"{error.filename}: {cause}; Ray needs a home folder that may be written to (HOME)") from error
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # Ray's own handler ends a script without a word.
     try:
         yield
