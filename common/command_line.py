@@ -96,7 +96,7 @@ def end_native_log():
 
 def _name_missing_package(kind, error, trace):
     """A `sys.excepthook`, for imports that fail and for all other errors."""
-    if issubclass(kind, ModuleNotFoundError):
+    if issubclass(kind, ModuleNotFoundError) and error.name:
         print(describe_missing_package(error), file=sys.stderr)
     else:
         sys.__excepthook__(kind, error, trace)

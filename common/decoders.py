@@ -371,8 +371,9 @@ def open_raw(content):
         with rawpy.imread(io.BytesIO(content)) as raw:
             values = raw.postprocess(gamma=srgb, user_flip=0, **options)
         left, top = sizes.crop_left_margin - sizes.left_margin, sizes.crop_top_margin - sizes.top_margin
-        if DNG.search(content) and min(left, top) >= 0 and values.shape[:2] == (sizes.height, sizes.width):
-            values = values[top : top + sizes.crop_height or None, left : left + sizes.crop_width or None]
+        is_whole = values.shape[:2] == (sizes.height, sizes.width)
+        if sizes.crop_width and min(left, top) >= 0 and is_whole and DNG.search(content):
+            values = values[top : top + sizes.crop_height, left : left + sizes.crop_width]
         return values, None
 
     return Image(sizes.width, sizes.height, decode, orientation=FLIPS[sizes.flip])

@@ -140,5 +140,5 @@ def _check_whole(content):
     except av.FFmpegError as error:
         whole = isinstance(error, av.error.PatchWelcomeError)
     if not whole:
-        unread = "arithmetic JPEG of a rare sampling, which is not read; convert it to PNG"
+        unread = "an arithmetic JPEG of a rare sampling, which is not read, or with lost pixels; convert it to PNG"
         raise CannotDecode(unread if ARITHMETIC.search(content) else "a damaged file (pixels are missing)")

@@ -82,7 +82,7 @@ REFUSED = {
     # Its coefficients are made up: whether an arithmetic code is damaged cannot be told.
     "arithmetic.jpg": (
         re.sub(rb"\xff\xc0(.{8})\x01.", b"\xff\xc9\\g<1>\x01\x31", jpeg(), flags=re.DOTALL),
-        "arithmetic JPEG of a rare sampling, which is not read; convert it to PNG",
+        "an arithmetic JPEG of a rare sampling, which is not read, or with lost pixels; convert it to PNG",
     ),
     "reversed-webp.tif": (
         tiff((page(8, 8, 8, photometric=2) | {259: ("H", [50001]), 266: ("H", [2])}, REVERSED_WEBP)),
