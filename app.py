@@ -32,10 +32,10 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 
 import models
-from colorizing.hint_editor import SWATCH, Edits, ab_of_picked, draw_dots, draw_swatches, offered_colors
 from colorizing.hints import format_hints, parse_hints, place_of
 from colorizing.pixels import shrink, to_gray
-from colorizing.service import Busy, Limits, Service, share_one_heap
+from colorizing.serving.hint_editor import SWATCH, Edits, ab_of_picked, draw_dots, draw_swatches, offered_colors
+from colorizing.serving.service import Busy, Limits, Service, share_one_heap
 from common import images
 from common.errors import UserError
 from common.files import PHOTO_SUFFIXES, describe_error, is_photo

@@ -26,12 +26,12 @@ from annotated_types import Interval
 import models
 from colorizing.batching import Batcher
 from colorizing.conversion import Converter
+from colorizing.film.steadiness import STEADINESS
 from colorizing.hints import read_hints
 from colorizing.jobs import Outcome, plan_jobs, process_photos
 from colorizing.photo import Pipeline, warm_up
 from colorizing.pixels import side_by_side, to_gray
 from colorizing.results import checksum
-from colorizing.steadiness import STEADINESS
 from common import images
 from common.encoding import has_quality
 from common.errors import OptionError
@@ -137,7 +137,7 @@ def colorize_films(films, pipeline, record, options):
     """Colorizes films, see `process_films`. Returns an `Outcome`."""
     if not films:
         return Outcome()
-    from colorizing.film import process_films  # Loads the film library.
+    from colorizing.film.colorize import process_films  # Loads the film library.
 
     return process_films(
         films,

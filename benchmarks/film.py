@@ -26,11 +26,11 @@ import numpy as np
 
 import models
 from benchmarks.timing import print_table
-from colorizing.film import colorize_film
-from colorizing.film_reader import Reader
+from colorizing.film.colorize import colorize_film
+from colorizing.film.reader import Reader
+from colorizing.film.steadiness import STEADINESS
 from colorizing.photo import Pipeline
 from colorizing.pixels import to_gray
-from colorizing.steadiness import STEADINESS
 from common.images import read_photo
 from common.options import Model
 from configs import MODEL, SAMPLES

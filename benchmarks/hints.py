@@ -30,7 +30,7 @@ from benchmarks.timing import Rounds, megapixel, print_table, show, time_rounds
 from colorizing.hints import NOISE, Hint, correct, describe, spread
 from colorizing.photo import Pipeline
 from colorizing.pixels import shrink
-from colorizing.service import Limits, Service
+from colorizing.serving.service import Limits, Service
 from common.images import decode, read_photo
 from configs import MODEL
 from data.photos import find_photos

@@ -24,10 +24,10 @@ import tyro
 from matplotlib import pyplot as plt
 
 import models
-from colorizing.hint_editor import Edits, draw_dots
 from colorizing.hints import read_hints
 from colorizing.photo import Pipeline
 from colorizing.pixels import shrink, to_gray
+from colorizing.serving.hint_editor import Edits, draw_dots
 from common.files import is_photo
 from common.images import read_photo
 from common.options import Model, OutputFolder, Picture, Share

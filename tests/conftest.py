@@ -19,7 +19,7 @@ from small_networks import shrink
 
 import models
 from colorizing.pixels import to_gray
-from colorizing.service import give_back_memory
+from colorizing.serving.service import give_back_memory
 from common.images import read_photo
 from configs import SAMPLES
 from models.colorization import PaperColorizer

@@ -6,8 +6,8 @@ import av
 import numpy as np
 from av.video.reformatter import Colorspace
 
-from colorizing.film import process_films
-from colorizing.film_reader import ACCURATE
+from colorizing.film.colorize import process_films
+from colorizing.film.reader import ACCURATE
 from colorizing.photo import Pipeline
 from colorizing.results import Record
 

@@ -16,7 +16,7 @@ from test_fuzz import SUFFIXES, encode, mutate
 from test_metadata import encode as by_pillow
 from test_metadata import mutate as mutate_exif
 
-from colorizing import service
+from colorizing.serving import service
 from common import images
 from common.errors import UserError
 from common.images import Photo
@@ -25,7 +25,7 @@ pytest.importorskip("gradio", reason="the server needs requirements-app.txt")
 from fastapi.testclient import TestClient
 
 from app import listen, make_server
-from colorizing.service import Busy, Limits, Service
+from colorizing.serving.service import Busy, Limits, Service
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from films import RATE, copy_film, listed, make_film, process, read
 
-from colorizing.film_container import ASF_PROPERTIES, is_cut
-from colorizing.film_reader import Reader
+from colorizing.film.container import ASF_PROPERTIES, is_cut
+from colorizing.film.reader import Reader
 
 
 def test_broken_films_give_what_could_be_read(gray, tmp_path):

@@ -23,8 +23,8 @@ from films import (
 from processes import call, full_disk
 from skimage import color
 
-from colorizing.film import colorize_film
-from colorizing.film_reader import FilmError, Reader
+from colorizing.film.colorize import colorize_film
+from colorizing.film.reader import FilmError, Reader
 from colorizing.jobs import plan_jobs
 from colorizing.photo import Pipeline
 from common.images import write_photo

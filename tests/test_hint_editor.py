@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from skimage import color
 
-from colorizing.hint_editor import COMMON, Edits, ab_of_picked, draw_dots, draw_swatches, offered_colors
 from colorizing.hints import Hint, place_of
+from colorizing.serving.hint_editor import COMMON, Edits, ab_of_picked, draw_dots, draw_swatches, offered_colors
 from common.errors import UserError
 
 

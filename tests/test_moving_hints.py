@@ -10,9 +10,9 @@ from processes import run
 from skimage import color
 from small_networks import Gray
 
-from colorizing.film import colorize_film
+from colorizing.film.colorize import colorize_film
+from colorizing.film.moving_hints import MovingHints, follow
 from colorizing.hints import Hint, HintError
-from colorizing.moving_hints import MovingHints, follow
 from colorizing.photo import Pipeline
 
 HEIGHT, WIDTH, SIDE, STEP = 64, 128, 24, 2

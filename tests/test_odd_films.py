@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from films import RATE, colorize, copy_pictures, make_film, process, read, read_sound
 
-from colorizing import film_reader
-from colorizing.film_reader import Reader, display_matrix
-from colorizing.film_writer import has_packed_amr
+from colorizing.film import reader
+from colorizing.film.reader import Reader, display_matrix
+from colorizing.film.writer import has_packed_amr
 
 
 @pytest.mark.parametrize("suffix", [".avi", ".mkv", ".mp4"])
@@ -50,7 +50,7 @@ def test_pictures_out_of_order_of_which_the_container_does_not_tell(gray, tmp_pa
             container.mux(packet)
     with Reader(path) as film:
         assert sum(isinstance(item, av.VideoFrame) for item in film) < 20 and film.damage
-    monkeypatch.setattr(film_reader, "UNORDERED", ("h264",))
+    monkeypatch.setattr(reader, "UNORDERED", ("h264",))
     colorize(path, tmp_path / "out.mov", saturation=0)
     times, pixels = read(tmp_path / "out.mov")
     assert np.float64(times) == pytest.approx(np.arange(20) / RATE, abs=0.001)

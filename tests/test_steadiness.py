@@ -7,9 +7,9 @@ from skimage import color
 
 import models
 from benchmarks.film import AFTER, HELD, PANNED, STEP, make_frames, write_film
-from colorizing.film import colorize_film
+from colorizing.film.colorize import colorize_film
+from colorizing.film.steadiness import STEADINESS, Steadier
 from colorizing.photo import Pipeline
-from colorizing.steadiness import STEADINESS, Steadier
 from configs import WEIGHTS
 
 # The two parts of the film where the picture is held still.

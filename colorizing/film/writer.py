@@ -13,7 +13,7 @@ from av.sidedata.sidedata import Type
 from av.stream import Discard
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 
-from colorizing.film_reader import ACCURATE, FilmError, is_cover, is_upended, side_data
+from colorizing.film.reader import ACCURATE, FilmError, is_cover, is_upended, side_data
 
 # Colours get more bits than by default: x264's coarser rounding would make them flicker again.
 H264 = {"crf": "18", "x264-params": "chroma-qp-offset=-12"}

@@ -13,13 +13,13 @@ import numpy as np
 from tqdm import tqdm
 
 from colorizing.conversion import MEGAPIXELS_AT_A_TIME
-from colorizing.film_reader import FilmError, Reader
-from colorizing.film_writer import Writer, check_size
+from colorizing.film.moving_hints import MovingHints
+from colorizing.film.reader import FilmError, Reader
+from colorizing.film.steadiness import STEADINESS, Steadier
+from colorizing.film.writer import Writer, check_size
 from colorizing.hints import HintError
 from colorizing.jobs import Outcome
-from colorizing.moving_hints import MovingHints
 from colorizing.pixels import side_by_side, to_gray
-from colorizing.steadiness import STEADINESS, Steadier
 from common.files import REWRAPPED, describe_error, replacing
 from common.images import MAX_MEGAPIXELS
 

@@ -9,8 +9,8 @@ import numpy as np
 from av.sidedata.sidedata import Type
 from av.video.reformatter import Colorspace, Interpolation
 
-from colorizing.film_clock import JOINED, Clock
-from colorizing.film_container import find_untold, is_cut, is_encrypted
+from colorizing.film.clock import JOINED, Clock
+from colorizing.film.container import find_untold, is_cut, is_encrypted
 from common.errors import FileError
 from common.files import REWRAPPED, describe_error
 from common.images import MAX_MEGAPIXELS

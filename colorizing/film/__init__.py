@@ -1,0 +1,1 @@
+"""From a film to a coloured one: frames read and written, colours held steady, hints that follow."""
