@@ -24,7 +24,8 @@ from common.images import Photo
 pytest.importorskip("gradio", reason="the server needs requirements-app.txt")
 from fastapi.testclient import TestClient
 
-from app import listen, make_server
+from app import listen
+from colorizing.serving.server import make_server
 from colorizing.serving.service import Busy, Limits, Service
 
 

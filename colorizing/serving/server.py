@@ -1,0 +1,137 @@
+"""The server: the HTTP API, the page, and the rule that the page loads nothing from elsewhere."""
+
+import os
+import tempfile
+
+import fastapi
+import gradio
+from fastapi.exceptions import RequestValidationError
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse
+
+import models
+from colorizing.hints import parse_hints
+from colorizing.serving.page import TITLE, Page
+from colorizing.serving.service import Busy, Service
+from common import images
+from common.command_line import printable
+from common.errors import UserError
+from common.files import PHOTO_SUFFIXES
+from configs import MODEL
+
+# Header of an answer that says what of the photo was left out or converted.
+NOTES = "Colorize-Notes"
+# The page may load what this server sends and nothing else.
+POLICY = (
+    "default-src 'self' data: blob:; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
+    "style-src 'self' 'unsafe-inline'; font-src 'self' data:; connect-src 'self'; frame-ancestors 'self'"
+)
+# Browsers show a broken picture in place of a TIFF, HEIC or JPEG XL photo. Errors do not bubble, but can be captured.
+HEAD = """<script>
+document.addEventListener("error", ({target}) => {if (target.tagName === "IMG") target.hidden = true}, true)
+document.addEventListener("load", ({target}) => {if (target.tagName === "IMG") target.hidden = false}, true)
+</script>"""
+
+
+def make_server(limits):
+    """The server: a fastapi.FastAPI with the API, the page, and the rule that the page loads nothing from elsewhere."""
+    service = Service(limits)
+    server = fastapi.FastAPI(title=TITLE, docs_url=None, redoc_url=None)
+
+    @server.middleware("http")
+    async def add_policy(request, call_next):
+        response = await call_next(request)
+        response.headers["Content-Security-Policy"] = POLICY
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        return response
+
+    @server.exception_handler(RequestValidationError)
+    async def explain(request, error):
+        """Says in one sentence, as all other errors do, what is wrong with a query."""
+        problems = [f"{problem['loc'][-1]} {problem['input']}: {problem['msg']}" for problem in error.errors()]
+        return JSONResponse({"detail": "; ".join(problems)}, 422)
+
+    @server.get("/api/health")
+    def health():
+        return {"status": "ok", "models": models.names(), "formats": sorted(s[1:] for s in PHOTO_SUFFIXES)}
+
+    @server.post("/api/colorize")
+    async def colorize(
+        request: fastapi.Request,
+        model: str = MODEL,
+        saturation: float = fastapi.Query(1.0, ge=0, le=10, allow_inf_nan=False),
+    ):
+        if unknown := request.query_params.keys() - {"model", "saturation"}:
+            raise fastapi.HTTPException(400, f"unknown: {', '.join(sorted(unknown))}; there are model and saturation")
+        content = bytearray()
+        try:
+            async for chunk in request.stream():
+                content += chunk
+                if len(content) > limits.max_megabytes * 1e6:
+                    raise fastapi.HTTPException(413, f"more than {limits.max_megabytes:g} MB; reduce the photo")
+            photo, hints = await split_request(request.headers, bytes(content))
+            result = await service.colorize("photo", photo, model, saturation, hints)
+        except UserError as error:
+            raise fastapi.HTTPException(status_of(error), str(error)) from error
+        except ClientDisconnect:  # Nobody reads the answer.
+            raise fastapi.HTTPException(400, "the upload broke off") from None
+        # Headers hold ASCII, in one line.
+        losses = printable("; ".join(result.losses)).encode("ascii", "replace").decode()
+        return fastapi.Response(
+            result.content, media_type=media_type(result.suffix), headers={NOTES: losses} if losses else None
+        )
+
+    # Gradio keeps uploads in this folder, which is deleted when the server ends.
+    folder = tempfile.TemporaryDirectory(prefix="colorize-")
+    os.environ["GRADIO_TEMP_DIR"] = folder.name
+    server.state.folder = folder
+    return gradio.mount_gradio_app(
+        server,
+        Page(service, folder.name).blocks,
+        "/",
+        footer_links=[],
+        run_history=False,
+        show_error=True,
+        max_file_size=int(limits.max_megabytes * 1e6),
+        ssr_mode=False,
+        head=HEAD,
+        theme=gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
+    )
+
+
+async def split_request(headers, content):
+    """The photo's content and the hints of a request with a body: the body, or a form's parts `photo` and `hints`.
+
+    Raises:
+        UserError: The form is damaged, lacks a photo, has other parts or one twice, or hints that cannot be used.
+    """
+    if not headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        return content, []
+
+    async def body():
+        yield content
+
+    try:
+        form = await MultiPartParser(headers, body(), max_files=2, max_fields=2, max_part_size=len(content)).parse()
+    except (MultiPartException, KeyError) as error:
+        raise UserError(f"not a form that can be read ({error})") from error
+    names = [name for name, _ in form.multi_items()]
+    if len(names) > len(set(names)) or set(names) - {"photo", "hints"}:
+        raise UserError(f"a form of {', '.join(names)}; send one part 'photo' and, if need be, one part 'hints'")
+    parts = {name: part if isinstance(part, str) else await part.read() for name, part in form.items()}
+    if not isinstance(parts.get("photo"), bytes):
+        raise UserError("no part 'photo' with a file in the form")
+    return parts["photo"], parse_hints(parts["hints"], "hints") if "hints" in parts else []
+
+
+def media_type(suffix):
+    """The media type of a format, given by its suffix."""
+    names = {".jpg": "jpeg", ".ppm": "x-portable-pixmap", ".tif": "tiff"}
+    return f"image/{names.get(suffix, suffix[1:])}"
+
+
+def status_of(error):
+    """The HTTP status of an error that a visitor can mend."""
+    statuses = {images.TooLarge: 413, models.ModelError: 404, Busy: 429}
+    return next((status for kind, status in statuses.items() if isinstance(error, kind)), 400)
