@@ -163,8 +163,9 @@ def open_avif(content):
     """AVIF: its header by Pillow, its pixels by libavif, with all their bits."""
     try:
         image = AvifImagePlugin.AvifImageFile(io.BytesIO(content))
-    except (SyntaxError, ValueError):  # libavif wants the clean aperture, which is applied here, marked as essential.
-        content = content.replace(b"clap", b"hide", 1)
+    except Exception:  # Pillow raises whatever damaged EXIF leads it to.
+        # libavif wants the clean aperture, which is applied here, marked as essential.
+        content = re.sub(rb"(?s)(infe.{8})Exif", rb"\1free", content.replace(b"clap", b"hide", 1))
         image = AvifImagePlugin.AvifImageFile(io.BytesIO(content))
     start = content.find(b"meta")
     header = content[start : content.find(b"mdat", start)]  # "meta" describes the pictures, "mdat" holds their pixels.

@@ -39,11 +39,13 @@ LAYOUT = re.compile(r"ImageJ=|<\?xml[^>]*>\s*(<!--.*?-->\s*)?<OME\b", re.DOTALL)
 OTHER_PICTURES = re.compile(r"Exif\.(Thumbnail|SubImage|SubThumb|Image[2-9])")
 GROUPS = frozenset({"GPSInfo", "Image", "Iop", "Photo"})
 # What exiv2 does not read: the part of XMP that lies beyond the first segment in JPEG; in Photoshop's blocks, which are
-# digits in PNG, a flag that is set and a URL that is not empty; ImageMagick's profiles.
+# digits in PNG, a flag that is set and a URL that is not empty; XMP that HEIC or AVIF has compressed; ImageMagick's
+# profiles.
 UNREAD = {
     "extended XMP": rb"http://ns\.adobe\.com/xmp/extension/\0",
     "Photoshop's copyright flag or URL": rb"8BIM\x04(\x0a\0{5}\x01[^\0]|\x0b\0{4}(?!\0\0))",
     "Photoshop's copyright flag or URL in PNG": rb"3842494d04(0a0{11}1(?!00)|0b0{8}(?!0000))",
+    "compressed XMP": rb"application/rdf\+xml\0(deflate|compress_zlib|br)\0",
     "a colour profile in text of PNG": rb"Raw profile type ic[cm]\0",
 }
 # What lies beside the photo though XMP need not tell: behind JPEG of Samsung, and in HEIC and AVIF all further pictures
@@ -306,7 +308,8 @@ def _open_by_pillow(content, suffix):
         info = opened(io.BytesIO(content)).info
     if exif := (info.get("exif") or b"").removeprefix(b"Exif\0\0"):
         carrier = insert_chunk(carrier, b"eXIf", exif)
-    if xmp := info.get("xmp") or b"".join(XMP_OF_GIF.findall(content)[:1]):
+    is_compressed = re.search(UNREAD["compressed XMP"], content)
+    if xmp := not is_compressed and (info.get("xmp") or b"".join(XMP_OF_GIF.findall(content)[:1])):
         carrier = insert_chunk(carrier, b"iTXt", XMP_CHUNK + as_utf8(xmp))
     if comment := info.get("comment"):
         carrier = insert_chunk(carrier, b"tEXt", b"Description\0" + comment)

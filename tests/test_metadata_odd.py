@@ -8,7 +8,7 @@ import numpy as np
 import pyexiv2
 import pytest
 import tifffile
-from PIL import Image, IptcImagePlugin, PngImagePlugin
+from PIL import IptcImagePlugin, PngImagePlugin
 from test_metadata import SRGB, XMP, convert, encode
 
 from common import images
@@ -296,65 +296,7 @@ def test_damaged_exif_of_png_is_named(photos):
     assert losses == ["photo: EXIF left out, in whole or in part: damaged or too large"]
 
 
-def with_places_from_a_base(content):
-    """AVIF or HEIC, bytes, whose items lie at a base plus an offset, as libheif writes it for odd sizes."""
-    start, meta = content.index(b"iloc") - 4, content.index(b"meta") - 4
-    size, _, version, sizes, count = struct.unpack_from(">I4sIHH", content, start)
-    base_size, at, entries = sizes >> 4 & 15, start + 16, b""
-    assert version == 0 and sizes >> 8 == 0x44 and base_size in (0, 4)
-    grown = 16 + 20 * count - size
-    for _ in range(count):
-        (number,), base = struct.unpack_from(">H", content, at), content[at + 4 : at + 4 + base_size]
-        extents, offset, length = struct.unpack_from(">HII", content, at + 4 + base_size)
-        assert extents == 1
-        entries += struct.pack(">HHHIHII", number, 0, 0, int.from_bytes(base) + offset + grown - 8, 1, 8, length)
-        at += 14 + base_size
-    box = struct.pack(">I4sIHH", size + grown, b"iloc", 1 << 24, 0x4440, count) + entries
-    whole = struct.pack(">I", int.from_bytes(content[meta : meta + 4]) + grown)
-    return content[:meta] + whole + content[meta + 4 : start] + box + content[start + size :]
-
-
-def avif(photo, **metadata):
-    return encode(photo, "AVIF", **metadata)
-
-
-def heic(photo, **metadata):
-    pillow_heif = pytest.importorskip("pillow_heif", reason="needs requirements-formats.txt")
-    file = io.BytesIO()
-    pillow_heif.from_pillow(Image.fromarray(photo)).save(file, **metadata)
-    return file.getvalue()
-
-
 BESIDE = "left out what the file holds beside the photo: a film, gain map or depth map"
-ALPHA_AND_DEPTH = {
-    avif: (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha", b"urn:mpeg:mpegB:cicp:systems:auxiliary:depth"),
-    heic: (b"urn:mpeg:hevc:2015:auxid:1", b"urn:mpeg:hevc:2015:auxid:2"),
-}
-
-
-@pytest.mark.parametrize("write", [avif, heic])
-def test_metadata_is_found_wherever_files_say_it_is(photos, write):
-    exif = exif_with(directory(MAKER))
-    for metadata in ({"exif": exif, "xmp": XMP}, {"exif": exif}, {"xmp": XMP}):
-        plain = write(photos[0], **metadata)
-        for content in (plain, with_places_from_a_base(plain)):
-            image, losses = convert(content, ".jpg")
-            assert losses == [] and image.getexif().get(271) == ("abc" if "exif" in metadata else None)
-            assert (b"Archive 7" in image.info.get("xmp", b"")) == ("xmp" in metadata)
-
-
-def test_damaged_metadata_of_heic_is_said_to_be_left_out(photos):
-    content = with_places_from_a_base(heic(photos[0], exif=exif_with(directory(MAKER))))
-    image, losses = convert(content.replace(b"II*\0", b"damg"), ".jpg")
-    assert image.size == (128, 96) and len(losses) == 1 and "metadata left out, since it cannot be read" in losses[0]
-
-
-@pytest.mark.parametrize("write", [avif, heic])
-def test_maps_in_a_file_are_said_to_be_left_out(photos, write):
-    content = write(np.dstack([photos[0], photos[0][..., 0]]))
-    alpha, depth = ALPHA_AND_DEPTH[write]
-    assert alpha in content and images.decode("photo", content).notes == ()
-    assert images.decode("photo", content.replace(alpha, depth)).notes == (BESIDE,)
 
 
 def test_films_and_maps_behind_jpeg_are_said_to_be_left_out(photos):
