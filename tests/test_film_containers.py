@@ -125,3 +125,12 @@ def test_sound_that_a_transport_stream_cannot_name_is_encoded_anew(gray, tmp_pat
         assert container.streams.audio[0].codec_context.name == (anew or name)
         seconds = sum(frame.samples for frame in container.decode(audio=0)) / 48000
     assert abs(seconds - 5 / RATE) < 0.1
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mov", ".mp4", ".ts", ".webm"])
+def test_a_film_that_is_colorized_again_gives_the_same_file(gray, tmp_path, suffix):
+    path = make_film(tmp_path / "film.mkv", gray[:3], sound=["aac"])
+    results = [tmp_path / f"{number}{suffix}" for number in range(2)]
+    for result in results:
+        colorize(path, result)
+    assert results[0].read_bytes() == results[1].read_bytes()

@@ -30,6 +30,8 @@ FILE_TAGS = frozenset("compatible_brands encoder major_brand minor_version softw
 # What the names of Apple's and Android's tags begin with. MP4 and MOV hold those of any name in a table of its own
 # kind, without the tags that players look for in other films.
 NAMED_TAGS, IN_TABLE = "com.", {"movflags": "use_metadata_tags"}
+# Without this, Matroska and WebM get random numbers, and no two results of a film are the same.
+REPEATABLE = {"fflags": "bitexact"}
 CAPTIONS = "closed captions dropped"
 # Sound that transport streams can name, and those of Blu-ray discs. FFmpeg writes other codecs, too, and players
 # have to guess what these are.
@@ -62,11 +64,13 @@ CONTAINERS = {
     ".3gp": Container("3gp"),
     # Transport streams of Blu-ray discs and camcorders have four more bytes before each packet.
     ".m2ts": Container("mpegts", {"mpegts_m2ts_mode": "1"}, sound=BLU_RAY, sound_encoder="ac3"),
-    ".mkv": Container("matroska", timecode=True),
+    ".mkv": Container("matroska", REPEATABLE, timecode=True),
     ".mov": Container("mov", timecode=True),
     ".mts": Container("mpegts", sound=TRANSPORTED),
     ".ts": Container("mpegts", sound=TRANSPORTED),
-    ".webm": Container("webm", sound_encoder="libopus", encoder="libvpx-vp9", encoder_options=VP9, longest=65_535),
+    ".webm": Container(
+        "webm", REPEATABLE, sound_encoder="libopus", encoder="libvpx-vp9", encoder_options=VP9, longest=65_535
+    ),
 }
 MP4 = Container(timecode=True)
 
