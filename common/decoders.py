@@ -1,8 +1,8 @@
 """Decoders: what an image's header says, and its pixels with straight alpha in the whole range of their type.
 
 libpng reads PNG; libavif AVIF; OpenJPEG JPEG 2000; OpenImageIO JPEG XL; netpbmfile Netpbm; Pillow WebP, GIF and BMP;
-FFmpeg BMP in run lengths; where they are installed, pillow-heif HEIC and rawpy camera RAW. For JPEG and TIFF see
-jpeg.py and tiff.py. A damaged file makes libraries raise whatever it leads them to; images.py says what.
+FFmpeg BMP in run lengths; where it is installed, pillow-heif HEIC. For JPEG see jpeg.py; for TIFF and camera RAW
+tiff.py. A damaged file makes libraries raise whatever it leads them to; images.py says what.
 """
 
 import contextlib
@@ -43,10 +43,6 @@ LARGEST_PROFILE = 1 << 24
 # Megabytes: OpenImageIO refuses to open a larger image and says its size, without having decoded anything.
 HEADER_ONLY, ANY_SIZE = 1, 1 << 24
 IN_RUNS, IN_FIELDS = (1, 2), 3  # BMP's compressions: run lengths, and bits that the header names.
-# The tag that makes TIFF a DNG, in both orders of bytes. LibRaw reads its DefaultCrop, and does not apply it.
-DNG = re.compile(rb"\x12\xc6\x01\0\x04\0\0\0\x01|\xc6\x12\0\x01\0\0\0\x04\x01")
-# The orientations that LibRaw's flips stand for: its bits mirror rows, mirror columns, and exchange the two.
-FLIPS = (1, 2, 4, 3, 5, 8, 6, 7)
 # Bytes of a disk's sector. Where it could not be read, copies of a file have zeros in its place.
 SECTOR = 512
 LOST = re.compile(rb"\0{%d,}" % SECTOR)
@@ -202,7 +198,7 @@ def open_heic(content):
     """HEIC by pillow-heif, and what it leaves to do."""
     if b"moov" in content and b"pitm" not in content:
         raise CannotDecode("HEIF with a film and no still picture; rename it to .mp4")
-    image = _optional("pillow_heif", "HEIC").open_heif(content, convert_hdr_to_8bit=False)
+    image = optional("pillow_heif", "HEIC").open_heif(content, convert_hdr_to_8bit=False)
     if not len(image):
         raise CannotDecode("HEIC in a compression that is not read; convert it to JPEG")
     (width, height), bits, coding = image.size, image.info["bit_depth"], image.info.get("nclx_profile") or {}
@@ -329,6 +325,13 @@ def _open_jpeg_xl_file(content, megabytes):
 
 def open_bmp(content):
     """BMP by Pillow; pixels in run lengths, which may leave some out, by FFmpeg."""
+    if not content.startswith(
+        b"BM"
+    ):  # On the clipboard, and as ImageMagick and Pillow write .dib, it has no such head.
+        size, bits, compression, colors = struct.unpack_from("<I10xHI12xI", content)
+        fields = 12 * (size == 40 and compression == IN_FIELDS)
+        start = 14 + size + fields + 4 * (colors or (1 << bits if bits <= 8 else 0))
+        content = struct.pack("<2sI4xI", b"BM", 14 + len(content), start) + content
     bitmap = BmpImagePlugin.BmpImageFile(io.BytesIO(content))
     mode = {"1": "L", "L": "L", "RGBA": "RGBA"}.get(bitmap.mode, "RGB")
     # The header's fifth version may say where a profile begins, counted from the header, and how long it is.
@@ -360,27 +363,8 @@ def _decode_run_lengths(content):
     return frames[0].to_ndarray(format="rgb24")
 
 
-def open_raw(content):
-    """Camera RAW by rawpy, as the camera metered it: with its white balance and no automatic brightness."""
-    rawpy = _optional("rawpy", "camera RAW")
-    options = {"output_bps": 16, "use_camera_wb": True, "no_auto_bright": True, "adjust_maximum_thr": 0.0}
-    srgb = (2.4, 12.92)  # The exponent of its curve, and the slope of the straight part.
-    with rawpy.imread(io.BytesIO(content)) as raw:
-        sizes = raw.sizes
-
-    def decode():
-        with rawpy.imread(io.BytesIO(content)) as raw:
-            values = raw.postprocess(gamma=srgb, user_flip=0, **options)
-        left, top = sizes.crop_left_margin - sizes.left_margin, sizes.crop_top_margin - sizes.top_margin
-        is_whole = values.shape[:2] == (sizes.height, sizes.width)
-        if sizes.crop_width and min(left, top) >= 0 and is_whole and DNG.search(content):
-            values = values[top : top + sizes.crop_height, left : left + sizes.crop_width]
-        return values, None
-
-    return Image(sizes.width, sizes.height, decode, orientation=FLIPS[sizes.flip])
-
-
-def _optional(module, kind):
+def optional(module, kind):
+    """A module that only some formats need. Raises CannotDecode where it is not installed."""
     try:
         return importlib.import_module(module)
     except ImportError:

@@ -6,6 +6,7 @@ Most camera RAW is TIFF as well. LibRaw decodes it and does not tell when pixels
 import contextlib
 import io
 import math
+import re
 import struct
 import zlib
 
@@ -15,12 +16,16 @@ import numpy as np
 import tifffile
 from tifffile import COMPRESSION, EXTRASAMPLE, FILLORDER, PHOTOMETRIC, SAMPLEFORMAT
 
-from common.decoders import CHANNELS, FURTHER, UNNAMED, CannotDecode, Image, open_raw, refuse_lost_sectors
+from common.decoders import CHANNELS, FURTHER, UNNAMED, CannotDecode, Image, optional, refuse_lost_sectors
 from common.jpeg import open_jpeg, read_whole_jpeg
 from common.metadata import LAYERS, read_orientation, whole_number
 from common.profiles import make_profile
 from common.samples import rescale, unpremultiply
 
+# The tag that makes TIFF a DNG, in both orders of bytes. LibRaw reads its DefaultCrop, and does not apply it.
+DNG = re.compile(rb"\x12\xc6\x01\0\x04\0\0\0\x01|\xc6\x12\0\x01\0\0\0\x04\x01")
+# The orientations that LibRaw's flips stand for: its bits mirror rows, mirror columns, and exchange the two.
+FLIPS = (1, 2, 4, 3, 5, 8, 6, 7)
 # TIFF's photometric interpretations that are read, and the spaces of their pixels.
 SPACES = {
     **dict.fromkeys([PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.MINISBLACK], "gray"),
@@ -85,7 +90,7 @@ def open_camera_raw(content):
         can_unpack = all(page.compression in tifffile.TIFF.DECOMPRESSORS for page in pages)
         scanned = not first.is_dng and kinds <= {PHOTOMETRIC.RGB, PHOTOMETRIC.MINISBLACK} and can_unpack
     except Exception:  # Not TIFF, or not as tifffile knows it.
-        return open_raw(content)
+        return _open_raw(content)
     return open_tiff(content) if scanned else _open_whole_raw(pages, content)
 
 
@@ -101,7 +106,27 @@ def _open_whole_raw(pages, content):
             if end > len(content):
                 raise CannotDecode("a damaged file (pixels are missing)")
             refuse_lost_sectors(content[:end], start)
-    return open_raw(content)
+    return _open_raw(content)
+
+
+def _open_raw(content):
+    """Camera RAW by rawpy, as the camera metered it: with its white balance and no automatic brightness."""
+    rawpy = optional("rawpy", "camera RAW")
+    options = {"output_bps": 16, "use_camera_wb": True, "no_auto_bright": True, "adjust_maximum_thr": 0.0}
+    srgb = (2.4, 12.92)  # The exponent of its curve, and the slope of the straight part.
+    with rawpy.imread(io.BytesIO(content)) as raw:
+        sizes = raw.sizes
+
+    def decode():
+        with rawpy.imread(io.BytesIO(content)) as raw:
+            values = raw.postprocess(gamma=srgb, user_flip=0, **options)
+        left, top = sizes.crop_left_margin - sizes.left_margin, sizes.crop_top_margin - sizes.top_margin
+        is_whole = values.shape[:2] == (sizes.height, sizes.width)
+        if sizes.crop_width and min(left, top) >= 0 and is_whole and DNG.search(content):
+            values = values[top : top + sizes.crop_height, left : left + sizes.crop_width]
+        return values, None
+
+    return Image(sizes.width, sizes.height, decode, orientation=FLIPS[sizes.flip])
 
 
 def _find_first_jpeg(page, photometric, content):

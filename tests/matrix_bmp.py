@@ -3,7 +3,7 @@
 import struct
 
 import numpy as np
-from matrix_cases import HEIGHT, WIDTH, case, encoded, gray, profile, rgb
+from matrix_cases import CASES, HEIGHT, WIDTH, case, encoded, gray, profile, rgb
 from matrix_rare import packed
 
 
@@ -29,6 +29,9 @@ def bmp_cases():
         for slack in (0, 1):
             shown = values / ((1 << bits) - 1)
             case(f"run-lengths-of-{bits}-bits-{slack}-more.bmp", run_lengths(values, bits, slack), shown)
+    for name, (content, *meaning) in list(CASES.items()):
+        if content.startswith(b"BM") and content[14] in (40, 124):  # The headers of Windows.
+            case(f"without-its-first-14-bytes-{name}", content[14:], *meaning)
 
 
 def palette(bits, size, height):
