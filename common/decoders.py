@@ -262,8 +262,11 @@ def open_jpeg_2000(content):
 
 def open_netpbm(content):
     """PBM, PGM and PPM."""
+    bitmap = content[1] in b"14"
+    header = re.match(rb"P\d((\s|#[^\r\n]*[\r\n])+\d+){%d}" % (2 if bitmap else 3), content) or [b""]
+    # netpbmfile does not know all places and lengths of comments.
+    content = re.sub(rb"#[^\r\n]*[\r\n]", b" ", header[0]) + content[len(header[0]) :]
     file = NetpbmFile(io.BytesIO(content))
-    bitmap = file.magicnumber in ("P1", "P4")
     if not (file.width and file.height and 0 < file.maxval < 65536):
         raise CannotDecode(f"a damaged file ({file.width} x {file.height} pixels of 0 to {file.maxval})")
 
@@ -271,7 +274,7 @@ def open_netpbm(content):
         values = file.asarray().reshape(-1, file.height, file.width, file.depth)[0]
         return ~values * np.uint8(255) if bitmap else rescale(np.minimum(values, file.maxval), file.maxval), None
 
-    notes = FURTHER * (file.frames > 1) + ("comments left out",) * ("#" in file.header)
+    notes = FURTHER * (file.frames > 1) + ("comments left out",) * (b"#" in header[0])
     return Image(file.width, file.height, decode, notes=notes)
 
 
@@ -302,7 +305,9 @@ def open_jpeg_xl(content):
             values = imagecodecs.jpegxl_decode(content, 0)
         icc = spec.getattribute("ICCProfile")
         icc = icc if icc is None else np.asarray(icc, np.uint8).tobytes()
-        if icc and icc[16:20] == b"GRAY" and spec.nchannels != (1, 2)[spec.alpha_channel == 1]:
+        is_gray = icc and icc[16:20] == b"GRAY"
+        # OpenImageIO does not tell whether the second channel of gray is alpha; imagecodecs gives others as planes.
+        if is_gray and spec.nchannels > 1 and imagecodecs.jpegxl_decode(content, 0).shape != (height, width, 2):
             raise CannotDecode("JPEG XL of gray with channels of no named kind, which is not read; convert it to gray")
         return values.reshape(height, width, -1), icc
 

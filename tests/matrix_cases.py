@@ -208,6 +208,8 @@ def other_cases():
         content = imagecodecs.jpegxl_encode(np.full((40, 50), 90, np.uint8), lossless=True, usecontainer=container)
         case(f"{len(content)}-bytes.jxl", content, np.full((40, 50), 90 / 255))
     case("alpha.jp2", imagecodecs.jpeg2k_encode(with_alpha, level=0, codecformat="jp2"), alpha=ALPHA)
+    gray_alpha = np.dstack([gray(), whole(ALPHA, 8)])
+    case("gray-alpha.jxl", imagecodecs.jpegxl_encode(gray_alpha, lossless=True), alpha=ALPHA)
     case("alpha.jxl", imagecodecs.jpegxl_encode(with_alpha, lossless=True), alpha=ALPHA)
     for top in (1, 3, 7, 15, 100, 200, 254, 255, 300, 1023, 4095, 65535):
         values = np.round(PICTURE * top).astype(int)

@@ -313,6 +313,9 @@ def cropped(content, height, width):
 def other_cases():
     bits = b"\n".join(b"".join(b"%d" % value for value in row) for row in 1 * (PICTURE <= 0.5))
     case("digits-without-spaces.pbm", b"P1\n%d %d\n" % (WIDTH, HEIGHT) + bits, 1.0 * (PICTURE > 0.5))
+    for number, words in enumerate((b" %d#wide", b"#" + b"long" * 2000 + b"\n%d", b"#\r%d #a\n # b\r#c")):
+        content = b"P5" + words % WIDTH + b"\n%d 255\n" % HEIGHT + gray().tobytes()
+        case(f"comment-in-odd-place-{number}.pgm", content)
     file = io.BytesIO()
     Image.fromarray(whole(SOFT, 8)).save(file, "AVIF", quality=100, subsampling="4:4:4")
     colors = np.asarray(Image.open(io.BytesIO(file.getvalue()))) / 255
