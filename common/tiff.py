@@ -14,7 +14,7 @@ import cv2
 import imagecodecs
 import numpy as np
 import tifffile
-from tifffile import COMPRESSION, EXTRASAMPLE, FILLORDER, PHOTOMETRIC, SAMPLEFORMAT
+from tifffile import COMPRESSION, EXTRASAMPLE, FILLORDER, PHOTOMETRIC, PLANARCONFIG, PREDICTOR, SAMPLEFORMAT
 
 from common.decoders import CHANNELS, FURTHER, UNNAMED, CannotDecode, Image, optional, refuse_lost_sectors
 from common.jpeg import open_jpeg, read_whole_jpeg
@@ -33,6 +33,9 @@ SPACES = {
     PHOTOMETRIC.SEPARATED: "cmyk",
 }
 FAX = (COMPRESSION.CCITTRLE, COMPRESSION.CCITT_T4, COMPRESSION.CCITT_T6)
+# The compressions with which pixels may be differences. With others, libtiff passes over the tag that says so.
+DEFLATE = (COMPRESSION.ADOBE_DEFLATE, COMPRESSION.DEFLATE)
+WITH_PREDICTOR = (COMPRESSION.LZW, *DEFLATE, COMPRESSION.LZMA, COMPRESSION.ZSTD)
 HEADER = 8  # Bytes that a file begins with, which are no pixels.
 PANASONIC = b"IIU\0"  # How its camera RAW begins.
 LUMA = (299, 1000, 587, 1000, 114, 1000)  # The shares of red, green and blue in JPEG's, as fractions.
@@ -58,6 +61,8 @@ def open_tiff(content):
     if space is None or not _has_usual_numbers(page, photometric, max(depths)):
         kind = _name(page.photometric)
         raise CannotDecode(f"a TIFF file with {kind} pixels of a kind that is not read; convert it to RGB")
+    if page.samplesperpixel > 1 and page.planarconfig not in list(PLANARCONFIG):
+        raise CannotDecode(f"a damaged file (the layout of its channels is {_name(page.planarconfig)})")
     width, height, bits = int(page.imagewidth), int(page.imagelength), max(depths)
     tags, resolution = page.tags, page.get_resolution("inch")
     # A page that lies below the first one has its profile and orientation.
@@ -211,6 +216,8 @@ def _pages(file):
 
 def _decode_page(content, page, photometric, bits):
     """The values of a page, see `Image`."""
+    if page.compression not in WITH_PREDICTOR:
+        page.predictor = PREDICTOR.NONE
     ends, size = np.add(page.dataoffsets, page.databytecounts), page.parent.filehandle.size
     # How long contiguous pixels are is known, whatever their tag says.
     short = not page.is_contiguous and (0 in page.databytecounts or ends.max() > size)

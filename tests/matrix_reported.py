@@ -4,6 +4,7 @@ import io
 import struct
 import zlib
 
+import imagecodecs
 import numpy as np
 import tifffile
 from matrix_cases import (
@@ -77,6 +78,10 @@ def tiff_cases():
         case(f"strip-that-claims-{count}-bytes.tif", claiming(tiff((page(8), gray().tobytes())), 279, count))
     untold = page(8, 8, 8, 8, photometric=2)
     case("alpha-of-no-named-kind.tif", tiff((untold, np.dstack([rgb(), whole(ALPHA, 8)]).tobytes())), alpha=ALPHA)
+    # Differences of pixels are for other compressions, so the tag means nothing.
+    packed = b"".join(imagecodecs.packbits_encode(row.tobytes()) for row in gray())
+    for kind, pixels in ((1, gray().tobytes()), (32773, packed)):
+        case(f"no-differences-{kind}.tif", tiff((page(8, t317=("H", [2])) | {259: ("H", [kind])}, pixels)))
     # JPEG in the way of TIFF 6.0, of which the strip names the part behind the tables.
     for channels, photo in ((3, jpeg()), (1, by_pillow(gray(), "JPEG", quality=95))):
         scan = photo.index(b"\xff\xda") + 2

@@ -199,6 +199,13 @@ def damaged_files():
         "no-pixels.pgm": (b"P5 0 72 255\n", r"0 x 72 pixels of 0 to 255"),
         "of-an-iphone-app.png": (png(colors, (b"CgBI", b"\x50\0\x20\2")), "PNG in the form that apps for iPhones hold"),
         "rgb-of-one-channel.tif": (tiff((page(8, photometric=2), gray().tobytes())), "1 of 3 channels are there"),
+        **{
+            f"layout-{number}.tif": (
+                tiff((page(8, 8, 8, photometric=2) | {284: ("H", [number])}, rgb().tobytes())),
+                rf"a damaged file \(the layout of its channels is unknown \({number}\)\)",
+            )
+            for number in (0, 3)
+        },
         "no-page.tif": (b"II*\0\0\0\0\0", "a damaged file"),
         "no-camera-raw.nef": (
             by_tifffile(rgb(), photometric="cielab"),
