@@ -330,9 +330,8 @@ def _open_jpeg_xl_file(content, megabytes):
 
 def open_bmp(content):
     """BMP by Pillow; pixels in run lengths, which may leave some out, by FFmpeg."""
-    if not content.startswith(
-        b"BM"
-    ):  # On the clipboard, and as ImageMagick and Pillow write .dib, it has no such head.
+    # On the clipboard, and as ImageMagick and Pillow write .dib, it has no such head.
+    if not content.startswith(b"BM"):
         size, bits, compression, colors = struct.unpack_from("<I10xHI12xI", content)
         fields = 12 * (size == 40 and compression == IN_FIELDS)
         start = 14 + size + fields + 4 * (colors or (1 << bits if bits <= 8 else 0))

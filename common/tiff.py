@@ -34,8 +34,7 @@ SPACES = {
 }
 FAX = (COMPRESSION.CCITTRLE, COMPRESSION.CCITT_T4, COMPRESSION.CCITT_T6)
 # The compressions with which pixels may be differences. With others, libtiff passes over the tag that says so.
-DEFLATE = (COMPRESSION.ADOBE_DEFLATE, COMPRESSION.DEFLATE)
-WITH_PREDICTOR = (COMPRESSION.LZW, *DEFLATE, COMPRESSION.LZMA, COMPRESSION.ZSTD)
+WITH_PREDICTOR = {COMPRESSION[name] for name in ("LZW", "DEFLATE", "ADOBE_DEFLATE", "LZMA", "ZSTD")}
 HEADER = 8  # Bytes that a file begins with, which are no pixels.
 PANASONIC = b"IIU\0"  # How its camera RAW begins.
 LUMA = (299, 1000, 587, 1000, 114, 1000)  # The shares of red, green and blue in JPEG's, as fractions.
