@@ -39,12 +39,14 @@ LAYOUT = re.compile(r"ImageJ=|<\?xml[^>]*>\s*(<!--.*?-->\s*)?<OME\b", re.DOTALL)
 OTHER_PICTURES = re.compile(r"Exif\.(Thumbnail|SubImage|SubThumb|Image[2-9])")
 GROUPS = frozenset({"GPSInfo", "Image", "Iop", "Photo"})
 # What exiv2 does not read: the part of XMP that lies beyond the first segment in JPEG; in Photoshop's blocks, which are
-# digits in PNG, a flag that is set and a URL that is not empty; XMP that HEIC or AVIF has compressed; ImageMagick's
-# profiles.
+# digits in PNG, a flag that is set and a URL that is not empty; EXIF of AVIF, HEIC or WebP, which has a bit for it,
+# without its head; XMP that HEIC or AVIF has compressed; ImageMagick's profiles.
 UNREAD = {
     "extended XMP": rb"http://ns\.adobe\.com/xmp/extension/\0",
     "Photoshop's copyright flag or URL": rb"8BIM\x04(\x0a\0{5}\x01[^\0]|\x0b\0{4}(?!\0\0))",
     "Photoshop's copyright flag or URL in PNG": rb"3842494d04(0a0{11}1(?!00)|0b0{8}(?!0000))",
+    "damaged EXIF": rb"(?s)\A(?=....(ftyp.*?infe.{8}Exif|....WEBPVP8X....[\x08-\x0f\x28-\x2f\x18-\x1f\x38-\x3f]))"
+    rb"(?!.*(II\*\0|MM\0\*))",
     "compressed XMP": rb"application/rdf\+xml\0(deflate|compress_zlib|br)\0",
     "a colour profile in text of PNG": rb"Raw profile type ic[cm]\0",
 }

@@ -1,4 +1,4 @@
-"""What is carried over from HEIC and AVIF, whose files hold EXIF and XMP as parts of their own."""
+"""What is carried over from HEIC, AVIF and WebP, whose files hold EXIF and XMP as parts of their own."""
 
 import io
 import struct
@@ -42,6 +42,11 @@ def heic(photo, **metadata):
     return file.getvalue()
 
 
+def webp(photo, **metadata):
+    return encode(photo, "WEBP", **metadata)
+
+
+DAMAGED = "photo: damaged EXIF left out, since it is not read"
 ALPHA_AND_DEPTH = {
     avif: (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha", b"urn:mpeg:mpegB:cicp:systems:auxiliary:depth"),
     heic: (b"urn:mpeg:hevc:2015:auxid:1", b"urn:mpeg:hevc:2015:auxid:2"),
@@ -63,6 +68,16 @@ def test_damaged_metadata_of_heic_is_said_to_be_left_out(photos):
     content = with_places_from_a_base(heic(photos[0], exif=exif_with(directory(MAKER))))
     image, losses = convert(content.replace(b"II*\0", b"damg"), ".jpg")
     assert image.size == (128, 96) and len(losses) == 1 and "metadata left out, since it cannot be read" in losses[0]
+
+
+@pytest.mark.parametrize("write", [avif, heic, webp])
+def test_exif_without_its_head_is_said_to_be_left_out(photos, write):
+    content = write(photos[0], exif=exif_with(directory(MAKER)), xmp=XMP)
+    for head, lost in ((b"damg", [DAMAGED]), (b"II*\0", [])):
+        image, losses = convert(content.replace(b"II*\0", head), ".jpg")
+        assert losses == lost and b"Archive 7" in image.info["xmp"]
+    empty = b"Exif\0\0II*\0\x08" + bytes(9)
+    assert convert(write(photos[0], exif=empty, xmp=XMP), ".jpg")[1] == []
 
 
 @pytest.mark.parametrize("write", [avif, heic])
