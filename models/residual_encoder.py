@@ -33,6 +33,14 @@ SMALLEST_SPREAD = 1e-3
 BLURS = ((3, 0.8), (5, 1.1))
 
 
+class ToVgg(Float32Layer):
+    """sRGB in 0..255, [batch, height, width, 3], as VGG-16 takes it: BGR, less ImageNet's mean colour."""
+
+    def call(self, photo):
+        # Outside a layer, the mean colour would become a second input of an ONNX file.
+        return keras.applications.vgg16.preprocess_input(photo)
+
+
 def vgg16():
     """VGG-16 (Simonyan and Zisserman, ICLR 2015) without its dense layers, with random weights.
 
@@ -41,7 +49,7 @@ def vgg16():
     """
     photo = keras.Input((None, None, 3), name="photo")
     network = keras.applications.VGG16(include_top=False, weights=None)
-    features = keras.applications.vgg16.preprocess_input(photo)
+    features = ToVgg(name="to_vgg")(photo)
     outputs = []
     for layer in network.layers[1:]:
         if isinstance(layer, keras.layers.MaxPooling2D):

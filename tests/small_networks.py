@@ -20,6 +20,16 @@ def few(layout):
     return tuple((filters // 8, *rest) for filters, *rest in layout)
 
 
+def small_vgg16(include_top, weights):
+    """`keras.applications.VGG16` with an eighth of the filters."""
+    features = photo = keras.Input((None, None, 3))
+    for filters, count in ((8, 2), (16, 2), (32, 3), (64, 3), (64, 3)):
+        for _ in range(count):
+            features = keras.layers.Conv2D(filters, 3, padding="same", activation="relu")(features)
+        features = keras.layers.MaxPooling2D()(features)
+    return keras.Model(photo, features)
+
+
 LAYERS = ((16, 2), (32, 2), (32, 2))
 BLOCKS = tuple(few(layout[-2:]) for layout in zhang.BLOCKS)
 STAGES = [(*kind, filters // 4, 1, by) for *kind, filters, _, by in efficientnet.STAGES]
@@ -36,6 +46,7 @@ SMALL = (
     (published, "BLOCKS", BLOCKS),
     (colornet, "FILTERS", (8, 16, 32)),
     (efficientnet, "STAGES", tuple(STAGES)),
+    (keras.applications, "VGG16", small_vgg16),
     (
         residual_encoder,
         "ENCODERS",

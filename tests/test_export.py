@@ -128,6 +128,7 @@ def small_network(request, ten_photos):
         "colornet-gray",
         "colornet-plus",
         "natural",
+        "residual-encoder",
         pytest.param("iizuka", marks=pytest.mark.slow),
         pytest.param("zhang", marks=pytest.mark.slow),
     ],
@@ -138,7 +139,7 @@ def test_every_network(small_network, format, tmp_path):
     go = open_export(graph, format, tmp_path)
     for lightness, ab in pairs:
         assert ab.std() > 0
-        np.testing.assert_allclose(go(lightness), ab, atol=1e-3)
+        np.testing.assert_allclose(go(lightness), ab, atol=1e-3, rtol=1e-5)
 
 
 @pytest.mark.parametrize("format", FORMATS)
