@@ -11,7 +11,7 @@ import socket
 from dataclasses import dataclass
 from typing import Annotated
 
-from common.command_line import parse, prepare_imports, run
+from common.command_line import parse, prepare_imports, run, say
 
 if __name__ == "__main__":
     prepare_imports()
@@ -54,7 +54,7 @@ def main():
     keras.config.set_dtype_policy(choose_policy())
     share_one_heap()
     server = make_server(options)
-    print(f"http://{options.host}:{options.port}, colorizes on {describe_devices()}", flush=True)
+    say(f"http://{options.host}:{options.port}, colorizes on {describe_devices()}")
     with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C is how the server is ended.
         uvicorn.Server(uvicorn.Config(server, log_level="warning", limit_concurrency=200)).run(sockets=[listening])
 

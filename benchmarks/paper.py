@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from common.command_line import parse, prepare_imports, run
+from common.command_line import parse, prepare_imports, run, say
 
 if __name__ == "__main__":
     prepare_imports()
@@ -234,7 +234,7 @@ def network(folder, rounds):
     }
     counted = {"original": operations(published, original.SIZE), "package": operations(model, original.SIZE)}
     for name, (forward, training) in counted.items():
-        print(f"{name}: {forward / 1e9:.1f} GFLOP a photo forward, {training / 1e9:.1f} in a training step", flush=True)
+        say(f"{name}: {forward / 1e9:.1f} GFLOP a photo forward, {training / 1e9:.1f} in a training step")
     times = time_rounds(runs, rounds)
     forward, training = counted["package"]
     speed = {name: BATCH_SIZE / times[name] for name in ("step", "original step", "network", "original network")}

@@ -27,6 +27,8 @@ try:
     from common.options import find_names, find_problem
 except ModuleNotFoundError as error:
     sys.exit(describe_missing_package(error))
+except KeyboardInterrupt:  # Before `prepare_imports` can set a handler.
+    sys.exit(128 + signal.SIGINT)
 
 
 def prepare_imports():
@@ -83,7 +85,9 @@ def _start_native_log():
     log.stdin.close()
     log.returncode = 0  # It ends after this process. Else Python would warn of that.
     atexit.register(end_native_log)
-    signal.signal(signal.SIGTERM, _end_by_signal)
+    for number in {signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}:  # Windows has no SIGHUP.
+        if signal.getsignal(number) is signal.SIG_DFL:  # Under nohup, SIGHUP is ignored.
+            signal.signal(number, _end_by_signal)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _end_by_signal)  # While modules are imported; then `run` says what is whole.
 
@@ -192,6 +196,7 @@ def run(main, interrupted="interrupted"):
         gc.enable()
     try:
         main()
+        say("", end="")  # Else Python writes what is left of it when it ends, and has no sentence for an error.
     except UserError as error:
         print(printable(str(error)), file=sys.stderr)
         sys.exit(2 if isinstance(error, OptionError) else 1)
@@ -226,10 +231,14 @@ def describe_run():
     return {"command": command, "versions": {"python": sys.version.split()[0], **versions}}
 
 
-def say(text):
-    """Prints a text at once. Raises UserError where nobody reads standard output any more, or its disk is full."""
+def say(text, end="\n"):
+    """Prints a text, and what `print` has kept before it, at once.
+
+    Raises:
+        UserError: Nobody reads standard output any more, or its disk is full.
+    """
     try:
-        print(text, flush=True)
+        print(text, end=end, flush=True)
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Else Python tries again when it ends.
         raise UserError(f"standard output: {describe_error(error)}") from error

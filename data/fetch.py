@@ -22,7 +22,7 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from common.command_line import counted, end_native_log, parse, prepare_imports, run
+from common.command_line import counted, end_native_log, parse, prepare_imports, run, say
 
 if __name__ == "__main__":
     prepare_imports()
@@ -78,11 +78,10 @@ def prepare(builder):
     gigabytes = sum(info.size for info in builder.url_infos.values()) / 1e9
     hosts = ", ".join(sorted({urlsplit(url).hostname for url in builder.url_infos}))
     place = next(path for path in (data_dir, *data_dir.absolute().parents) if path.is_dir())
-    print(
+    say(
         f"{builder.name}: downloads {gigabytes:.1f} GB from {hosts}, where a refused download is tried again for some "
         f"minutes, and takes about {COPIES * gigabytes:.1f} GB in {data_dir}, "
-        f"which has {shutil.disk_usage(place).free / 1e9:.1f} GB left",
-        flush=True,
+        f"which has {shutil.disk_usage(place).free / 1e9:.1f} GB left"
     )
     if not sys.stderr.isatty():
         import_tfds().disable_progress_bar()

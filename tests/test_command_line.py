@@ -34,6 +34,7 @@ print("error of the script \\udcf6", file=sys.stderr)
         ("sys.exit(3)", 3, []),
         ("ctypes.CDLL(None).abort()", -6, ["The process ended without a message of its own", "F0000"]),
         ("os.kill(os.getpid(), 15)", -15, []),
+        ("os.kill(os.getpid(), 1)", -1, []),
         ("os.kill(os.getpid(), 2)", -2, []),
         ("os.kill(os.getpid(), 11)", -11, ["The process ended without a message of its own", "F0000"]),
     ],
@@ -71,7 +72,19 @@ def test_closed_streams_stop_nothing_and_no_file_takes_their_place(closed, tmp_p
     assert (tmp_path / "a").read_text() == ""
 
 
-@pytest.mark.parametrize(("closed", "cause"), [("| true", "broken pipe"), (">/dev/full", "no space left on device")])
+NOBODY_TAKES = pytest.mark.parametrize(
+    ("closed", "cause"), [("| true", "broken pipe"), (">/dev/full", "no space left on device")]
+)
+
+
+@NOBODY_TAKES
+def test_tables_that_nobody_takes_end_with_a_sentence(closed, cause):
+    status, errors = start("time.sleep(0.2); run(lambda: print('a table'))", closed)
+    assert errors == f"standard output: {cause}\n"
+    assert status == (0 if closed.startswith("|") else 1)
+
+
+@NOBODY_TAKES
 def test_a_summary_that_nobody_takes_is_said_after_the_failures(closed, cause):
     status, errors = start("time.sleep(0.2); run(lambda: finish('done', ['a.png: empty']))", closed)
     assert errors.splitlines() == ["a.png: empty", f"standard output: {cause}"]
@@ -95,6 +108,22 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 run(main)
 """
     assert start(script) == (128 + signal.SIGINT, "interrupted\n")
+
+
+def test_ctrl_c_during_the_first_imports_says_nothing():
+    script = """
+import signal, sys
+class Pressed:
+    def find_spec(self, name, path, target=None):
+        if name == "tyro":
+            signal.raise_signal(signal.SIGINT)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, Pressed())
+import common.command_line
+"""
+    environment = {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (128 + signal.SIGINT, b"", b"")
 
 
 def test_everything_is_shown_where_it_is_asked_for():

@@ -13,6 +13,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 import models
+from common.command_line import say
 from common.errors import UserError, first_line
 from common.files import replacing, write_whole
 from utils import lab_to_rgb, neutral_from_lightness
@@ -54,7 +55,7 @@ class Progress(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         self.bar.close()
         losses = ", ".join(f"{name} {value:.5f}" for name, value in logs.items() if name.endswith("loss"))
-        tqdm.write(f"{self.title}: {losses}, {logs['photos_per_second']:.1f} photos/s")
+        say(f"{self.title}: {losses}, {logs['photos_per_second']:.1f} photos/s")
 
 
 class Speed(keras.callbacks.Callback):

@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 import models
+from common.command_line import say
 from common.files import write_json
 from data.photos import find_all_photos
 from models.precision import choose_policy, describe_devices
@@ -74,7 +75,7 @@ def train(experiment, folder, resume=False, minutes=None, save_every_steps=None)
             steps = plan_steps(folder, experiment, data, minutes, strategy, writes=writes)
             model, epoch, step = build_or_restore(folder, experiment, data, steps, strategy, checkpoints)
             if epoch or step:
-                print(f"{folder}: going on after epoch {epoch}" + (f", step {step}" if step else ""))
+                say(f"{folder}: going on after epoch {epoch}" + (f", step {step}" if step else ""))
             epochs = -(-steps // data.steps)
             callbacks = make_callbacks(experiment, folder, data, checkpoints, steps, epochs)
             if step:
@@ -135,7 +136,7 @@ def print_plan(experiment, data, policy):
     batches = f"batches of {data.batch_size * data.share.replicas}"
     if data.share.replicas > 1:
         batches += f", {data.batch_size} on each of {data.share.replicas} devices"
-    print(f"{name_folders(experiment)}: {counts}; {batches}; {policy}, on {describe_devices()}", flush=True)
+    say(f"{name_folders(experiment)}: {counts}; {batches}; {policy}, on {describe_devices()}")
     if experiment.classification_weight and not data.classes:
         print(f"{name_folders(experiment)}: no class folders, so the network does not classify", file=sys.stderr)
 
@@ -228,8 +229,8 @@ def time_steps(model, feed, strategy, limit):
 def make_callbacks(experiment, folder, data, checkpoints, steps, epochs):
     """The callbacks of a run, in the order in which Keras has to call them.
 
-    Those that add to the logs, or end a run whose state must not be saved, come first. The checkpoints come last, since
-    they save the logs and the state of the others.
+    Those that add to the logs, or end a run whose state must not be saved, come first. The checkpoints come behind
+    them, since they save the logs and the state of the others; then the epoch is told, if somebody listens.
     """
     batch_size = data.batch_size * data.share.replicas
     callbacks = [Speed(batch_size), FiniteLoss(folder)]
@@ -245,5 +246,5 @@ def make_callbacks(experiment, folder, data, checkpoints, steps, epochs):
         callbacks.append(keras.callbacks.TensorBoard(folder / "logs", write_graph=False))
         if validation:
             callbacks.append(ValidationPictures(folder / "logs" / "pictures", data.pairs.of(validation)))
-        callbacks.append(Progress(epochs, data.steps * batch_size, batch_size))
+        return [*callbacks, checkpoints, Progress(epochs, data.steps * batch_size, batch_size)]
     return [*callbacks, checkpoints]
