@@ -24,7 +24,7 @@ try:
     import tyro
     from tyro import _errors as rejections
 
-    from common.options import find_names, find_problem
+    from common.options import find_lists, find_names, find_problem
 except ModuleNotFoundError as error:
     sys.exit(describe_missing_package(error))
 except KeyboardInterrupt:  # Before `prepare_imports` can set a handler.
@@ -126,9 +126,14 @@ def parse(options, script, **arguments):
             options.py.
     """
 
+    given = arguments.get("args", sys.argv[1:])
     # An empty path would stand for the working directory. Most likely a variable of a shell script is empty.
-    if any(given == "" or re.fullmatch("--[^=]+=", given) for given in arguments.get("args", sys.argv[1:])):
+    if any(argument == "" or re.fullmatch("--[^=]+=", argument) for argument in given):
         raise OptionError(f"an argument is empty; see python {script} --help")
+    # The last one would hold, and what was meant as one more folder or model would replace those before.
+    names = [argument.partition("=")[0].replace("_", "-") for argument in given]
+    if twice := [name for name in find_lists(options) if names.count(name) > 1]:
+        raise OptionError(f"{twice[0]} is given twice; give it once, with all its values behind it")
 
     def reject(rejection):
         if problem := describe_rejection(rejection, find_names(options)):
@@ -171,7 +176,7 @@ def describe_rejection(rejection, names):
             return f"{_name(argument)} {rejection.value}: use {', '.join(choices)}"
         case rejections.InstantiationFailure() if argument is not None:
             values = " ".join(value for _, value in re.findall(r"(['\"])(.*?)\1", rejection.message.partition("\n")[0]))
-            return f"{_name(argument)} {values}: use {_in_words(argument.lowered.metavar)}"
+            return f"{_name(argument)} {values}".rstrip() + f": use {_in_words(argument.lowered.metavar)}"
     return None
 
 
@@ -183,7 +188,9 @@ def _name(argument):
 def _in_words(kind):
     """A kind of value as tyro names it, in words: "{None}|FLOAT" is "a number"."""
     kind = kind.replace("{None}|", "").strip("{}")
-    return {"INT": "a whole number", "FLOAT": "a number", "INT INT": "two whole numbers"}.get(kind, kind)
+    words = {"INT": "a whole number", "FLOAT": "a number"}
+    words |= {"INT INT": "two whole numbers", "FLOAT FLOAT FLOAT": "three numbers"}
+    return words.get(kind, kind)
 
 
 def run(main, interrupted="interrupted"):

@@ -67,6 +67,12 @@ def _writable_file(path):
     return path
 
 
+def _model_file(path):
+    if path.suffix != ".keras":
+        raise ValueError("use a name that ends in .keras")
+    return _writable_file(path)
+
+
 def _picture(path):
     if path.suffix.lower() not in PICTURES:
         raise ValueError(f"use a name that ends in {', '.join(PICTURES)}")
@@ -78,6 +84,7 @@ PICTURES = (".jpg", ".pdf", ".png", ".svg", ".webp")
 Folder = Annotated[Path, AfterValidator(_existing_folder)]
 OutputFolder = Annotated[Path, AfterValidator(_writable_folder)]
 OutputFile = Annotated[Path, AfterValidator(_writable_file)]
+ModelFile = Annotated[Path, AfterValidator(_model_file)]
 Picture = Annotated[Path, AfterValidator(_picture)]
 
 
@@ -113,6 +120,19 @@ def find_names(options):
     for name, hint in typing.get_type_hints(options, include_extras=True).items():
         kind = getattr(hint, "__origin__", hint)
         names += find_names(kind) if dataclasses.is_dataclass(kind) else [_option(name, hint)]
+    return names
+
+
+def find_lists(options):
+    """The options of a dataclass, or of a union of some, that take any number of values, as on the command line."""
+    if isinstance(options, types.UnionType):
+        return [name for kind in typing.get_args(options) for name in find_lists(kind)]
+    names = []
+    for name, hint in typing.get_type_hints(options).items():
+        if dataclasses.is_dataclass(hint):
+            names += find_lists(hint)
+        elif Ellipsis in typing.get_args(hint):
+            names.append(_option(name, None))
     return names
 
 

@@ -196,6 +196,13 @@ def test_turns_photos_gray(folder):
         (["evaluate.py", "photos", "--crop", "many"], "--crop many: use two whole numbers; see python evaluate.py"),
         (["export.py", "--model", "scenes"], "unknown: --model; give MODEL without it; see python export.py --help"),
         (["evaluate.py", "photos", "-f", "onnx"], "unknown: -f, onnx; see python evaluate.py --help"),
+        (["evaluate.py", "photos", "--crop"], "--crop: use two whole numbers; see python evaluate.py"),
+        (["evaluate.py", "photos", "--models", "a", "--models=b"], "--models is given twice; give it once, with all"),
+        (["train.py", "demo", "--dataset", "a", "--minutes", "1", "--dataset", "b"], "--dataset is given twice; give"),
+        (
+            ["-m", "evaluation.figures", "compare", "a", "-o", "x.png", "--zoom", "1"],
+            "--zoom 1: use three numbers; see python -m evaluation.figures --help",
+        ),
         (["export.py", "scenes", "--format"], "--format has no value; see python export.py --help"),
         (["export.py", "scenes", "--format", "unknown"], "--format unknown: use litert, onnx, savedmodel; see python"),
         (["-m", "evaluation.figures", "nothing"], "unknown: nothing; use docs, hints, compare; see python"),
