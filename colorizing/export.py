@@ -164,11 +164,13 @@ def megabytes(path):
 
 def check_output(path, kind):
     """Raises OptionError if a result of a kind, a key of `WRITERS`, cannot replace what is at `path`, or if the suffix
-    of `path` is that of another kind."""
+    of `path` is that of another kind or of a model."""
     if kind != "savedmodel" and path.is_dir():
         raise OptionError(f"{path}: a folder, where a file shall be written; choose another --output")
     if kind == "savedmodel" and path.exists() and not (path / "saved_model.pb").is_file():
         raise OptionError(f"{path}: exists and is not a SavedModel, so it is not replaced; choose another --output")
+    if path.suffix == ".keras":
+        raise OptionError(f"{path}: a name for a model of this project, which is not replaced; choose another --output")
     meant = {suffix: name for name, suffix in SUFFIXES.items()}.get(path.suffix, kind)
     if meant != kind:
         raise OptionError(f"{path}: a name for --format {meant}, but the format is {kind}; change one of them")

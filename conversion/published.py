@@ -26,6 +26,7 @@ import tyro
 import models
 from common.errors import UserError, first_line
 from common.files import replacing, write_json
+from common.options import ModelFile
 from configs import RUNS
 from models.zhang import BLOCKS, ZhangColorizer, ab_bins
 
@@ -99,7 +100,7 @@ class Options:
     """Whose: zhang, a state dict of the class ECCVGenerator of github.com/richzhang/colorization."""
     file: tyro.conf.Positional[Path]
     """The downloaded file."""
-    output: Path | None = None
+    output: ModelFile | None = None
     """The model's file. Default: model.keras in the folder NETWORK-published of RUNS (configs.py)."""
 
 

@@ -28,7 +28,8 @@ from colorizing.hints import read_hints
 from colorizing.photo import Pipeline
 from colorizing.pixels import shrink, to_gray
 from colorizing.serving.hint_editor import Edits, draw_dots
-from common.files import is_photo
+from common.errors import OptionError
+from common.files import is_photo, replacing
 from common.images import read_photo
 from common.options import Model, OutputFolder, Picture, Share
 from common.trained import short_names
@@ -102,7 +103,8 @@ def draw_photos(rows, path, width=WIDTH, title_size=TITLE_SIZE):
             if picture is not None:
                 axis.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="lanczos", interpolation_stage="rgba")
                 axis.set_title(printable(title), fontsize=title_size)
-    figure.savefig(path, dpi=100, pil_kwargs=JPEG if Path(path).suffix in (".jpg", ".jpeg") else None)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=100, pil_kwargs=JPEG if Path(path).suffix in (".jpg", ".jpeg") else None)
     plt.close(figure)
 
 
@@ -140,6 +142,8 @@ def compare(options):
     models.check_distinct(options.models)
     colorizers = {short: models.load(name) for short, name in short_names(options.models).items()}
     paths = [path for given in options.photos for path in (find_photos(given).paths if given.is_dir() else [given])]
+    if options.output.resolve() in (path.resolve() for path in paths):
+        raise OptionError(f"--output {options.output}: one of the photos; give another name")
     rows = []
     for path in paths:
         photo = read_photo(path)

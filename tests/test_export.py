@@ -214,6 +214,12 @@ def test_a_name_of_another_format_is_refused(tmp_path):
             export.check_output(tmp_path / name, format)
 
 
+def test_a_model_is_not_replaced(tmp_path):
+    for format in FORMATS:
+        with pytest.raises(OptionError, match=r"a\.keras: a name for a model of this project, which is not replaced"):
+            export.check_output(tmp_path / "a.keras", format)
+
+
 def test_a_place_that_cannot_be_written_is_refused_before_work(tmp_path):
     (tmp_path / "file").touch()
     status, _, errors = call("export.py", "scenes", "-o", tmp_path / "file" / "a.onnx")

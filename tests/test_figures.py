@@ -2,11 +2,12 @@
 
 import cv2
 import numpy as np
-from processes import call
+import pytest
+from processes import call, full_disk
 
 from common.images import write_photo
 from configs import SAMPLES
-from evaluation.figures import COLUMNS, detail, in_rows, pad
+from evaluation.figures import COLUMNS, detail, draw_photos, in_rows, pad
 
 
 def test_compare_shows_each_photo_with_each_model(tmp_path, model_file, photos):
@@ -26,6 +27,25 @@ def test_compare_shows_each_photo_with_each_model(tmp_path, model_file, photos):
     ink = (picture != 255).any(axis=-1)
     bands = np.flatnonzero(np.diff(ink.mean(axis=1) > 0.4, prepend=False, append=False)).reshape(-1, 2)
     assert sum(bands[:, 1] - bands[:, 0] > 100) == 4 and picture.shape[1] == 900
+
+
+def test_compare_does_not_replace_a_photo(tmp_path, model_file, photos):
+    write_photo(tmp_path / "a.png", photos[0])
+    before = (tmp_path / "a.png").read_bytes()
+    command = ["compare", tmp_path, "--models", model_file, "-o", tmp_path / "a.png"]
+    status, _, errors = call("-m", "evaluation.figures", *command)
+    assert status == 2 and errors == [f"--output {tmp_path / 'a.png'}: one of the photos; give another name"]
+    assert (tmp_path / "a.png").read_bytes() == before
+
+
+def test_a_picture_is_written_whole_or_not_at_all(tmp_path):
+    rows = [[("noise", np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8))]]
+    draw_photos(rows, tmp_path / "a.png")
+    before = (tmp_path / "a.png").read_bytes()
+    with full_disk(1000), pytest.raises(OSError):
+        draw_photos(rows, tmp_path / "a.png")
+    assert (tmp_path / "a.png").read_bytes() == before
+    assert list(tmp_path.iterdir()) == [tmp_path / "a.png"]
 
 
 def test_compare_refuses_two_names_of_one_model(tmp_path, model_file):

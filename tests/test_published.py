@@ -100,6 +100,12 @@ def test_what_is_missing_or_too_much_is_named(few_channels, change, cause):
         published.zhang(weights)
 
 
+def test_a_result_that_is_no_model_by_its_name_is_refused_before_work():
+    command = ["zhang", "a.pth", "--output", "a.pth"]
+    status, _, errors = call("-m", "conversion.published", *command)
+    assert status == 2 and errors == ["--output a.pth: use a name that ends in .keras"]
+
+
 def test_other_bins_are_refused(few_channels):
     with pytest.raises(models.ModelError, match="for other bins of ab"):
         published.zhang(state_dict(ZhangColorizer(), ab_bins()[::-1]))
