@@ -28,6 +28,7 @@ def test_every_file_is_listed_with_the_result_that_test_py_writes(tmp_path):
         source, "a.gif", "a.gif.png", "b/a.jpg", "b/c/d.tif", "b/notes.txt", ".hidden.png", "@eaDir/e.jpg", "film.mp4"
     )
     touch(source, "b/A.JPG", "\u00fc.png", "u\u0308.png")  # Disks that ignore case and composition take them for one.
+    touch(source, "a.hints.json")
     os.mkfifo(source / "pipe.jpg")
     (source / "broken.jpg").symlink_to("nowhere")
     (source / "folder.jpg").symlink_to(source / "b")
@@ -43,6 +44,7 @@ def test_every_file_is_listed_with_the_result_that_test_py_writes(tmp_path):
         ".hidden.png": "a hidden file",
         "@eaDir/e.jpg": "in a hidden folder, or one of thumbnails or deleted files",
         "film.mp4": "a film, which test.py colorizes",
+        "a.hints.json": "hints, which test.py takes",
         "pipe.jpg": "not a regular file",
         "broken.jpg": "a broken link",
         "folder.jpg": "a link to a folder",
