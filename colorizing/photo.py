@@ -16,6 +16,7 @@ import tensorflow as tf
 from colorizing.enlarge import Enlargement
 from colorizing.hints import correct, place_of
 from colorizing.pixels import CHUNKS, gray_lightness, in_chunks, lightness_of, planes, strips, to_gray
+from common.samples import as_samples
 from models.colorizer import Colorizer
 from utils import encode_rgb, lab_to_rgb, outside_srgb, to_whole_numbers
 
@@ -46,6 +47,10 @@ class Pipeline:
     render_size: int | None = None
     saturation: float = 1.0
 
+    def __post_init__(self):
+        if not hasattr(self.model, "native_size"):
+            raise TypeError(f"a pipeline takes a model, as models.load returns it, and not {self.model!r}")
+
     def __call__(self, pixels, hints=()):
         """Colorizes a photo.
 
@@ -55,7 +60,11 @@ class Pipeline:
 
         Returns:
             sRGB of the same type, [height, width, 3]: the photo's lightness with the network's ab.
+
+        Raises:
+            ValueError: These are not the pixels of a photo.
         """
+        pixels = as_samples(pixels)
         lightness = self.reduce(pixels)
         ab = self.correct(lightness, self.predict(lightness[None])[0], hints)
         return self.paint(pixels, lightness, ab)

@@ -15,7 +15,7 @@ from common.errors import PhotoError, TooLarge
 from common.files import describe_error, write_whole
 from common.formats import open_image, suffix_of
 from common.metadata import Metadata, read_metadata
-from common.samples import as_color, rescale, turn_upright
+from common.samples import as_color, as_samples, rescale, turn_upright
 
 MAX_MEGAPIXELS = 500
 # What libraries say of files that are whole, and what it means.
@@ -90,8 +90,13 @@ def megapixels(name, content=None):
 
 
 def write_photo(path, pixels):
-    """Writes pixels, see `Photo`, in the format that the name asks for. Raises PhotoError, as `write` does."""
-    write(path, Photo(pixels))
+    """Writes pixels, see `Photo`, in the format that the name asks for.
+
+    Raises:
+        PhotoError: As `write` does.
+        ValueError: They are not the pixels of a photo.
+    """
+    write(path, Photo(as_samples(pixels)))
 
 
 def write(path, photo, quality=QUALITY):

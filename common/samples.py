@@ -6,6 +6,22 @@ import numpy as np
 SIDEWAYS = (5, 6, 7, 8)
 
 
+def as_samples(pixels):
+    """The pixels of a photo, of any array-like, as an array in the machine's byte order.
+
+    Raises:
+        ValueError: They are not uint8 or uint16, [height, width] or [height, width, 3], or there are none.
+    """
+    pixels = np.asarray(pixels)
+    native = pixels.dtype.newbyteorder("=")
+    if native not in (np.uint8, np.uint16) or pixels.ndim < 2 or pixels.shape[2:] not in ((), (3,)) or not pixels.size:
+        raise ValueError(
+            "a photo is uint8 or uint16, [height, width] or [height, width, 3], and not "
+            f"{pixels.dtype} {list(pixels.shape)}"
+        )
+    return pixels.astype(native, copy=False)
+
+
 def rescale(values, top, new_top=None):
     """Scales whole numbers from 0..top to 0..new_top, rounded: uint8 for a `new_top` of up to 255, else uint16.
 

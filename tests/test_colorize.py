@@ -108,6 +108,30 @@ def test_colour_of_the_input_makes_no_difference(photos):
     np.testing.assert_allclose(Pipeline(Painter()).reduce(colored), 50, atol=0.3)
 
 
+def test_arrays_of_any_layout_are_taken(photos, tmp_path):
+    photo = photos[0].astype(np.uint16) * 257
+    expected = Pipeline(Painter())(photo)
+    mapped = np.memmap(tmp_path / "photo", ">u2", "w+", shape=photo.shape)
+    mapped[:] = photo
+    still = photo.copy()
+    still.flags.writeable = False
+    for same in (mapped, still, np.asfortranarray(photo), photo[::-1].copy()[::-1]):
+        result = Pipeline(Painter())(same)
+        assert result.dtype == np.uint16
+        np.testing.assert_array_equal(result, expected)
+
+
+def test_what_is_no_photo_is_refused(photos):
+    photo = photos[0]
+    rgba = np.dstack([photo, photo[..., :1]])
+    arrays = (photo / 255, photo.astype(int), photo > 9, rgba, photo[None], photo[0, :, 0], photo[:0])
+    for other in (*arrays, None, "a.jpg"):
+        with pytest.raises(ValueError, match=r"^a photo is uint8 or uint16, \[height, width\] or .*, and not \S+ \["):
+            Pipeline(Painter())(other)
+    with pytest.raises(TypeError, match=r"a pipeline takes a model, as models\.load returns it, and not 'natural'"):
+        Pipeline("natural")
+
+
 def test_interpolation_is_that_of_opencv(photos):
     values = photos[0][..., 0].astype(np.float32)
     down, right = interpolation(96, 250), interpolation(128, 301)

@@ -124,6 +124,14 @@ def test_sixteen_bits_are_reduced_for_training(tmp_path, photo):
     np.testing.assert_array_equal(read_photo(tmp_path / "deep.png"), photo)
 
 
+def test_arrays_that_are_no_photo_are_not_written(tmp_path, photo):
+    for other in (photo / 255, np.full(photo.shape, np.nan), photo.astype(int), photo[None], photo[:, :0]):
+        for suffix in (".png", ".jpg", ".tif"):
+            with pytest.raises(ValueError, match="a photo is uint8 or uint16"):
+                write_photo(tmp_path / f"a{suffix}", other)
+    assert not list(tmp_path.iterdir())
+
+
 def test_float_pixels_are_refused(tmp_path, photo):
     tifffile.imwrite(tmp_path / "a.tif", photo.astype(np.float32))
     with pytest.raises(PhotoError, match="float32"):

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from pathlib import Path
 
 import keras
 import tensorflow as tf
@@ -58,6 +59,7 @@ def train(experiment, folder, resume=False, minutes=None, save_every_steps=None)
         DistributionError: The devices or machines cannot train together.
         TrainingError: The folder holds another run, or training cannot go on.
     """
+    folder = Path(folder)
     strategy = choose_strategy()
     share = share_of(strategy)
     photos = find_all_photos(experiment.dataset)
