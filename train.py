@@ -24,7 +24,7 @@ import tyro
 
 import models
 from common.errors import OptionError
-from common.options import Count, OutputFolder, Positive, find_idle
+from common.options import Count, OutputFolder, Positive, find_idle, find_problem
 from configs import EXPERIMENTS, RUNS, Experiment
 from training.trainer import train
 
@@ -57,6 +57,8 @@ def read_command_line(arguments):
                 raise OptionError(f"{argument}: an experiment's name comes first: python train.py {argument} ...")
     if name not in EXPERIMENTS:
         raise OptionError(f"no experiment is named {name}; there are {', '.join(EXPERIMENTS)}")
+    if problem := find_problem(EXPERIMENTS[name]):
+        raise OptionError(f"configs.py, {name}: {problem}")
     description = f"{Options.__doc__} There are {', '.join(EXPERIMENTS)}; the defaults shown are those of {name}."
     options = parse(Options, f"train.py {name}", description=description, default=Options(EXPERIMENTS[name]), args=rest)
     check_effect(options, rest)

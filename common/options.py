@@ -105,7 +105,7 @@ def find_problem(options):
             return f"{_option(name, hint)} has no value: give at least one"
         else:
             try:
-                TypeAdapter(hint, config=ConfigDict(allow_inf_nan=False)).validate_python(value)
+                TypeAdapter(hint, config=ConfigDict(allow_inf_nan=False, strict=True)).validate_python(value)
             except ValidationError as error:
                 first = error.errors()[0]
                 return f"{_option(name, hint)} {first['input']}: {describe_invalid(first)}"
@@ -139,7 +139,7 @@ def find_lists(options):
 def describe_invalid(error):
     """What one of Pydantic's errors says, as the advice that follows a value: "use a number greater than 0"."""
     words = error["msg"].removeprefix("Value error, ")
-    return re.sub("^Input should be (an? )?", lambda found: f"use {found[1] or 'a number '}", words)
+    return re.sub("^Input should be (an? |(?='))?", lambda at: f"use {'a number ' if at[1] is None else at[1]}", words)
 
 
 def find_idle(options):

@@ -177,6 +177,22 @@ def test_every_number_of_every_script_has_bounds():
     assert seen > 50
 
 
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"dataset": "my/photos"}, "--dataset my/photos: use a valid tuple"),
+        ({"dataset": ("my/photos",)}, "--dataset my/photos: use an instance of Path"),
+        ({"epochs": "3"}, "--epochs 3: use a valid integer"),
+        ({"crop": 128}, "--crop 128: use a valid tuple"),
+        ({"optimizer": "Adam"}, "--optimizer Adam: use 'sgd', 'adam', 'adamw' or 'adadelta'"),
+    ],
+)
+def test_an_experiment_of_wrong_types_in_the_configuration_is_one_sentence(change, problem, monkeypatch):
+    monkeypatch.setitem(EXPERIMENTS, "mine", dataclasses.replace(EXPERIMENTS["demo"], **change))
+    status, _, errors = call("train.py", "mine")
+    assert status == 2 and errors == [f"configs.py, mine: {problem}"]
+
+
 def test_every_experiment_is_within_its_bounds():
     for name, experiment in EXPERIMENTS.items():
         assert find_problem(experiment) is None, name
