@@ -7,6 +7,7 @@ otherwise.
 """
 
 import contextlib
+import signal
 import socket
 from dataclasses import dataclass
 from typing import Annotated
@@ -56,6 +57,10 @@ def main():
     server = make_server(options)
     say(f"http://{options.host}:{options.port}, colorizes on {describe_devices()}")
     with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C is how the server is ended.
+        # uvicorn raises it once more at its end; this process then ends as after Ctrl-C, and removes the uploads.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
         uvicorn.Server(uvicorn.Config(server, log_level="warning", limit_concurrency=200)).run(sockets=[listening])
 
 

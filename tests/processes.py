@@ -65,6 +65,11 @@ class Script:
         """None while it runs; -N where signal N ended it."""
         return self._process.exitcode
 
+    @property
+    def errors(self):
+        """What it has written to stderr so far."""
+        return self._errors.read_text() if self._errors.exists() else ""
+
     def send(self, number):
         """Sends it a signal."""
         os.kill(self.pid, number)
@@ -181,6 +186,7 @@ def become(command, environment, output, errors):
         os.close(file)
     os.environ.clear()
     os.environ.update(environment)
+    tempfile.tempdir = None  # What TMPDIR says now.
     os.chdir(ROOT)
     try:
         if command[0] == "-m":

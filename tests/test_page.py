@@ -1,5 +1,6 @@
 """The page in a real browser: Chromium, driven by Playwright."""
 
+import os
 import shutil
 import signal
 import socket
@@ -24,12 +25,13 @@ SECONDS = 60_000
 
 
 @pytest.fixture(scope="module")
-def server():
-    """The server as a person starts it. Gives its address."""
+def server(tmp_path_factory):
+    """The server as a person starts it, which leaves no uploads when it is ended. Gives its address."""
+    folder = tmp_path_factory.mktemp("temporary")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    script = Script("app.py", "--port", port, "--max-megapixels", 2)
+    script = Script("app.py", "--port", port, "--max-megapixels", 2, env=os.environ | {"TMPDIR": str(folder)})
     address = f"http://127.0.0.1:{port}"
     for _ in range(600):
         try:
@@ -37,9 +39,11 @@ def server():
             break
         except OSError:
             time.sleep(0.1)
+    assert list(folder.glob("colorize-*"))
     yield address
     script.send(signal.SIGTERM)
-    script.wait()
+    assert script.wait()[0] == 0
+    assert not list(folder.glob("colorize-*"))
 
 
 @pytest.fixture(scope="module")
