@@ -14,6 +14,7 @@ import json
 import os
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 from common.command_line import counted, finish, parse, prepare_imports, run
 
@@ -65,6 +66,10 @@ class Options:
 
 def open_places(options):
     """Opens source and output as storages. Returns them, and the path of the output in the source, or None."""
+    try:
+        Path.cwd()  # Ray needs it, too.
+    except FileNotFoundError as error:
+        raise UserError("the working directory is gone; change to another one") from error
     source, output = open_storage(options.source), open_storage(options.output)
     if not source.exists():
         raise UserError(f"{options.source}: no such folder")

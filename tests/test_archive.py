@@ -22,6 +22,7 @@ for package in ("ray", "pyarrow", "s3fs", "moto"):
 
 import pyarrow.dataset as ds
 
+import archive
 import models
 from colorizing.archive import cluster
 from colorizing.archive.ledger import DONE, FAILED, FOLDER, LEFT_OUT, SCHEMA, WAITING, Ledger
@@ -74,6 +75,14 @@ def test_a_home_that_may_not_be_written_to_is_named(tmp_path, monkeypatch):
     found = rf"^{tmp_path}/file/\.ray: not a directory; Ray needs a home folder that may be written to \(HOME\)$"
     with pytest.raises(UserError, match=found), cluster.connected():
         pass
+
+
+def test_a_working_directory_that_is_gone(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(UserError, match=r"^the working directory is gone; change to another one$"):
+        archive.open_places(archive.Options(str(tmp_path), str(tmp_path / "out")))
 
 
 def test_sigterm_ends_a_run_as_ctrl_c_does(monkeypatch):
