@@ -66,9 +66,9 @@ class Script:
         return self._process.exitcode
 
     @property
-    def errors(self):
-        """What it has written to stderr so far."""
-        return self._errors.read_text() if self._errors.exists() else ""
+    def output(self):
+        """What it has written to stdout so far."""
+        return self._output.read_text() if self._output.exists() else ""
 
     def send(self, number):
         """Sends it a signal."""

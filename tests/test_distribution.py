@@ -27,8 +27,8 @@ def dataset(tmp_path_factory, photos):
     return folder
 
 
-def start(dataset, folder, workers=1, devices=1, epochs=EPOCHS):
-    """Starts the processes of one training: one a worker, each a `Script`."""
+def start(dataset, folder, workers=1, devices=1, epochs=EPOCHS, missing=0):
+    """Starts the processes of one training: one a worker but for the last `missing`, each a `Script`."""
     sockets = [socket.socket() for _ in range(workers)]
     for found in sockets:
         found.bind(("localhost", 0))
@@ -36,7 +36,7 @@ def start(dataset, folder, workers=1, devices=1, epochs=EPOCHS):
     for found in sockets:
         found.close()
     processes = []
-    for worker in range(workers):
+    for worker in range(workers - missing):
         config = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": worker}})
         arguments = [dataset, folder, weights_file(folder, worker), devices, epochs]
         env = os.environ | ({"TF_CONFIG": config} if workers > 1 else {})
@@ -97,6 +97,28 @@ def test_workers_learn_what_one_process_does_and_go_on_after_one_was_killed(data
     # Only the chief writes: one set of logs a run, and no temporary files left behind.
     assert len(list((tmp_path / "run" / "logs" / "train").iterdir())) == 2
     assert not list((tmp_path / "run").glob(".*"))
+
+
+def test_a_machine_says_for_which_others_it_waits_and_ctrl_c_ends_it(dataset, tmp_path):
+    (process,) = start(dataset, tmp_path / "run", workers=2, missing=1)
+    while "waits for localhost:" not in process.output:
+        assert process.status is None
+        time.sleep(0.1)
+    time.sleep(2)  # TensorFlow waits now.
+    process.send(signal.SIGINT)
+    assert process.wait(timeout=60)[0] == -signal.SIGINT
+
+
+def test_sigterm_ends_a_machine_that_is_connected(monkeypatch):
+    def connect():
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # As TensorFlow's handler does.
+        return "strategy"
+
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    monkeypatch.setenv("TF_CONFIG", '{"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 0}}')
+    monkeypatch.setattr("tensorflow.distribute.MultiWorkerMirroredStrategy", connect)
+    assert choose_strategy() == "strategy"
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
 
 
 def test_batches_that_cannot_be_shared_say_so():

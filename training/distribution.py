@@ -7,11 +7,13 @@ TensorFlow knows it, and run the same command: see docs/training.md.
 import contextlib
 import functools
 import json
+import signal
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from common.command_line import say
 from common.errors import UserError, first_line
 from data.pairs import ReplicaShare
 
@@ -37,9 +39,10 @@ def choose_strategy():
     Raises:
         DistributionError: TF_CONFIG is malformed, or another machine cannot be reached.
     """
-    if _machines()[0] > 1:
+    hosts, number = _machines()
+    if len(hosts) > 1:
         try:
-            return tf.distribute.MultiWorkerMirroredStrategy()
+            return _connect([host for other, host in enumerate(hosts) if other != number])
         except (ValueError, RuntimeError, tf.errors.OpError) as error:
             raise DistributionError(f"the machines of TF_CONFIG cannot train together: {first_line(error)}") from error
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
@@ -48,10 +51,23 @@ def choose_strategy():
     return tf.distribute.get_strategy()
 
 
+def _connect(others):
+    """Returns the strategy for several machines once the `others`, HOST:PORT each, have started."""
+    say(f"waits for {', '.join(others)}, as TF_CONFIG says")
+    # Meanwhile no Python code runs, so Ctrl-C ends the process without it. TensorFlow sets a handler for SIGTERM that
+    # ends nothing, neither now nor while the machines train.
+    terminate, interrupt = signal.getsignal(signal.SIGTERM), signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    finally:
+        signal.signal(signal.SIGINT, interrupt)
+        signal.signal(signal.SIGTERM, terminate)
+
+
 def share_of(strategy):
     """Returns this process's replicas of a strategy as a `ReplicaShare`."""
-    machines, number = _machines()
-    count = strategy.num_replicas_in_sync // machines
+    hosts, number = _machines()
+    count = strategy.num_replicas_in_sync // len(hosts)
     return ReplicaShare(strategy.num_replicas_in_sync, number * count, count)
 
 
@@ -149,14 +165,14 @@ def enable_multi_worker_fit(model):
 
 
 def _machines():
-    """How many machines TF_CONFIG names, 1 without it, and which of them this one is, from 0."""
+    """The machines that TF_CONFIG names, HOST:PORT each, [None] without it, and which of them this one is, from 0."""
     try:
         resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
         cluster = resolver.cluster_spec()
         hosts = [host for job in ("chief", "worker") if job in cluster.jobs for host in cluster.job_tasks(job)]
         if len(hosts) < 2:
-            return 1, 0
-        return len(hosts), hosts.index(cluster.task_address(resolver.task_type, resolver.task_id))
+            return [None], 0
+        return hosts, hosts.index(cluster.task_address(resolver.task_type, resolver.task_id))
     except (ValueError, AttributeError, TypeError, KeyError) as error:
         example = {"cluster": {"worker": ["host1:12345", "host2:12345"]}, "task": {"type": "worker", "index": 0}}
         raise DistributionError(f"TF_CONFIG cannot be understood; it looks like {json.dumps(example)}") from error
