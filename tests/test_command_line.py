@@ -15,7 +15,9 @@ from models import precision
 # Where the tests run as a background job of a shell, Ctrl-C is ignored until a handler is set.
 START = """
 import ctypes, logging, os, signal, sys
+# A test run under nohup, or behind an &, ignores these two.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 from common.command_line import prepare_imports
 prepare_imports()
 os.write(2, b"I0000 00:00:17 report.cc:1] a report\\nTo enable the following instructions: AVX2, rebuild\\n")
