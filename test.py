@@ -35,7 +35,7 @@ from colorizing.results import checksum
 from common import images
 from common.encoding import has_quality
 from common.errors import OptionError
-from common.files import is_film
+from common.files import HINTS_SUFFIX, is_film
 from common.options import Model, OutputFolder, PhotoFormat, Positive, Quality, RenderSize, Saturation, Share
 from configs import MODEL, OUTPUTS, SAMPLES
 from models.precision import choose_policy, describe_devices
@@ -75,7 +75,7 @@ class Options:
 
 def hints_file(options, path):
     """The file with the hints of a photo or film: that of --hints, or else NAME.hints.json beside it, if any."""
-    return options.hints or path.with_name(f"{path.stem}.hints.json")
+    return options.hints or path.with_name(path.stem + HINTS_SUFFIX)
 
 
 def find_hints(options, path):

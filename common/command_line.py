@@ -188,9 +188,8 @@ def _name(argument):
 def _in_words(kind):
     """A kind of value as tyro names it, in words: "{None}|FLOAT" is "a number"."""
     kind = kind.replace("{None}|", "").strip("{}")
-    words = {"INT": "a whole number", "FLOAT": "a number"}
-    words |= {"INT INT": "two whole numbers", "FLOAT FLOAT FLOAT": "three numbers"}
-    return words.get(kind, kind)
+    several = {"INT INT": "two whole numbers", "FLOAT FLOAT FLOAT": "three numbers"}
+    return {"INT": "a whole number", "FLOAT": "a number", **several}.get(kind, kind)
 
 
 def run(main, interrupted="interrupted"):

@@ -25,6 +25,8 @@ PHOTO_SUFFIXES = RAW_SUFFIXES | frozenset(
     ".avif .bmp .dib .gif .heic .heif .hif .j2k .jfif .jp2 .jpe .jpeg .jpg .jps .jxl .mpo .pbm .pgm .png .pnm .ppm "
     ".tif .tiff .webp".split()
 )
+# What the name of a photo or film's file of hints ends with, in place of its own suffix.
+HINTS_SUFFIX = ".hints.json"
 # Formats that hold no colour, others that are read but not written, and what is written instead.
 COLORLESS = {".gif": ".png", ".pbm": ".ppm", ".pgm": ".ppm"}
 READ_ONLY = {

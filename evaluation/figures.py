@@ -29,7 +29,7 @@ from colorizing.photo import Pipeline
 from colorizing.pixels import shrink, to_gray
 from colorizing.serving.hint_editor import Edits, draw_dots
 from common.errors import OptionError
-from common.files import is_photo, replacing
+from common.files import HINTS_SUFFIX, is_photo, replacing
 from common.images import read_photo
 from common.options import Model, OutputFolder, Picture, Share
 from common.trained import short_names
@@ -129,8 +129,8 @@ def draw_docs(options):
 def draw_hints(options):
     """Draws a row for each file of hints: the network's colours, the result with dots on it, and the result."""
     pipeline = Pipeline(models.load(options.model))
-    for file in sorted(options.folder.glob("*.hints.json")):
-        name, hints = file.name.removesuffix(".hints.json"), read_hints(file)
+    for file in sorted(options.folder.glob(f"*{HINTS_SUFFIX}")):
+        name, hints = file.name.removesuffix(HINTS_SUFFIX), read_hints(file)
         photo = read_photo(SAMPLES / f"{name}.jpg")
         before, after = pipeline(photo), pipeline(photo, hints)
         pictures = [("before", before), ("hints", draw_dots(after, Edits(tuple(hints)))), ("after", after)]

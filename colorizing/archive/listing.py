@@ -5,7 +5,7 @@ from pathlib import PurePosixPath
 from colorizing.archive.ledger import FAILED, LEFT_OUT, WAITING, key_of
 from colorizing.archive.storage import describe_problem
 from colorizing.jobs import first_free, result_name, without_case
-from common.files import is_film, is_photo, is_shown
+from common.files import HINTS_SUFFIX, is_film, is_photo, is_shown
 
 
 def list_files(source, skipped, suffix, made_by):
@@ -59,7 +59,7 @@ def _why_left_out(path):
         return "in a hidden folder, or one of thumbnails or deleted files"
     if is_film(path):
         return "a film, which test.py colorizes"
-    if path.name.endswith(".hints.json"):
+    if path.name.endswith(HINTS_SUFFIX):
         return "hints, which test.py takes"
     if not is_photo(path):
         return "not a photo by its name"

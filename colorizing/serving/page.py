@@ -13,7 +13,7 @@ from colorizing.hints import format_hints, parse_hints, place_of
 from colorizing.pixels import shrink, to_gray
 from colorizing.serving.hint_editor import SWATCH, Edits, ab_of_picked, draw_dots, draw_swatches, offered_colors
 from common.errors import UserError
-from common.files import is_photo
+from common.files import HINTS_SUFFIX, is_photo
 from common.samples import as_color
 from configs import MODEL, SAMPLES
 from utils import rgb_to_lab
@@ -137,7 +137,7 @@ class Page:
             self._hinting: gradio.Column(visible=True),
         }
         if edits.hints:
-            values[self._saved] = self._keep(f"{path.stem}.hints.json", format_hints(edits.hints).encode())
+            values[self._saved] = self._keep(path.stem + HINTS_SUFFIX, format_hints(edits.hints).encode())
         if edits.hint:
             values[self._swatches], values[self._offered] = offer(after, edits.hint, done.likely)
             values[self._coloring] = gradio.Column(visible=True)
