@@ -97,6 +97,8 @@ class Experiment:
     """residual-encoder: the encoder, pretrained on ImageNet."""
     scene: bool = True
     """residual-encoder: with a global vector, from the mean of the deepest features."""
+    attention: bool = False
+    """residual-encoder: with blocks of self-attention at the decoder's two deepest scales."""
     loss: Literal["squared", "huber", "blurred", "bins", "both"] = "squared"
     """residual-encoder: `squared` or `huber`, the error of ab / 128; `blurred`, squared error also of blurred ab;
     `bins`, cross-entropy over Zhang's bins; `both`, squared error and cross-entropy."""
@@ -204,6 +206,7 @@ _NATURAL = Experiment(
     chroma_factor=1.28,
     model="residual-encoder",
     edges=False,
+    attention=True,
     frozen_share=0.35,
     render_size=224,
     epochs=4,
@@ -277,6 +280,7 @@ EXPERIMENTS = {
         chroma_factor=1.0,
         encoder="vgg16",
         scene=False,
+        attention=False,
         loss="blurred",
         frozen_share=1.0,
     ),

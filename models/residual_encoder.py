@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from common.errors import UserError, first_line
 from models import efficientnet, zhang
+from models.attention import attend
 from models.colorizer import Colorizer
 from models.edge_detection import EdgeMap, edge_detection_network
 from models.layers import BatchNorm, Float32Layer, PadToMultiple, conv, pad_to_multiple
@@ -92,6 +93,8 @@ class ResidualEncoder(Colorizer):
         encoder: A key of `ENCODERS`. `prepare` gives it its ImageNet weights.
         scene: Whether a global vector, from the mean of the deepest features, is added at their scale.
         edges: Whether features of the edge detection network are added at an eighth of the size.
+        attention: Whether the two deepest scales of the decoder end with blocks of self-attention, which tell each
+            place what lies far from it.
         loss: Output and loss. "squared" and "huber": ab / 128. "blurred": ab / 128 and the squared error also of its
             blurred copies (Dahl 2016). "bins": logits of Zhang's 313 bins, rebalanced cross-entropy. "both": ab /
             128 and logits, squared error and cross-entropy; the colours are those of ab / 128.
@@ -105,13 +108,14 @@ class ResidualEncoder(Colorizer):
         class_weights: float32 [313], see `zhang.class_weights`; all 1 before `prepare`.
     """
 
-    experiment_fields = ("encoder", "scene", "edges", "loss", "perceptual_weight", "native_size")
+    experiment_fields = ("encoder", "scene", "edges", "attention", "loss", "perceptual_weight", "native_size")
 
     def __init__(
         self,
         encoder="efficientnet-lite0",
         scene=True,
         edges=False,
+        attention=False,
         loss="squared",
         perceptual_weight=0.0,
         native_size=224,
@@ -128,6 +132,7 @@ class ResidualEncoder(Colorizer):
         padded = PadToMultiple(deepest_stride, name="pad")(lightness)
         scales = body(ToNeutral(name="neutral")(padded))[::-1][: len(widths)]
         features = _deepest(scales[0], widths[0], scene)
+        features = attend(features, "attention_0") if attention else features
         for number, (skip, filters) in enumerate(zip(scales[1:], widths[1:], strict=True), start=1):
             features = keras.layers.Conv2D(filters, 1, name=f"up_{number}")(features)
             features = keras.layers.UpSampling2D(name=f"up_{number}_double")(features)
@@ -138,6 +143,8 @@ class ResidualEncoder(Colorizer):
                 parts.append(keras.layers.Conv2D(filters, 1, name="edges_project")(drawn))
             features = keras.layers.ReLU(name=f"join_{number}")(keras.layers.Add(name=f"sum_{number}")(parts))
             features = conv(features, filters, initializer="he_normal", name=f"decoder_{number}")
+            if attention and number == 1:
+                features = attend(features, "attention_1")
         features = conv(features, LAST_FILTERS, initializer="he_normal", name="decoder_last")
         # Zeros, so that training starts from gray and not from random colours.
         output = keras.layers.Conv2D(channels, 1, kernel_initializer="zeros", dtype="float32", name="output")(features)
@@ -148,6 +155,7 @@ class ResidualEncoder(Colorizer):
         self.encoder = body
         self.scene = scene
         self.edges = edges
+        self.attention = attention
         self.loss_name = loss
         self.perceptual_weight = perceptual_weight
         self.native_size = native_size

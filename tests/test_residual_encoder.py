@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from itertools import pairwise
 
 import cv2
@@ -102,6 +103,42 @@ def test_depthwise_convolution_agrees_with_keras(policy, strides):
     for mine, expected in zip(*gradients, strict=True):
         scale = np.abs(expected).max()
         np.testing.assert_allclose(mine / scale, expected / scale, atol=tolerance)
+
+
+def normalised(features, norm):
+    """Layer normalisation in NumPy, with a layer's weights."""
+    centred = features - features.mean(axis=-1, keepdims=True)
+    scale, shift = norm.get_weights()
+    return scale * centred / np.sqrt(np.mean(centred**2, axis=-1, keepdims=True) + 1e-5) + shift
+
+
+@pytest.mark.parametrize(("block", "before"), [("attention_0_2", "attention_0_1_narrow_sum"), ("attention_1_1", None)])
+def test_attention_compares_each_place_with_all_others(block, before):
+    model = build_small(lambda: ResidualEncoder(attention=True))
+    layers = {layer.name.removeprefix(block): layer for layer in model.layers}
+    random = np.random.default_rng(0)
+    for layer in model.layers:
+        if layer.name.startswith(block):
+            layer.set_weights([random.normal(0, 0.3, weights.shape) for weights in layer.get_weights()])
+    names = before or "decoder_1", f"{block}_sum", f"{block}_narrow_sum"
+    watched = keras.Model(model.input, [model.get_layer(name).output for name in names])
+    features, mixed, result = watched(random.uniform(0, 100, (2, 96, 64, 1)).astype(np.float32), training=False)
+    filters, heads = features.shape[-1], 8
+    features = np.reshape(features, (2, -1, filters)).astype(np.float64)
+    query, query_bias, key, key_bias, value, value_bias, out, out_bias = layers[""].get_weights()
+    normal, attended = normalised(features, layers["_norm"]), out_bias
+    for head in range(heads):
+        q = normal @ query[:, head] + query_bias[head]
+        k = normal @ key[:, head] + key_bias[head]
+        shares = np.exp(q @ k.transpose(0, 2, 1) / np.sqrt(filters // heads))
+        shares /= shares.sum(axis=-1, keepdims=True)
+        attended = attended + shares @ (normal @ value[:, head] + value_bias[head]) @ out[head]
+    np.testing.assert_allclose(np.reshape(mixed, features.shape), features + attended, rtol=1e-3, atol=1e-3)
+    wide, narrow = (layers[name].get_weights() for name in ("_wide", "_narrow"))
+    hidden = normalised(features + attended, layers["_wide_norm"]) @ wide[0] + wide[1]
+    hidden = hidden * (1 + np.vectorize(math.erf)(hidden / np.sqrt(2))) / 2
+    expected = features + attended + hidden @ narrow[0] + narrow[1]
+    np.testing.assert_allclose(np.reshape(result, features.shape), expected, rtol=1e-3, atol=1e-2)
 
 
 def test_it_starts_from_gray(few_channels):
