@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import math
 import os
 import queue
 import threading
@@ -10,8 +11,9 @@ from concurrent.futures import Future
 
 import numpy as np
 
-# Photos a batch at most.
-LARGEST = 16
+# Photos and pixels a batch at most. Self-attention compares each place of a photo with all others, so 16 panoramas
+# would take gigabytes.
+LARGEST, PIXELS = 16, 1_500_000
 # Seconds to wait for another call after a batch of several: a fuller batch takes less time per photo.
 PATIENCE = 0.005
 
@@ -50,8 +52,9 @@ def _work(model, waiting):
         calls = [first, *_gather(waiting, patience)]
         for shape in dict.fromkeys(np.shape(lightness)[1:] for lightness, _ in calls):
             alike = [call for call in calls if np.shape(call[0])[1:] == shape]
-            for start in range(0, len(alike), LARGEST):
-                _run_batch(model, alike[start : start + LARGEST])
+            size = max(1, min(LARGEST, PIXELS // math.prod(shape)))
+            for start in range(0, len(alike), size):
+                _run_batch(model, alike[start : start + size])
         patience = PATIENCE if len(calls) > 1 else 0
 
 

@@ -3,7 +3,7 @@
 import threading
 import time
 import weakref
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 import numpy as np
 import pytest
@@ -121,6 +121,19 @@ class Doubling:
         return np.concatenate([lightness, lightness], axis=-1) * 2
 
 
+class Held(Doubling):
+    """Answers nothing before `going` is set; sets `begun` when it is first asked."""
+
+    def __init__(self):
+        super().__init__()
+        self.begun, self.going = threading.Event(), threading.Event()
+
+    def colorize(self, lightness):
+        self.begun.set()
+        assert self.going.wait(timeout=30)
+        return super().colorize(lightness)
+
+
 def test_calls_of_several_threads_go_through_the_network_together():
     model = Doubling()
     batcher = Batcher(model)
@@ -146,14 +159,6 @@ def test_calls_of_several_threads_go_through_the_network_together():
 
 def test_calls_that_come_together_wait_for_a_full_batch_and_a_lone_one_does_not(monkeypatch):
     monkeypatch.setattr("colorizing.batching.PATIENCE", 30.0)
-    begun, going = threading.Event(), threading.Event()
-
-    class Held(Doubling):
-        def colorize(self, lightness):
-            begun.set()
-            assert going.wait(timeout=30)
-            return super().colorize(lightness)
-
     model = Held()
     batcher = Batcher(model)
 
@@ -164,11 +169,11 @@ def test_calls_that_come_together_wait_for_a_full_batch_and_a_lone_one_does_not(
     started = time.monotonic()
     with ThreadPoolExecutor(LARGEST) as pool:
         alone = pool.submit(ask)
-        assert begun.wait(timeout=30)
+        assert model.begun.wait(timeout=30)
         together = [pool.submit(ask) for _ in range(2)]
         while batcher._waiting.qsize() < 2:
             time.sleep(0.001)
-        going.set()
+        model.going.set()
         wait([alone, *together])
         many = []
         for _ in range(LARGEST):
@@ -176,6 +181,18 @@ def test_calls_that_come_together_wait_for_a_full_batch_and_a_lone_one_does_not(
             time.sleep(0.002)
         wait(many)
     assert model.batches == [1, 2, LARGEST] and time.monotonic() - started < 30
+
+
+def test_batches_of_large_photos_hold_fewer():
+    model, answers = Held(), []
+    batcher = Batcher(model)
+    for height, width in [(2000, 2000)] + [(200, 1600)] * 10 + [(200, 300)] * 20:
+        answers.append(Future())
+        batcher._waiting.put((np.zeros((1, height, width, 1), np.float32), answers[-1]))
+        assert model.begun.wait(timeout=30)  # The first is in the network; the others wait for it.
+    model.going.set()
+    wait(answers)
+    assert model.batches == [1, 4, 4, 2, 16, 4]
 
 
 def test_a_batcher_that_nobody_needs_gives_its_model_back():
