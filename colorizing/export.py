@@ -164,7 +164,7 @@ def megabytes(path):
 
 def check_output(path, kind):
     """Raises OptionError if a result of a kind, a key of `WRITERS`, cannot replace what is at `path`, or if the suffix
-    of `path` is that of another kind or of a model."""
+    of `path` is that of another kind or of a model, or for a file not that of its kind."""
     if kind != "savedmodel" and path.is_dir():
         raise OptionError(f"{path}: a folder, where a file shall be written; choose another --output")
     if kind == "savedmodel" and path.exists() and not (path / "saved_model.pb").is_file():
@@ -174,3 +174,5 @@ def check_output(path, kind):
     meant = {suffix: name for name, suffix in SUFFIXES.items()}.get(path.suffix, kind)
     if meant != kind:
         raise OptionError(f"{path}: a name for --format {meant}, but the format is {kind}; change one of them")
+    if kind != "savedmodel" and path.suffix != SUFFIXES[kind]:
+        raise OptionError(f"{path}: use a name that ends in {SUFFIXES[kind]}")

@@ -203,7 +203,6 @@ def test_other_folders_are_not_replaced(tmp_path):
     for format in FORMATS:
         with pytest.raises(OptionError, match="--output"):
             export.check_output(tmp_path, format)
-    export.check_output(tmp_path / "notes.txt", "onnx")
     with pytest.raises(OptionError, match="not a SavedModel"):
         export.check_output(tmp_path / "notes.txt", "savedmodel")
 
@@ -212,6 +211,16 @@ def test_a_name_of_another_format_is_refused(tmp_path):
     for name, format in (("a.tflite", "onnx"), ("a.onnx", "litert"), ("a.onnx", "savedmodel")):
         with pytest.raises(OptionError, match=rf"{name}: a name for --format .*but the format is {format}"):
             export.check_output(tmp_path / name, format)
+
+
+def test_a_file_has_the_suffix_of_its_format(tmp_path):
+    status, _, errors = call("export.py", "natural", "-o", tmp_path / "x.foo")
+    assert (status, errors) == (2, [f"{tmp_path}/x.foo: use a name that ends in .onnx"])
+    for name, format in (("x", "litert"), ("x.onnx.bak", "onnx")):
+        with pytest.raises(OptionError, match="use a name that ends in"):
+            export.check_output(tmp_path / name, format)
+    for name, format in (("x.onnx", "onnx"), ("x.tflite", "litert"), ("x.foo", "savedmodel")):
+        export.check_output(tmp_path / name, format)
 
 
 def test_a_model_is_not_replaced(tmp_path):
