@@ -66,10 +66,7 @@ class Options:
 
 def open_places(options):
     """Opens source and output as storages. Returns them, and the path of the output in the source, or None."""
-    try:
-        Path.cwd()  # Ray needs it, too.
-    except FileNotFoundError as error:
-        raise UserError("the working directory is gone; change to another one") from error
+    Path.cwd()  # An error where it is gone: Ray needs it, too.
     source, output = open_storage(options.source), open_storage(options.output)
     if not source.exists():
         raise UserError(f"{options.source}: no such folder")

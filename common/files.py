@@ -151,6 +151,8 @@ def describe_error(error):
     """What an OSError has to say, without its number and path."""
     if isinstance(error, FileExistsError):  # Of making folders alone.
         return "a file or a broken link has the name of its folder"
+    if error.errno == errno.ENOENT and error.filename is None:  # Of asking for it, as for an absolute path.
+        return "the working directory is gone; change to another one"
     return (error.strerror or str(error)).lower()
 
 

@@ -13,7 +13,7 @@ from annotated_types import Interval
 from pydantic import AfterValidator, ConfigDict, TypeAdapter, ValidationError
 from tyro.conf import arg
 
-from common.files import PHOTO_SUFFIXES, REPLACED
+from common.files import PHOTO_SUFFIXES, REPLACED, describe_error
 
 Count = Annotated[int, Interval(ge=1)]
 Positive = Annotated[float, Interval(gt=0)]
@@ -53,7 +53,7 @@ def _writable_folder(path):
     try:
         places = (path, *path.absolute().parents)
     except FileNotFoundError as error:
-        raise ValueError("the working directory is gone; change to another one") from error
+        raise ValueError(describe_error(error)) from error
     place = next(place for place in places if os.path.lexists(place))
     if not place.is_dir():
         raise ValueError(f"{place} is a {'file' if place.exists() else 'broken link'}, where a folder is needed")

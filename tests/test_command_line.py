@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
 import pytest
 import tensorflow as tf
@@ -98,6 +99,15 @@ def test_a_machine_without_a_folder_for_temporary_files(monkeypatch):
     monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/nowhere"])
     with pytest.raises(SystemExit, match=r"temporary directory found in \['/nowhere'\]; give one .* TMPDIR"):
         prepare_imports()
+
+
+def test_a_working_directory_that_is_gone(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    for main in (Path.cwd, Path("file").absolute):
+        with pytest.raises(SystemExit, match=r"^the working directory is gone; change to another one$"):
+            run(main)
 
 
 def test_another_ctrl_c_ends_the_threads_that_python_waits_for():
