@@ -15,6 +15,8 @@ from data.pairs import ReplicaShare
 from training.distribution import DistributionError, choose_strategy, divide_batch, divide_photos
 
 EPOCHS = 2
+# Of stderr that a failed test shows.
+LINES = 30
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +53,8 @@ def weights_file(folder, worker):
 def finish(processes):
     """The history that each process prints, as an array [epochs, (loss, val_loss)]."""
     histories = []
-    for process in processes:
-        status, output, errors = process.wait()
-        assert status == 0, errors
+    for number, (status, output, errors) in enumerate([process.wait() for process in processes]):
+        assert status == 0, "\n".join([f"process {number}:", *errors[-LINES:]])
         rows = json.loads(output.splitlines()[-1])
         histories.append(np.array([[row["loss"], row["val_loss"]] for row in rows]))
     return histories

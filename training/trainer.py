@@ -87,6 +87,8 @@ def train(experiment, folder, resume=False, minutes=None, save_every_steps=None)
                 fit(model, data, strategy, callbacks, epoch, epochs)
         if writes:
             finish_run(folder, checkpoints, data)
+        with explain_lost_worker(share):
+            from_chief(strategy, 0)  # A machine that ended now would count as lost while the chief still writes.
         return checkpoints.history
 
 
