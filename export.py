@@ -42,6 +42,7 @@ def main():
     (name,) = short_names([options.model])
     default = OUTPUTS / f"{name}{'-photo' if options.photo else ''}{SUFFIXES[options.format]}"
     path = options.output or default
+    path.absolute()  # An error where the working directory is gone.
     check_output(path, options.format)
     model = models.load(options.model)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
 """Exported models, each run in its own runtime, against Keras."""
 
 import dataclasses
+import importlib
 import subprocess
 import sys
 
@@ -20,6 +21,7 @@ import models
 from benchmarks.export import RUNTIMES
 from colorizing import export
 from colorizing.photo import Pipeline, reduced_size
+from common import command_line
 from common.errors import OptionError
 from common.images import read_photo
 from configs import DOCS, EXPERIMENTS, SAMPLES
@@ -233,6 +235,15 @@ def test_a_place_that_cannot_be_written_is_refused_before_work(tmp_path):
     (tmp_path / "file").touch()
     status, _, errors = call("export.py", "scenes", "-o", tmp_path / "file" / "a.onnx")
     assert status == 2 and len(errors) == 1 and "file is a file, where a folder is needed" in errors[0]
+
+
+def test_a_working_directory_that_is_gone(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    monkeypatch.setattr("sys.argv", ["export.py", "scenes"])
+    with pytest.raises(SystemExit, match=r"^the working directory is gone; change to another one$"):
+        command_line.run(importlib.import_module("export").main)
 
 
 def test_command_line(few_channels, tmp_path, vivid):
