@@ -47,6 +47,8 @@ def open_tiff(content):
     if first.is_dng or photometric in (PHOTOMETRIC.CFA, PHOTOMETRIC.LINEAR_RAW):
         return _open_whole_raw(pages, content)
     depths = set(np.atleast_1d(page.bitspersample).tolist())
+    if page.sampleformat not in list(SAMPLEFORMAT):
+        raise CannotDecode(f"a damaged file (the type of its pixels is {_name(page.sampleformat)})")
     whole_numbers = page.sampleformat in (SAMPLEFORMAT.UINT, SAMPLEFORMAT.VOID)
     if not whole_numbers or max(depths) > 16 or len(depths) > 1:
         kind = page.dtype if page.dtype and len(depths) == 1 else f"{'/'.join(map(str, sorted(depths)))} bits"

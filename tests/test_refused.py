@@ -206,6 +206,10 @@ def damaged_files():
             )
             for number in (0, 3)
         },
+        "type-7.tif": (
+            tiff((page(8, t339=("H", [7])), gray().tobytes())),
+            r"a damaged file \(the type of its pixels is unknown \(7\)\)",
+        ),
         "no-page.tif": (b"II*\0\0\0\0\0", "a damaged file"),
         "no-camera-raw.nef": (
             by_tifffile(rgb(), photometric="cielab"),
