@@ -35,20 +35,14 @@ LONGEST_NAME = 255
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run has to do.
+    """What a run has to do."""
 
-    Attributes:
-        jobs: Pairs of (photo or film, result) paths. No result has the path of an input or of another result, or would
-            replace a file that is not a result of an earlier run.
-        failures: A sentence for each input that cannot be done.
-        notes: Sentences about what was passed over, and about results that do not have the name of their photo.
-        record: The `Record` of the output folder.
-    """
-
+    # Pairs of (photo or film, result) paths. No result has the path of an input or of another result, or would replace
+    # a file that is not a result of an earlier run.
     jobs: list
-    failures: list
-    notes: list
-    record: Record
+    failures: list  # A sentence for each input that cannot be done.
+    notes: list  # Sentences about what was passed over, and about results that do not have the name of their photo.
+    record: Record  # That of the output folder.
 
 
 def plan_jobs(inputs, output, suffix=None, films=False, hints_of=None, settings_of=None):
@@ -167,17 +161,11 @@ def result_name(source, name, suffix):
 
 @dataclass
 class Outcome:
-    """What became of a run.
+    """What became of a run."""
 
-    Attributes:
-        done: How many photos or films are done.
-        failures: A sentence for each that failed.
-        losses: What results do not keep, a sentence each.
-    """
-
-    done: int = 0
-    failures: list = field(default_factory=list)
-    losses: list = field(default_factory=list)
+    done: int = 0  # How many photos or films are done.
+    failures: list = field(default_factory=list)  # A sentence for each that failed.
+    losses: list = field(default_factory=list)  # What results do not keep, a sentence each.
 
     @contextlib.contextmanager
     def counting(self, path):

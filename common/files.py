@@ -60,18 +60,13 @@ SYSTEM_FOLDERS = frozenset(
 
 @dataclass(frozen=True)
 class Listing:
-    """What a folder holds.
+    """What a folder holds."""
 
-    Attributes:
-        files: Paths of the files that were wanted, sorted.
-        passed_over: How many photos, films and things named like these were not: {kind: count}, a kind being a suffix,
-            or words that take an "s".
-        failures: A sentence for each folder or wanted file that may not be read.
-    """
-
-    files: list
+    files: list  # Paths of the files that were wanted, sorted.
+    # How many photos, films and things named like these were not: {kind: count}, a kind being a suffix, or words that
+    # take an "s".
     passed_over: Counter
-    failures: list
+    failures: list  # A sentence for each folder or wanted file that may not be read.
 
 
 def list_files(folder, wanted):

@@ -26,21 +26,14 @@ OPEN_SHARDS = 256
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a folder of shards holds.
+    """What a folder of shards holds."""
 
-    Attributes:
-        names: Path of each photo within the packed folder, with slashes, in the order of `find_photos`.
-        classes: Names of the class folders, sorted; empty without class folders.
-        photos_per_shard: Photos a shard, at most.
-        shards: For each shard the indices into `names` of its records, in their order; None until all are packed.
-        skipped: {name: cause} of the photos that could not be read.
-    """
-
-    names: list
-    classes: list
-    photos_per_shard: int
+    names: list  # Path of each photo within the packed folder, with slashes, in the order of `find_photos`.
+    classes: list  # Names of the class folders, sorted; empty without class folders.
+    photos_per_shard: int  # Photos a shard, at most.
+    # For each shard the indices into `names` of its records, in their order; None until all are packed.
     shards: list | None = None
-    skipped: dict = field(default_factory=dict)
+    skipped: dict = field(default_factory=dict)  # {name: cause} of the photos that could not be read.
 
     def write(self, folder):
         """Writes the manifest into a folder of shards, with its checksum."""
@@ -126,17 +119,11 @@ def open_shard(path):
 
 @dataclass(frozen=True, slots=True)
 class PackedPhoto:
-    """A photo in a shard. Stands for the path of the photo's file where photos are read and named.
-
-    Attributes:
-        shard: Path of the shard.
-        position: Number of the record in the shard, from 0.
-        name: Path of the photo within the folder that was packed.
-    """
+    """A photo in a shard. Stands for the path of the photo's file where photos are read and named."""
 
     shard: Path
-    position: int
-    name: str
+    position: int  # Number of the record in the shard, from 0.
+    name: str  # Path of the photo within the folder that was packed.
 
     def __str__(self):
         return f"{self.shard}/{self.name}"

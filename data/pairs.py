@@ -85,16 +85,11 @@ class ReplicaShare:
     """The part of each training step that one process works on.
 
     A step takes a batch from each replica: a device of this process or of another one.
-
-    Attributes:
-        replicas: Number of replicas of all processes.
-        first: Number of this process's first replica, from 0.
-        count: Number of this process's replicas.
     """
 
-    replicas: int = 1
-    first: int = 0
-    count: int = 1
+    replicas: int = 1  # Number of replicas of all processes.
+    first: int = 0  # Number of this process's first replica, from 0.
+    count: int = 1  # Number of this process's replicas.
 
     def batches(self, steps):
         """Numbers of this process's batches among the batches of all replicas, from 0: int64 [steps * count]."""

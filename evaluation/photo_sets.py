@@ -19,17 +19,11 @@ BATCH = 32
 
 @dataclass(frozen=True)
 class PhotoSet:
-    """Photos to score models on.
+    """Photos to score models on."""
 
-    Attributes:
-        name: As given on the command line.
-        photos: Pairs of paths: (the photo to colorize, the photo in colour).
-        passed_over: One line about the files that were passed over; "" where none was.
-    """
-
-    name: str
-    photos: tuple[tuple[Path, Path], ...]
-    passed_over: str = ""
+    name: str  # As given on the command line.
+    photos: tuple[tuple[Path, Path], ...]  # Pairs of paths: (the photo to colorize, the photo in colour).
+    passed_over: str = ""  # One line about the files that were passed over; "" where none was.
 
 
 def find_set(given):

@@ -14,29 +14,17 @@ from training.distribution import divide_batch, divide_photos
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The training data of this process.
+    """The training data of this process."""
 
-    Attributes:
-        store: `PhotoStore` of all photos.
-        order: `TrainingOrder` of the training photos that this process reads.
-        order_of_all: `TrainingOrder` of the training photos of all processes.
-        pairs: `Pairs` that turns crops into L-to-ab pairs.
-        share: This process's part of the validation batches.
-        training_share: This process's part of the batches of `order`.
-        batch_size: Photos that one replica gets in a step.
-        validation_indices: Numbers of the validation photos of all processes, int64.
-        classes: Number of scene classes; 0 for networks that do not classify.
-    """
-
-    store: PhotoStore
-    order: TrainingOrder
-    order_of_all: TrainingOrder
-    pairs: Pairs
-    share: ReplicaShare
-    training_share: ReplicaShare
-    batch_size: int
-    validation_indices: np.ndarray
-    classes: int
+    store: PhotoStore  # Of all photos.
+    order: TrainingOrder  # Of the training photos that this process reads.
+    order_of_all: TrainingOrder  # Of the training photos of all processes.
+    pairs: Pairs  # Turns crops into L-to-ab pairs.
+    share: ReplicaShare  # This process's part of the validation batches.
+    training_share: ReplicaShare  # This process's part of the batches of `order`.
+    batch_size: int  # Photos that one replica gets in a step.
+    validation_indices: np.ndarray  # Numbers of the validation photos of all processes, int64.
+    classes: int  # Number of scene classes; 0 for networks that do not classify.
 
     @functools.cached_property
     def steps(self):

@@ -65,17 +65,12 @@ def key_of(*parts):
 
 @dataclass
 class Summary:
-    """What became of the files of a run.
+    """What became of the files of a run."""
 
-    Attributes:
-        states: {state: files}.
-        causes: {(state, cause): files}. The cause of a waiting photo says why no row of an earlier run counts.
-        failures: (path, cause) of the first MOST_NAMED files that failed.
-    """
-
-    states: Counter = field(default_factory=Counter)
+    states: Counter = field(default_factory=Counter)  # {state: files}.
+    # {(state, cause): files}. The cause of a waiting photo says why no row of an earlier run counts.
     causes: Counter = field(default_factory=Counter)
-    failures: list = field(default_factory=list)
+    failures: list = field(default_factory=list)  # (path, cause) of the first MOST_NAMED files that failed.
 
 
 class Ledger:

@@ -19,19 +19,12 @@ VERSIONS = ("ETag", "etag", "md5Hash", "LastModified", "last_modified", "mtime")
 
 
 class File(NamedTuple):
-    """A file of a folder.
+    """A file of a folder."""
 
-    Attributes:
-        name: Name of the file without its folder.
-        size: Size in bytes.
-        version: A text that changes whenever the content does.
-        oddity: For what is not a regular file and so cannot be read, what it is; else "".
-    """
-
-    name: str
-    size: int
-    version: str
-    oddity: str = ""
+    name: str  # Without its folder.
+    size: int  # Bytes.
+    version: str  # A text that changes whenever the content does.
+    oddity: str = ""  # For what is not a regular file and so cannot be read, what it is; else "".
 
 
 def open_storage(location):

@@ -20,20 +20,14 @@ from common import images
 
 @dataclass(frozen=True)
 class Work:
-    """The settings of a run, which all of its workers get.
+    """The settings of a run, which all of its workers get."""
 
-    Attributes:
-        source, output: Locations of storages.
-        saturation, render_size: See `colorizing.photo.Pipeline`.
-        quality, max_megapixels: See `common.images`.
-    """
-
-    source: str
-    output: str
-    saturation: float
-    render_size: int | None
-    quality: int
-    max_megapixels: float
+    source: str  # Location of a storage.
+    output: str  # Location of a storage.
+    saturation: float  # See `colorizing.photo.Pipeline`.
+    render_size: int | None  # See `colorizing.photo.Pipeline`.
+    quality: int  # See `common.images`.
+    max_megapixels: float  # See `common.images`.
 
 
 class Worker:

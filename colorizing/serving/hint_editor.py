@@ -33,17 +33,11 @@ SWATCH = 48
 
 @dataclass(frozen=True)
 class Edits:
-    """The hints of one photo on the page, with those before each change, for undo.
-
-    Attributes:
-        hints: `Hint`s.
-        chosen: Number of the hint that a colour is chosen for; None for none.
-        past: The `hints` before each change, oldest first.
-    """
+    """The hints of one photo on the page, with those before each change, for undo."""
 
     hints: tuple[Hint, ...] = ()
-    chosen: int | None = None
-    past: tuple[tuple[Hint, ...], ...] = ()
+    chosen: int | None = None  # Number of the hint that a colour is chosen for; None for none.
+    past: tuple[tuple[Hint, ...], ...] = ()  # The `hints` before each change, oldest first.
 
     @property
     def hint(self):

@@ -44,21 +44,13 @@ class Limits:
 
 @dataclass(frozen=True)
 class Result:
-    """A colorized photo.
-
-    Attributes:
-        photo: Its pixels, an `images.Photo`.
-        content: Content of its file, bytes.
-        suffix: Suffix of its format, like ".jpg".
-        losses: What was left out or converted, a sentence each.
-        likely: ab that the network thinks likely at the place asked for, see `Colorizer.likely_colors`.
-    """
+    """A colorized photo."""
 
     photo: images.Photo
-    content: bytes
-    suffix: str
-    losses: list
-    likely: tuple = ()
+    content: bytes  # Of its file.
+    suffix: str  # Suffix of its format, like ".jpg".
+    losses: list  # What was left out or converted, a sentence each.
+    likely: tuple = ()  # The ab that the network thinks likely at the place asked for, see `Colorizer.likely_colors`.
 
 
 class Service:
