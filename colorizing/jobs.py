@@ -12,22 +12,8 @@ from tqdm import tqdm
 
 from colorizing.conversion import THREADS
 from colorizing.results import Record, known_results
-from common import images
+from common import files, images
 from common.errors import UserError, first_line
-from common.files import (
-    COLORLESS,
-    FILM_SUFFIXES,
-    PHOTO_SUFFIXES,
-    REPLACED,
-    REWRAPPED,
-    Listing,
-    describe_error,
-    describe_passed_over,
-    is_film,
-    is_photo,
-    is_regular,
-    list_files,
-)
 
 # Bytes that a file's name has at most on most disks.
 LONGEST_NAME = 255
@@ -109,29 +95,30 @@ def find_inputs(inputs, output, films):
                 found.setdefault((folder / name, name), (file, name))
             passed_over += listing.passed_over
             failures += listing.failures
-        elif is_regular(path):
+        elif files.is_regular(path):
             name = Path(path.name)
             found.setdefault((path.parent.resolve() / name, name), (path, name))
         else:
             failures.append(f"{path}: {describe_missing(path)}")
-    return [*found.values()], failures, [describe_passed_over(passed_over)] if passed_over else []
+    return [*found.values()], failures, [files.describe_passed_over(passed_over)] if passed_over else []
 
 
 def search_folder(folder, output, films):
     """The `Listing` of a folder's photos, and films where wanted, without results of earlier runs."""
     if folder.resolve() == output.resolve():
         failure = f"{folder}: holds the photos, so it cannot be the folder of the results; choose another"
-        return Listing([], Counter(), [failure])
-    listing = list_files(folder, lambda file: is_photo(file) or (films and is_film(file)))
+        return files.Listing([], Counter(), [failure])
+    listing = files.list_files(folder, lambda file: files.is_photo(file) or (films and files.is_film(file)))
     results, unreadable = known_results(folder, listing.files)
-    files = [file for file in listing.files if file not in results]
+    sources = [file for file in listing.files if file not in results]
     failures = listing.failures + unreadable
-    if results and not files:
+    if results and not sources:
         failures.append(f"{folder}: holds results of earlier runs only; give those that you mean one by one")
-    elif not files and not listing.failures:
-        kinds, suffixes = ("photos or films", PHOTO_SUFFIXES | FILM_SUFFIXES) if films else ("photos", PHOTO_SUFFIXES)
+    elif not sources and not listing.failures:
+        kinds = "photos or films" if films else "photos"
+        suffixes = files.PHOTO_SUFFIXES | (files.FILM_SUFFIXES if films else set())
         failures.append(f"{folder}: a folder without {kinds} ({', '.join(sorted(suffixes))})")
-    return Listing(files, listing.passed_over + Counter({"earlier result": len(results)}), failures)
+    return files.Listing(sources, listing.passed_over + Counter({"earlier result": len(results)}), failures)
 
 
 def describe_missing(path):
@@ -139,7 +126,7 @@ def describe_missing(path):
     try:
         path.stat()
     except OSError as error:
-        return describe_error(error)
+        return files.describe_error(error)
     return "not a regular file"
 
 
@@ -155,7 +142,7 @@ def first_free(name, is_taken):
 def result_name(source, name, suffix):
     """The name of a result, a Path, by that of its photo or film; `suffix` as for `plan_jobs`."""
     own = name.suffix.lower()
-    wanted = REWRAPPED.get(own, own) if is_film(source) else (suffix or REPLACED.get(own, own))
+    wanted = files.REWRAPPED.get(own, own) if files.is_film(source) else (suffix or files.REPLACED.get(own, own))
     return name if wanted == own else name.with_name(name.name + wanted)
 
 
@@ -175,7 +162,7 @@ class Outcome:
         except UserError as error:
             self.failures.append(str(error))
         except OSError as error:
-            self.failures.append(f"{error.filename or path}: {describe_error(error)}")
+            self.failures.append(f"{error.filename or path}: {files.describe_error(error)}")
         except Exception as error:  # Out of memory, say: named, and the others are still done.
             self.failures.append(f"{path}: cannot be done ({type(error).__name__}: {first_line(error)})")
         else:
@@ -202,8 +189,8 @@ def process_photos(jobs, work, record, converter):
             _, content, losses = converter.convert(path, content, result, lambda photo: work(photo, path))
             with record.noting(result, checksum):
                 images.write_content(result, content)
-        if path.suffix.lower() in REPLACED:
-            reason = "holds no colour" if path.suffix.lower() in COLORLESS else "is read only"
+        if path.suffix.lower() in files.REPLACED:
+            reason = "holds no colour" if path.suffix.lower() in files.COLORLESS else "is read only"
             losses.append(f"{result}: written in this format, since {path.suffix} {reason}")
         return losses
 
