@@ -47,7 +47,7 @@ def test_measuring_the_speed_counts_frozen_and_learning_steps_by_their_shares(mo
     experiment = small("natural", frozen_share=0.25)
     model, frozen = SimpleNamespace(), []
     monkeypatch.setattr("training.trainer.build", lambda *_: model)
-    monkeypatch.setattr("training.trainer.distribute", lambda *_: None)
+    monkeypatch.setattr("training.distribution.distribute", lambda *_: None)
     monkeypatch.setattr("training.trainer.freeze_encoder", lambda _, is_frozen: frozen.append(is_frozen))
     monkeypatch.setattr("training.trainer.time_steps", lambda *_: (0.2, 3.0) if frozen[-1] else (1.0, 5.0))
     data = SimpleNamespace(training=lambda: None, feed=lambda _: None)

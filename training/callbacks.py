@@ -16,6 +16,8 @@ import models
 from common.command_line import say
 from common.errors import UserError, first_line
 from common.files import replacing, write_whole
+from training.distribution import is_chief
+from training.optimizers import frozen_steps
 from utils import lab_to_rgb, neutral_from_lightness
 
 
@@ -270,3 +272,27 @@ class Checkpoints(keras.callbacks.Callback):
         writer.writeheader()
         writer.writerows(self.history)
         write_whole(self.folder / "history.csv", table.getvalue().encode())
+
+
+def make_callbacks(experiment, folder, data, checkpoints, steps, epochs):
+    """The callbacks of a run, in the order in which Keras has to call them.
+
+    Those that add to the logs, or end a run whose state must not be saved, come first. The checkpoints come behind
+    them, since they save the logs and the state of the others; then the epoch is told, if somebody listens.
+    """
+    batch_size = data.batch_size * data.share.replicas
+    callbacks = [Speed(batch_size), FiniteLoss(folder)]
+    validation = data.validation()
+    if experiment.schedule == "plateau":
+        monitor = "val_loss" if validation else "loss"
+        checkpoints.plateau = keras.callbacks.ReduceLROnPlateau(monitor, factor=0.1, patience=10, min_delta=1e-4)
+        callbacks.append(checkpoints.plateau)
+    callbacks.append(StopAfter(steps))
+    if experiment.frozen_share:
+        callbacks.append(FrozenEncoder(frozen_steps(experiment, steps)))
+    if is_chief(data.share):
+        callbacks.append(keras.callbacks.TensorBoard(folder / "logs", write_graph=False))
+        if validation:
+            callbacks.append(ValidationPictures(folder / "logs" / "pictures", data.pairs.of(validation)))
+        return [*callbacks, checkpoints, Progress(epochs, data.steps * batch_size, batch_size)]
+    return [*callbacks, checkpoints]

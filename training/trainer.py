@@ -12,27 +12,10 @@ from common.command_line import say
 from common.files import write_json
 from data.photos import find_all_photos
 from models.precision import choose_policy, describe_devices
-from training.callbacks import (
-    FiniteLoss,
-    FrozenEncoder,
-    Progress,
-    Speed,
-    StopAfter,
-    TrainingError,
-    ValidationPictures,
-    freeze_encoder,
-)
+from training import distribution
+from training.callbacks import Speed, TrainingError, freeze_encoder, make_callbacks
 from training.data import colors_in_step, name_folders, prepare_data
-from training.distribution import (
-    choose_strategy,
-    distribute,
-    enable_multi_worker_fit,
-    explain_lost_worker,
-    from_chief,
-    is_chief,
-    share_of,
-)
-from training.optimizers import frozen_steps, make_optimizer
+from training.optimizers import make_optimizer
 from training.run_folder import finish_run, own_folder, prepare_run, read_config
 
 # Share of a time budget that measuring the speed may take, and the most steps that are timed.
@@ -60,10 +43,10 @@ def train(experiment, folder, resume=False, minutes=None, save_every_steps=None)
         TrainingError: The folder holds another run, or training cannot go on.
     """
     folder = Path(folder)
-    strategy = choose_strategy()
-    share = share_of(strategy)
+    strategy = distribution.choose_strategy()
+    share = distribution.share_of(strategy)
     photos = find_all_photos(experiment.dataset)
-    writes = is_chief(share)
+    writes = distribution.is_chief(share)
     with own_folder(folder, writes):
         checkpoints = prepare_run(folder, experiment, photos, resume, save_every_steps, writes=writes)
         policy = choose_policy() if experiment.policy == "auto" else experiment.policy
@@ -73,7 +56,7 @@ def train(experiment, folder, resume=False, minutes=None, save_every_steps=None)
         print_plan(experiment, data, policy)
         if photos.passed_over:
             print(photos.passed_over, file=sys.stderr)
-        with explain_lost_worker(share):
+        with distribution.explain_lost_worker(share):
             steps = plan_steps(folder, experiment, data, minutes, strategy, writes=writes)
             model, epoch, step = build_or_restore(folder, experiment, data, steps, strategy, checkpoints)
             if epoch or step:
@@ -87,8 +70,8 @@ def train(experiment, folder, resume=False, minutes=None, save_every_steps=None)
                 fit(model, data, strategy, callbacks, epoch, epochs)
         if writes:
             finish_run(folder, checkpoints, data)
-        with explain_lost_worker(share):
-            from_chief(strategy, 0)  # A machine that ended now would count as lost while the chief still writes.
+        with distribution.explain_lost_worker(share):
+            distribution.from_chief(strategy, 0)  # A machine that ends while the chief still writes counts as lost.
         return checkpoints.history
 
 
@@ -111,7 +94,7 @@ def build_or_restore(folder, experiment, data, steps, strategy, checkpoints):
         elif experiment.start_from:
             start_from(model, experiment.start_from)
     done = epoch * data.steps + step
-    if from_chief(strategy, done) != done:
+    if distribution.from_chief(strategy, done) != done:
         raise TrainingError(f"{folder}: the machines find different checkpoints here; give a folder that all share")
     return model, epoch, step
 
@@ -122,7 +105,7 @@ def build(experiment, data, steps):
     model.compile(optimizer=make_optimizer(experiment, steps), to_pair=data.pairs if colors_in_step() else None)
     model.optimizer.build(model.trainable_variables)  # With all weights, before some are frozen.
     if data.share.replicas > data.share.count:
-        enable_multi_worker_fit(model)
+        distribution.enable_multi_worker_fit(model)
     return model
 
 
@@ -150,9 +133,9 @@ def fit(model, data, strategy, callbacks, epoch, epochs, step=0):
     crops, validation = data.training(epoch, step), data.validation()
     try:
         model.fit(
-            distribute(strategy, data.feed(crops)),
+            distribution.distribute(strategy, data.feed(crops)),
             steps_per_epoch=crops.steps - step,
-            validation_data=validation and distribute(strategy, data.feed(validation)),
+            validation_data=validation and distribution.distribute(strategy, data.feed(validation)),
             validation_steps=validation and validation.steps,
             initial_epoch=epoch,
             epochs=epochs,
@@ -171,7 +154,7 @@ def plan_steps(folder, experiment, data, minutes, strategy, writes):
         TrainingError: config.json cannot be read, or the run that goes on had another time budget.
     """
     config = read_config(folder) if writes else {}
-    steps = round(from_chief(strategy, config.get("steps", 0)))
+    steps = round(distribution.from_chief(strategy, config.get("steps", 0)))
     if steps:
         if writes and minutes not in (None, config.get("minutes")):
             raise TrainingError(f"{folder}: --minutes {minutes:g}: the run keeps its {steps} steps; leave it out")
@@ -182,7 +165,7 @@ def plan_steps(folder, experiment, data, minutes, strategy, writes):
         started = time.monotonic()
         seconds, start = measure_speed(experiment, data, strategy, limit=minutes * 60 * MEASURING_SHARE)
         left = minutes * 60 - (time.monotonic() - started) - start
-        steps = round(from_chief(strategy, max(1, round(left / seconds))))
+        steps = round(distribution.from_chief(strategy, max(1, round(left / seconds))))
     if writes:
         write_json(folder / "config.json", {**config, "minutes": minutes, "steps": steps})
     return steps
@@ -201,7 +184,7 @@ def measure_speed(experiment, data, strategy, limit):
     started = time.monotonic()
     with strategy.scope():
         model = build(experiment, data, TIMED_STEPS)
-    feed = distribute(strategy, data.feed(data.training()))
+    feed = distribution.distribute(strategy, data.feed(data.training()))
     building = time.monotonic() - started
     if not experiment.frozen_share:
         seconds, start = time_steps(model, feed, strategy, limit - building)
@@ -223,32 +206,8 @@ def time_steps(model, feed, strategy, limit):
         # The steps alone, without starting and ending the loop over the data.
         speed = Speed(batch_size=1)
         model.fit(feed, steps_per_epoch=steps, callbacks=[speed], verbose=0, shuffle=False)
-        seconds = from_chief(strategy, 1 / speed.speed)
-        left = from_chief(strategy, limit - (time.monotonic() - started))
+        seconds = distribution.from_chief(strategy, 1 / speed.speed)
+        left = distribution.from_chief(strategy, limit - (time.monotonic() - started))
         if steps > 1 or left < 2 * seconds:
             return seconds, start
         steps = min(TIMED_STEPS, int(left / seconds))
-
-
-def make_callbacks(experiment, folder, data, checkpoints, steps, epochs):
-    """The callbacks of a run, in the order in which Keras has to call them.
-
-    Those that add to the logs, or end a run whose state must not be saved, come first. The checkpoints come behind
-    them, since they save the logs and the state of the others; then the epoch is told, if somebody listens.
-    """
-    batch_size = data.batch_size * data.share.replicas
-    callbacks = [Speed(batch_size), FiniteLoss(folder)]
-    validation = data.validation()
-    if experiment.schedule == "plateau":
-        monitor = "val_loss" if validation else "loss"
-        checkpoints.plateau = keras.callbacks.ReduceLROnPlateau(monitor, factor=0.1, patience=10, min_delta=1e-4)
-        callbacks.append(checkpoints.plateau)
-    callbacks.append(StopAfter(steps))
-    if experiment.frozen_share:
-        callbacks.append(FrozenEncoder(frozen_steps(experiment, steps)))
-    if is_chief(data.share):
-        callbacks.append(keras.callbacks.TensorBoard(folder / "logs", write_graph=False))
-        if validation:
-            callbacks.append(ValidationPictures(folder / "logs" / "pictures", data.pairs.of(validation)))
-        return [*callbacks, checkpoints, Progress(epochs, data.steps * batch_size, batch_size)]
-    return [*callbacks, checkpoints]
