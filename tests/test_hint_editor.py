@@ -5,7 +5,7 @@ import pytest
 from skimage import color
 
 from colorizing.hints import Hint, place_of
-from colorizing.serving.hint_editor import COMMON, Edits, ab_of_picked, draw_dots, draw_swatches, offered_colors
+from colorizing.serving.hint_editor import COMMON, Edits, ab_of_picked, draw_dots, offer
 from common.errors import UserError
 
 
@@ -43,11 +43,12 @@ def test_dots_show_the_colour_there():
 
 
 def test_colours_on_offer_have_the_lightness_of_the_place():
-    ab, rgb = offered_colors(60.0, [(5.0, 5.0)])
-    assert ab[0].tolist() == [5, 5] and len(ab) == len(rgb) == 1 + len(COMMON)
-    lab = color.rgb2lab(rgb[None])[0]
-    np.testing.assert_allclose(lab[:, 0], 60, atol=0.6)
-    assert np.array_equal(draw_swatches(rgb)[0, ::48], rgb)
+    shown = np.full((20, 30, 3), 145, np.uint8)  # L is 60.
+    picture, ab = offer(shown, Hint(0.5, 0.5, None), [(5.0, 5.0)])
+    np.testing.assert_allclose(ab[0], 0, atol=0.1)
+    assert ab[1] == [5, 5] and len(ab) == 2 + len(COMMON) and picture.shape == (48, 48 * len(ab), 3)
+    np.testing.assert_allclose(color.rgb2lab(picture)[..., 0], 60, atol=0.6)
+    assert (picture.reshape(48, len(ab), 48, 3) == picture[0, ::48, None]).all()
 
 
 @pytest.mark.parametrize("text", ["#3264c8", "#3264c8ff", "rgb(50, 100, 200)", "rgba(50.2, 99.8, 200, 1)"])

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from colorizing.hints import Hint, place_of
 from common.errors import UserError
-from utils import ab_from_rgb, encode_rgb
+from utils import ab_from_rgb, encode_rgb, rgb_to_lab
 
 # Radius of a dot, and how near to it a click chooses it, in shares of the picture's shorter side.
 DOT, NEAR = 0.018, 0.03
@@ -100,25 +100,23 @@ def draw_dots(pixels, edits):
     return drawn
 
 
-def offered_colors(lightness, likely):
-    """Colours on offer for a place: the likely ones first, then common ones.
+def offer(shown, hint, likely):
+    """The colours on offer for a hint: what is shown at its place, then the likely ones, then common ones.
 
     Args:
-        lightness: L of the place, 0..100.
-        likely: ab that the network thinks likely there.
+        shown: The picture on the page, sRGB uint8 [height, width, 3].
+        hint: The hint.
+        likely: ab that the network thinks likely at the place, [count, 2].
 
     Returns:
-        (ab, rgb): the choices, float32 [count, 2], and how they look at that lightness, uint8 [count, 3]; chroma that
-        does not fit into sRGB is less there.
+        (picture, ab): how they look at the lightness of the place, a row of squares, uint8 [SWATCH, count * SWATCH, 3],
+        with less chroma where it does not fit into sRGB; and their ab, a list of pairs.
     """
-    ab = np.float32([*likely, *COMMON.values()]).reshape(-1, 2)
-    lab = np.column_stack([np.full(len(ab), lightness, np.float32), ab])
-    return ab, encode_rgb(tf.constant(lab), tf.uint8).numpy()
-
-
-def draw_swatches(rgb):
-    """Colours [count, 3] as a row of squares: uint8 [SWATCH, count * SWATCH, 3]."""
-    return np.repeat(np.repeat(rgb[None], SWATCH, axis=0), SWATCH, axis=1)
+    lightness, *own = rgb_to_lab(shown[place_of(hint, shown)][None]).numpy()[0]
+    ab = np.float32([own, *likely, *COMMON.values()])
+    lab = np.column_stack([np.full(len(ab), lightness), ab])
+    rgb = encode_rgb(tf.constant(lab), tf.uint8).numpy()
+    return np.repeat(np.repeat(rgb[None], SWATCH, axis=0), SWATCH, axis=1), ab.tolist()
 
 
 def ab_of_picked(text):

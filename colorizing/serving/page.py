@@ -9,14 +9,13 @@ import gradio
 import numpy as np
 
 import models
-from colorizing.hints import format_hints, parse_hints, place_of
+from colorizing.hints import format_hints, parse_hints
 from colorizing.pixels import shrink, to_gray
-from colorizing.serving.hint_editor import SWATCH, Edits, ab_of_picked, draw_dots, draw_swatches, offered_colors
+from colorizing.serving.hint_editor import SWATCH, Edits, ab_of_picked, draw_dots, offer
 from common.errors import UserError
 from common.files import HINTS_SUFFIX, is_photo
 from common.samples import as_color
 from configs import MODEL, SAMPLES
-from utils import rgb_to_lab
 
 TITLE = "Colour for gray photographs"
 # Longer side in pixels of what the page shows; the download has the photo's own size.
@@ -155,22 +154,6 @@ class Page:
         place = Path(tempfile.mkdtemp(dir=self._folder)) / name
         place.write_bytes(content)
         return gradio.DownloadButton(value=place, interactive=True)
-
-
-def offer(shown, hint, likely):
-    """The colours on offer for a hint: what is shown at its place, then the likely ones, then common ones.
-
-    Args:
-        shown: The picture on the page, sRGB uint8 [height, width, 3].
-        hint: The hint.
-        likely: ab that the network thinks likely at the place, [count, 2].
-
-    Returns:
-        (picture of the colours, see `draw_swatches`; their ab, a list of pairs).
-    """
-    lab = rgb_to_lab(shown[place_of(hint, shown)][None]).numpy()[0]
-    ab, rgb = offered_colors(lab[0], [lab[1:], *likely])
-    return draw_swatches(rgb), ab.tolist()
 
 
 def preview(pixels):
