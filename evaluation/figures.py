@@ -84,25 +84,24 @@ def draw_photos(rows, path, width=WIDTH, title_size=TITLE_SIZE):
     """Draws titled pictures in rows.
 
     Args:
-        rows: Rows of equal length of pairs (title, picture): uint8 [height, width] or [height, width, 3], or None for
-            an empty place.
+        rows: Rows of pairs (title, picture): uint8 [height, width] or [height, width, 3]. Short rows end in gaps.
         path: File to write.
         width: Width of the whole in inches of 100 pixels.
         title_size: Size of the titles in points.
     """
-    ratios = [max(shape[0] / shape[1] for shape in (np.shape(picture) for _, picture in row) if shape) for row in rows]
-    columns = len(rows[0])
+    ratios = [max(picture.shape[0] / picture.shape[1] for _, picture in row) for row in rows]
+    columns = max(map(len, rows))
     titles = sum(any(title for title, _ in row) for row in rows)
     height = sum(width / columns * ratio + 0.05 for ratio in ratios) + titles * title_size / 36
     figure, axes = plt.subplots(
         len(rows), columns, figsize=(width, height), squeeze=False, layout="constrained", height_ratios=ratios
     )
+    for axis in axes.flat:
+        axis.axis("off")
     for row, row_axes in zip(rows, axes, strict=True):
-        for (title, picture), axis in zip(row, row_axes, strict=True):
-            axis.axis("off")
-            if picture is not None:
-                axis.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="lanczos", interpolation_stage="rgba")
-                axis.set_title(printable(title), fontsize=title_size)
+        for (title, picture), axis in zip(row, row_axes, strict=False):
+            axis.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="lanczos", interpolation_stage="rgba")
+            axis.set_title(printable(title), fontsize=title_size)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=100, pil_kwargs=JPEG if Path(path).suffix in (".jpg", ".jpeg") else None)
     plt.close(figure)
@@ -123,7 +122,7 @@ def draw_docs(options):
     # By shape, so that the two photos of a row have about the same height.
     names = sorted(photos, key=lambda name: photos[name].shape[0] / photos[name].shape[1])
     pictures = [each for name in names for each in ((name, to_gray(photos[name])), ("colorized", colored[name]))]
-    draw_photos(pad(in_rows(pictures)), options.output / "samples.jpg", title_size=10)
+    draw_photos(in_rows(pictures), options.output / "samples.jpg", title_size=10)
 
 
 def draw_hints(options):
@@ -154,7 +153,7 @@ def compare(options):
         rows += in_rows(pictures)
         if options.zoom:
             rows += in_rows([("", detail(picture, *options.zoom)) for _, picture in pictures])
-    draw_photos(pad(rows), options.output)
+    draw_photos(rows, options.output)
 
 
 def detail(picture, down, right, side):
@@ -170,12 +169,6 @@ def detail(picture, down, right, side):
 def in_rows(pictures):
     """Pictures in rows of COLUMNS; the last row may be shorter."""
     return [pictures[start : start + COLUMNS] for start in range(0, len(pictures), COLUMNS)]
-
-
-def pad(rows):
-    """Rows filled up with empty places to equal length."""
-    longest = max(map(len, rows))
-    return [row + [("", None)] * (longest - len(row)) for row in rows]
 
 
 def main():

@@ -7,7 +7,7 @@ from processes import call, full_disk
 
 from common.images import write_photo
 from configs import SAMPLES
-from evaluation.figures import COLUMNS, detail, draw_photos, in_rows, pad
+from evaluation.figures import COLUMNS, detail, draw_photos, in_rows
 
 
 def test_compare_shows_each_photo_with_each_model(tmp_path, model_file, photos):
@@ -57,11 +57,13 @@ def test_compare_refuses_two_names_of_one_model(tmp_path, model_file):
     assert status == 2 and f"both are {tmp_path / 'again.keras'}; give the other model" in errors[-1]
 
 
-def test_rows_and_details():
+def test_rows_and_details(tmp_path):
     pictures = [(str(number), np.full((20, 40), number)) for number in range(6)]
-    rows = pad(in_rows(pictures))
-    assert [title for row in rows for title, _ in row] == ["0", "1", "2", "3", "4", "5", "", ""]
-    assert len(rows[1]) == COLUMNS and rows[1][3][1] is None
+    rows = in_rows(pictures)
+    assert [title for row in rows for title, _ in row] == ["0", "1", "2", "3", "4", "5"] and len(rows[0]) == COLUMNS
+    draw_photos(rows, tmp_path / "a.png")
+    right = cv2.imread(str(tmp_path / "a.png"))[:, -400:]
+    assert (right[-20:] == 255).all() and not (right == 255).all()
     picture = np.arange(800).reshape(20, 40)
     np.testing.assert_array_equal(detail(picture, 0.5, 0.25, 0.2), picture[8:12, 8:12])
     np.testing.assert_array_equal(detail(picture, 1, 0, 0.5), picture[10:, :10])
