@@ -49,21 +49,18 @@ class Enlargement:
             lightness: The photo's L in these rows, [rows, width].
             top: The first row.
         """
-        return guided_ab(self.rows(top, top + len(lightness)), lightness)
-
-    def rows(self, start, stop):
-        """Interpolates rows `start` to `stop`: a, b, their slopes over L, and L, float32 [5, stop - start, width]."""
-        result = np.empty((5, stop - start, self._wide.shape[-1]), np.float32)
-        for top in range(start, stop, ROWS):
-            weights = self._down[top : min(top + ROWS, stop)]
+        down = self._down[top : top + len(lightness)]
+        enlarged = np.empty((5, *lightness.shape), np.float32)
+        for row in range(0, len(down), ROWS):
+            weights = down[row : row + ROWS]
             used = np.flatnonzero(weights.any(axis=0))
             near = slice(used[0], used[-1] + 1)
-            np.matmul(weights[:, near], self._wide[:, near], out=result[:, top - start : top - start + len(weights)])
-        return result
+            np.matmul(weights[:, near], self._wide[:, near], out=enlarged[:, row : row + ROWS])
+        return guided_ab(enlarged, lightness)
 
 
 def guided_ab(enlarged, lightness):
-    """Returns (a, b), [...] each, from the five planes of `Enlargement.rows` and the photo's L, [...]."""
+    """Returns (a, b), [...] each, from enlarged planes (a, b, slopes of both over L, L), and the photo's L, [...]."""
     a, b, slope_of_a, slope_of_b, expected = enlarged
     detail = lightness - expected
     return a + slope_of_a * detail, b + slope_of_b * detail

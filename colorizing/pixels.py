@@ -44,16 +44,10 @@ def in_chunks(function, values, chunk=None):
         compiled = _compile(function, (len(values), chunk), values.dtype)
     chunks = []
     for start in range(0, count, chunk):
-        part = _padded(values[:, start : start + chunk], chunk)
+        part = np.zeros((len(values), chunk), values.dtype)  # Several times faster than np.pad.
+        part[:, : count - start] = values[:, start : start + chunk]
         chunks.append([result.numpy()[..., : count - start] for result in compiled(tf.constant(part))])
     return chunks[0] if len(chunks) == 1 else [np.concatenate(parts, axis=-1) for parts in zip(*chunks, strict=True)]
-
-
-def _padded(values, count):
-    """Pads values, [channels, at most `count`], with zeros to [channels, count]."""
-    padded = np.zeros((len(values), count), values.dtype)  # Several times faster than np.pad.
-    padded[:, : values.shape[1]] = values
-    return padded
 
 
 @functools.cache
