@@ -32,10 +32,8 @@ from models.precision import choose_policy, describe_devices
 class Options(Limits):
     """Serves a page and an HTTP API that colorize photos."""
 
-    host: str = "127.0.0.1"
-    """Address to listen on. Behind a reverse proxy leave it as it is."""
-    port: Annotated[int, Interval(ge=1, le=65535)] = 7860
-    """Port to listen on."""
+    host: str = "127.0.0.1"  # Address to listen on. Behind a reverse proxy leave it as it is.
+    port: Annotated[int, Interval(ge=1, le=65535)] = 7860  # Port to listen on.
 
 
 def listen(host, port):

@@ -43,25 +43,20 @@ ROWS_A_PART = 20_000
 class Options:
     """Colorizes an archive of photos, on this machine or a cluster, with a ledger that accounts for every file."""
 
+    # Folder of photos, or a URL of object storage: s3://, gs:// or abfs://.
     source: tyro.conf.Positional[str | None] = None
-    """Folder of photos, or a URL of object storage: s3://, gs:// or abfs://."""
-    output: tyro.conf.Positional[str | None] = None
-    """Folder or URL for the results and the ledger."""
-    report: str | None = None
-    """Only report what became of the files of an archive, given its folder or URL of results."""
+    output: tyro.conf.Positional[str | None] = None  # Folder or URL for the results and the ledger.
+    report: str | None = None  # Only report what became of the files of an archive, given its folder or URL of results.
+    # Address of a Ray cluster, or `auto` on one of its machines. Default: RAY_ADDRESS, else this machine alone.
     cluster: str | None = None
-    """Address of a Ray cluster, or `auto` on one of its machines. Default: RAY_ADDRESS, else this machine alone."""
     model: Model = MODEL
     saturation: Saturation = 1.0
+    # Shorter side in pixels of the copy that the network sees. Default: the size it was trained at.
     render_size: RenderSize | None = None
-    """Shorter side in pixels of the copy that the network sees. Default: the size it was trained at."""
-    format: PhotoFormat | None = None
-    """Format of the results. Default: that of each photo."""
+    format: PhotoFormat | None = None  # Format of the results. Default: that of each photo.
     quality: Quality = images.QUALITY
-    max_megapixels: Positive = images.MAX_MEGAPIXELS
-    """Refuse larger photos."""
-    retry_failed: bool = False
-    """Try photos that failed in an earlier run again."""
+    max_megapixels: Positive = images.MAX_MEGAPIXELS  # Refuse larger photos.
+    retry_failed: bool = False  # Try photos that failed in an earlier run again.
 
 
 def open_places(options):

@@ -38,22 +38,21 @@ from models.precision import choose_policy, describe_devices
 class Options:
     """Scores trained models on folders of colour photos."""
 
+    # Folders of colour photos, searched recursively, or GRAY:COLOUR for two folders. Each is a set of its own.
     photos: tyro.conf.Positional[tuple[str, ...]]
-    """Folders of colour photos, searched recursively, or GRAY:COLOUR for two folders. Each is a set of its own."""
+    # Trained models: names (runs of yours or weights that ship), runs' folders, or .keras files.
     models: tuple[str, ...] = (MODEL,)
-    """Trained models: names (runs of yours or weights that ship), runs' folders, or .keras files."""
+    # Height and width in pixels of central crops to score. Default: each photo at its own size.
     crop: tuple[Side, Side] | None = None
-    """Height and width in pixels of central crops to score. Default: each photo at its own size."""
+    # The paper's T, for the target of mse alone; all else is compared with the photo itself.
     saturation_factor: NotNegative = 1.8
-    """The paper's T, for the target of mse alone; all else is compared with the photo itself."""
+    # Folder of human boundary maps of the one set, PNG files named like the photos, as BSDS500 has them.
     boundaries: Folder | None = None
-    """Folder of human boundary maps of the one set, PNG files named like the photos, as BSDS500 has them."""
-    saturation: Saturation = 1.0
-    """Factor on the strength of the models' colours, as for test.py."""
+    saturation: Saturation = 1.0  # Factor on the strength of the models' colours, as for test.py.
+    # Shorter side in pixels of the copy that the models see, as for test.py. Default: that of their training.
     render_size: RenderSize | None = None
-    """Shorter side in pixels of the copy that the models see, as for test.py. Default: that of their training."""
+    # Folder for results.json and photos.csv; of several sets, each gets a folder of its name in it.
     output: OutputFolder | None = None
-    """Folder for results.json and photos.csv; of several sets, each gets a folder of its name in it."""
 
 
 def find_mean_colors(names):

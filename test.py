@@ -45,32 +45,27 @@ from models.precision import choose_policy, describe_devices
 class Options:
     """Colorizes photos, films, and folders of them."""
 
-    photos: tyro.conf.Positional[tuple[Path, ...]] = (SAMPLES,)
-    """Photos and films, and folders to search for them."""
-    output: Annotated[OutputFolder, tyro.conf.arg(aliases=["-o"])] = OUTPUTS
-    """Folder for the results."""
+    photos: tyro.conf.Positional[tuple[Path, ...]] = (SAMPLES,)  # Photos and films, and folders to search for them.
+    output: Annotated[OutputFolder, tyro.conf.arg(aliases=["-o"])] = OUTPUTS  # Folder for the results.
     model: Model = MODEL
     saturation: Saturation = 1.0
+    # Temperature of the annealed mean, for models that choose among bins, as Zhang's: 0.01 gives vivid and blotchy
+    # colours, 1 dull ones. Default: 0.38.
     temperature: Annotated[float, Interval(ge=0.01, le=1)] | None = None
-    """Temperature of the annealed mean, for models that choose among bins, as Zhang's: 0.01 gives vivid and blotchy
-    colours, 1 dull ones. Default: 0.38."""
+    # Shorter side in pixels of the copy that the network sees. Default: the size it was trained at.
     render_size: RenderSize | None = None
-    """Shorter side in pixels of the copy that the network sees. Default: the size it was trained at."""
+    # JSON file with colours that you know of the one photo or film given, see docs/hints.md. Without this option, those
+    # of `album/a.jpg` are read from `album/a.hints.json` if that exists.
     hints: Path | None = None
-    """JSON file with colours that you know of the one photo or film given, see docs/hints.md. Without this option,
-    those of `album/a.jpg` are read from `album/a.hints.json` if that exists."""
-    compare: bool = False
-    """Put the gray photo or film beside the result."""
-    format: PhotoFormat | None = None
-    """Format of photos' results. Default: that of each photo."""
+    compare: bool = False  # Put the gray photo or film beside the result.
+    format: PhotoFormat | None = None  # Format of photos' results. Default: that of each photo.
     quality: Quality = images.QUALITY
+    # How steady a film's colours are over time: 0 colorizes each frame by itself, 1 keeps a shot's first colours.
     steadiness: Share = STEADINESS
-    """How steady a film's colours are over time: 0 colorizes each frame by itself, 1 keeps a shot's first colours."""
+    # Leave out photos and films whose result is there already, unless they, their hints, the model or options that
+    # decide the result changed since.
     skip_existing: bool = False
-    """Leave out photos and films whose result is there already, unless they, their hints, the model or options that
-    decide the result changed since."""
-    max_megapixels: Positive = images.MAX_MEGAPIXELS
-    """Refuse larger photos, and films of larger frames."""
+    max_megapixels: Positive = images.MAX_MEGAPIXELS  # Refuse larger photos, and films of larger frames.
 
 
 def hints_file(options, path):

@@ -34,15 +34,14 @@ class Options:
     """Trains one of the experiments in configs.py; without a name, `paper`."""
 
     experiment: tyro.conf.OmitArgPrefixes[Experiment]
+    # The run's folder. Default: a folder in RUNS (configs.py) named like the experiment.
     run_dir: OutputFolder | None = None
-    """The run's folder. Default: a folder in RUNS (configs.py) named like the experiment."""
+    # Minutes of training steps, instead of --epochs: the speed is measured first, and the schedule fitted to it.
+    # Validation takes extra time.
     minutes: Positive | None = None
-    """Minutes of training steps, instead of --epochs: the speed is measured first, and the schedule fitted to it.
-    Validation takes extra time."""
-    resume: bool = False
-    """Go on from the last checkpoint in the run's folder; start anew where there is none."""
+    resume: bool = False  # Go on from the last checkpoint in the run's folder; start anew where there is none.
+    # Save what --resume needs every so many steps, too, and not only after each epoch.
     save_every_steps: Count | None = None
-    """Save what --resume needs every so many steps, too, and not only after each epoch."""
 
 
 def read_command_line(arguments):

@@ -38,10 +38,8 @@ WAYS = ("bilinear", "bicubic", "guided") + (("guided filter",) if hasattr(cv2, "
 class Options:
     """Measures how well colours keep to their edges at full size."""
 
-    photos: tyro.conf.Positional[Path]
-    """Folder of colour photos; gray ones are left out."""
-    boundaries: Folder | None = None
-    """Folder of human boundary maps, PNG files named like the photos."""
+    photos: tyro.conf.Positional[Path]  # Folder of colour photos; gray ones are left out.
+    boundaries: Folder | None = None  # Folder of human boundary maps, PNG files named like the photos.
 
 
 def enlarge(kind, ab, lightness, full_lightness):

@@ -42,8 +42,7 @@ class Options(Rounds):
     """Compares exported models with Keras, in closeness and speed."""
 
     model: Model = MODEL
-    photo: bool = False
-    """Export the form that takes and gives photos."""
+    photo: bool = False  # Export the form that takes and gives photos.
 
 
 def open_onnx(path):

@@ -57,12 +57,9 @@ METHODS = {"hints": (None, NOISE), "lightness": (3, 0.1), "distance": (2, 0.3)}
 class Gain:
     """PSNR and ab error by the number of hints."""
 
-    photos: tyro.conf.Positional[Path]
-    """Folder of colour photos, searched recursively."""
-    models: tuple[str, ...] = (MODEL,)
-    """Trained models."""
-    count: Count | None = None
-    """Photos, evenly chosen from all. Default: all."""
+    photos: tyro.conf.Positional[Path]  # Folder of colour photos, searched recursively.
+    models: tuple[str, ...] = (MODEL,)  # Trained models.
+    count: Count | None = None  # Photos, evenly chosen from all. Default: all.
 
 
 @dataclass(frozen=True)

@@ -68,10 +68,8 @@ Part = Literal["pipeline", "network", "processes", "memory"]
 class Options(Rounds):
     """Compares the package's speed and memory with those of the paper's published code."""
 
-    dataset: Path
-    """Folder of colour photos."""
-    parts: tuple[Part, ...] = get_args(Part)
-    """What to measure."""
+    dataset: Path  # Folder of colour photos.
+    parts: tuple[Part, ...] = get_args(Part)  # What to measure.
 
 
 def compare(what, unit, package, original, limit=None, limit_name=""):

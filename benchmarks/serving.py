@@ -29,8 +29,7 @@ VISITORS, REQUESTS = (1, 4, 16), 96
 class Options:
     """Measures requests a second and latency of the server."""
 
-    model: str = MODEL
-    """A trained model: the name of a run of yours or of weights that ship."""
+    model: str = MODEL  # A trained model: the name of a run of yours or of weights that ship.
 
 
 def visit(address, content, visitors, requests):

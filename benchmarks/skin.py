@@ -42,8 +42,7 @@ MIDDLE = 0.4
 class Options:
     """Measures how skin comes out, by its tone."""
 
-    photos: tyro.conf.Positional[Path]
-    """Folder of colour photos, each with a face in its middle."""
+    photos: tyro.conf.Positional[Path]  # Folder of colour photos, each with a face in its middle.
     model: Model = MODEL
 
 

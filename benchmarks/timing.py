@@ -23,8 +23,7 @@ INTERVAL = 0.01
 class Rounds:
     """Options of all benchmarks that time in rounds."""
 
-    rounds: Count = 5
-    """Rounds of measurements."""
+    rounds: Count = 5  # Rounds of measurements.
 
 
 def megapixel():

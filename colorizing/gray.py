@@ -26,10 +26,8 @@ from colorizing.pixels import to_gray
 class Options:
     """Turns colour photos gray, each pixel into the neutral of equal lightness."""
 
-    photos: tyro.conf.Positional[tuple[Path, ...]]
-    """Photos, and folders to search for photos."""
-    output: Annotated[OutputFolder, tyro.conf.arg(aliases=["-o"])]
-    """Folder for the results."""
+    photos: tyro.conf.Positional[tuple[Path, ...]]  # Photos, and folders to search for photos.
+    output: Annotated[OutputFolder, tyro.conf.arg(aliases=["-o"])]  # Folder for the results.
 
 
 def main():

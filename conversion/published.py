@@ -96,12 +96,11 @@ def zhang(weights):
 class Options:
     """Turns weights that others published into a model of this package."""
 
+    # Whose: zhang, a state dict of the class ECCVGenerator of github.com/richzhang/colorization.
     network: tyro.conf.Positional[Literal["zhang"]]
-    """Whose: zhang, a state dict of the class ECCVGenerator of github.com/richzhang/colorization."""
-    file: tyro.conf.Positional[Path]
-    """The downloaded file."""
+    file: tyro.conf.Positional[Path]  # The downloaded file.
+    # The model's file. Default: model.keras in the folder NETWORK-published of RUNS (configs.py).
     output: ModelFile | None = None
-    """The model's file. Default: model.keras in the folder NETWORK-published of RUNS (configs.py)."""
 
 
 def main():

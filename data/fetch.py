@@ -154,12 +154,10 @@ def write_photo(folder, photo, number):
 class Options:
     """Downloads a data set that has a name in configs.py into a folder of photos."""
 
-    name: tyro.conf.Positional[Literal[*DATASETS]]
-    """The data set."""
+    name: tyro.conf.Positional[Literal[*DATASETS]]  # The data set.
+    # Folder for the photos. Default: a folder of that name in FETCHED (configs.py).
     output: Annotated[OutputFolder | None, tyro.conf.arg(aliases=["-o"])] = None
-    """Folder for the photos. Default: a folder of that name in FETCHED (configs.py)."""
-    limit: Count | None = None
-    """Photos, at most: the first in the order of TensorFlow Datasets, which is shuffled."""
+    limit: Count | None = None  # Photos, at most: the first in the order of TensorFlow Datasets, which is shuffled.
 
 
 def main():

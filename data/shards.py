@@ -163,14 +163,10 @@ def verify(folder):
 class Options:
     """Packs a folder of photos into ArrayRecord shards, or checks such shards."""
 
-    folder: tyro.conf.Positional[Path]
-    """Folder of photos, searched recursively. With --verify: folder of shards."""
-    output: Annotated[OutputFolder | None, tyro.conf.arg(aliases=["-o"])] = None
-    """Folder for the shards."""
-    photos_per_shard: Count = 1024
-    """Photos a shard, at most."""
-    verify: bool = False
-    """Check every shard instead, and name the damaged ones."""
+    folder: tyro.conf.Positional[Path]  # Folder of photos, searched recursively. With --verify: folder of shards.
+    output: Annotated[OutputFolder | None, tyro.conf.arg(aliases=["-o"])] = None  # Folder for the shards.
+    photos_per_shard: Count = 1024  # Photos a shard, at most.
+    verify: bool = False  # Check every shard instead, and name the damaged ones.
 
 
 def main():

@@ -52,16 +52,15 @@ class Docs:
     """Draws the pictures of the README."""
 
     model: Model = MODEL
-    output: Annotated[OutputFolder, tyro.conf.arg(aliases=["-o"])] = DOCS
-    """Folder for the pictures."""
+    output: Annotated[OutputFolder, tyro.conf.arg(aliases=["-o"])] = DOCS  # Folder for the pictures.
 
 
 @dataclass(frozen=True)
 class Hints:
     """Draws sample photos before, with their hints as dots, and after."""
 
+    # Folder with a NAME.hints.json for each sample photo NAME.jpg, and for the pictures, NAME.jpg.
     folder: tyro.conf.Positional[Path] = DOCS / "hints"
-    """Folder with a NAME.hints.json for each sample photo NAME.jpg, and for the pictures, NAME.jpg."""
     model: Model = MODEL
 
 
@@ -69,15 +68,12 @@ class Hints:
 class Compare:
     """Draws photos, their gray copies, and each model's colours."""
 
-    photos: tyro.conf.Positional[tuple[Path, ...]]
-    """Photos, and folders to search for photos."""
-    output: Annotated[Picture, tyro.conf.arg(aliases=["-o"])]
-    """The picture: a .jpg, .pdf, .png, .svg or .webp file."""
-    models: tuple[str, ...] = (MODEL,)
-    """Trained models: names, runs' folders, or .keras files."""
+    photos: tyro.conf.Positional[tuple[Path, ...]]  # Photos, and folders to search for photos.
+    output: Annotated[Picture, tyro.conf.arg(aliases=["-o"])]  # The picture: a .jpg, .pdf, .png, .svg or .webp file.
+    models: tuple[str, ...] = (MODEL,)  # Trained models: names, runs' folders, or .keras files.
+    # Show a square detail below each picture: its centre down and right, and its side, as shares of the photo's height,
+    # width and shorter side.
     zoom: tuple[Share, Share, Share] | None = None
-    """Show a square detail below each picture: its centre down and right, and its side, as shares of the photo's
-    height, width and shorter side."""
 
 
 def draw_photos(rows, path, width=WIDTH, title_size=TITLE_SIZE):

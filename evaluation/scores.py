@@ -223,12 +223,9 @@ def _align(lines):
 class Options:
     """Joins tables that evaluate.py wrote, and compares their models."""
 
-    tables: tyro.conf.Positional[tuple[Path, ...]]
-    """photos.csv files about the same photos."""
-    reference: str = "scenes"
-    """The model that the others are compared with."""
-    seeds: bool = False
-    """Compare models whose names end in a seed, like scenes-0 and scenes-1, as one."""
+    tables: tyro.conf.Positional[tuple[Path, ...]]  # photos.csv files about the same photos.
+    reference: str = "scenes"  # The model that the others are compared with.
+    seeds: bool = False  # Compare models whose names end in a seed, like scenes-0 and scenes-1, as one.
 
 
 def main():

@@ -32,14 +32,10 @@ class Busy(UserError):
 class Limits:
     """What a visitor may ask for."""
 
-    max_megabytes: Positive = 50
-    """Size of an upload."""
-    max_megapixels: Positive = 100
-    """Size of a photo."""
-    max_waiting: Count = 32
-    """Photos that wait or are worked on; further visitors are turned away."""
-    max_seconds: Positive = 60
-    """Time for a photo, waiting included."""
+    max_megabytes: Positive = 50  # Size of an upload.
+    max_megapixels: Positive = 100  # Size of a photo.
+    max_waiting: Count = 32  # Photos that wait or are worked on; further visitors are turned away.
+    max_seconds: Positive = 60  # Time for a photo, waiting included.
 
 
 @dataclass(frozen=True)
