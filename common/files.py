@@ -1,8 +1,10 @@
 """Files: which of them are photos and films, and writing them whole or not at all."""
 
 import contextlib
+import csv
 import errno
 import functools
+import io
 import json
 import os
 import secrets
@@ -164,6 +166,13 @@ def write_whole(path, data):
 def write_json(path, value):
     """Writes a JSON value, indented, as `write_whole` does. Raises OSError."""
     write_whole(path, f"{json.dumps(value, indent=2)}\n".encode())
+
+
+def write_csv(path, rows):
+    """Writes a table, of which the first row is the header, as `write_whole` does. Raises OSError."""
+    table = io.StringIO()
+    csv.writer(table, lineterminator="\n").writerows(rows)
+    write_whole(path, table.getvalue().encode(errors="backslashreplace"))
 
 
 @functools.cache

@@ -8,7 +8,6 @@ whose names differ only in a final number, such as with-0, with-1 and with-2, ar
 """
 
 import csv
-import io
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +18,7 @@ from scipy.stats import bootstrap, ttest_1samp
 
 from common.command_line import counted, describe_run, parse, run
 from common.errors import OptionError, UserError
-from common.files import write_json, write_whole
+from common.files import write_csv, write_json
 
 # Resamples of the photos behind a confidence interval, and the seed that draws them.
 RESAMPLES = 2000
@@ -106,17 +105,11 @@ class Scores:
         # JSON has no nan and no inf.
         summary = json.loads(json.dumps(summary, default=str), parse_constant=lambda _: None)
         write_json(folder / "results.json", summary)
-        write_whole(folder / "photos.csv", self._table().encode(errors="backslashreplace"))
-
-    def _table(self):
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        metrics = list(next(iter(self.values.values())))
-        writer.writerow(["model", "photo", *metrics])
+        rows = [["model", "photo", *next(iter(self.values.values()))]]
         for model, columns in self.values.items():
-            for photo, *row in zip(self.photos, *columns.values(), strict=True):
-                writer.writerow([model, photo, *(f"{value:.6g}" for value in row)])
-        return text.getvalue()
+            for photo, *values in zip(self.photos, *columns.values(), strict=True):
+                rows.append([model, photo, *(f"{value:.6g}" for value in values)])
+        write_csv(folder / "photos.csv", rows)
 
 
 def read_table(file):

@@ -1,8 +1,6 @@
 """Keras callbacks of a training run: progress, validation pictures, history, and checkpoints to resume from."""
 
 import contextlib
-import csv
-import io
 import json
 import math
 import time
@@ -15,7 +13,7 @@ from tqdm import tqdm
 import models
 from common.command_line import say
 from common.errors import UserError, first_line
-from common.files import replacing, write_whole
+from common.files import replacing, write_csv
 from training.distribution import is_chief
 from training.optimizers import frozen_steps
 from utils import lab_to_rgb, neutral_from_lightness
@@ -248,7 +246,7 @@ class Checkpoints(keras.callbacks.Callback):
                     with replacing(self.folder / "best.keras") as path:
                         models.save(self.model, path)
                 self._save_last()
-                self._write_history()
+                write_csv(self.folder / "history.csv", [self.history[0], *(row.values() for row in self.history)])
 
     @contextlib.contextmanager
     def _explain_write_error(self, what):
@@ -265,13 +263,6 @@ class Checkpoints(keras.callbacks.Callback):
             self.model.save_weights(path, overwrite=True)
             with h5py.File(path, "a") as file:
                 file.attrs["state"] = json.dumps(state)
-
-    def _write_history(self):
-        table = io.StringIO()
-        writer = csv.DictWriter(table, fieldnames=list(self.history[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.history)
-        write_whole(self.folder / "history.csv", table.getvalue().encode())
 
 
 def make_callbacks(experiment, folder, data, checkpoints, steps, epochs):
