@@ -27,7 +27,7 @@ import models
 from colorizing.archive import cluster
 from colorizing.archive.ledger import DONE, FAILED, FOLDER, LEFT_OUT, SCHEMA, WAITING, Ledger
 from colorizing.archive.listing import list_files
-from colorizing.archive.reader import ReaderEnded, try_to_read
+from colorizing.archive.reader import try_to_read
 from colorizing.archive.storage import open_storage
 from colorizing.archive.worker import Work, Worker
 from colorizing.photo import Pipeline
@@ -248,7 +248,7 @@ def test_a_reader_that_is_killed_is_told(tmp_path, photos, killer):
     killer(tmp_path / "bad.jpg")
     for name in ("good.jpg", "none.jpg"):
         try_to_read(str(tmp_path), name, 500)
-    with pytest.raises(ReaderEnded, match=r"killed \(SIGKILL\)"):
+    with pytest.raises(UserError, match=r"killed \(SIGKILL\)"):
         try_to_read(str(tmp_path), "bad.jpg", 500)
 
 

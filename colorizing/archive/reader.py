@@ -11,10 +11,6 @@ from common import images
 from common.errors import UserError
 
 
-class ReaderEnded(UserError):
-    """The process that read a photo has ended; the message says how."""
-
-
 def try_to_read(location, path, max_megapixels):
     """Reads a photo in a process of its own, and ignores its errors.
 
@@ -24,18 +20,18 @@ def try_to_read(location, path, max_megapixels):
         max_megapixels: See `images.decode`.
 
     Raises:
-        ReaderEnded: Reading ended the process.
+        UserError: Reading ended the process; the message says how.
     """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     command = [sys.executable, "-m", __name__, location, path, str(max_megapixels)]
     streams = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
     status = subprocess.run(command, env=environment, **streams).returncode
     if status == -signal.SIGKILL:
-        raise ReaderEnded("the process that read it was killed (SIGKILL), most likely because memory ran out")
+        raise UserError("the process that read it was killed (SIGKILL), most likely because memory ran out")
     if status < 0:
-        raise ReaderEnded(f"the process that read it crashed ({signal.Signals(-status).name})")
+        raise UserError(f"the process that read it crashed ({signal.Signals(-status).name})")
     if status:
-        raise ReaderEnded(f"the process that read it ended with status {status}")
+        raise UserError(f"the process that read it ended with status {status}")
 
 
 def main(location, path, max_megapixels):
