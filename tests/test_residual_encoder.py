@@ -141,6 +141,14 @@ def test_attention_compares_each_place_with_all_others(block, before):
     np.testing.assert_allclose(np.reshape(result, features.shape), expected, rtol=1e-3, atol=1e-2)
 
 
+def test_attention_begins_by_adding_nothing():
+    model = build_small(lambda: ResidualEncoder(attention=True))
+    watched = keras.Model(model.input, [model.get_layer(name).output for name in ("decoder_1", "attention_1_places")])
+    before, after = watched(np.random.default_rng(0).uniform(0, 100, (1, 64, 96, 1)).astype(np.float32))
+    assert np.std(before) > 0
+    np.testing.assert_array_equal(before, after)
+
+
 def test_it_starts_from_gray(few_channels):
     lightness = np.random.default_rng(0).uniform(0, 100, (1, 64, 64, 1)).astype(np.float32)
     assert np.abs(ResidualEncoder().colorize(lightness)).max() == 0
