@@ -5,20 +5,20 @@
 
 PYTHON ?= python3
 
-.PHONY: app colorize lint test test-a-to-m test-n-to-z test-without-avx512
+.PHONY: app colorize lint test test-a-to-g test-h-to-z test-without-avx512
 
 colorize: .venv/installed
 	.venv/bin/python test.py data/samples --output outputs
 
 # In two halves, since TensorFlow keeps some memory of each network that a test has built. With --jobs=2 they run at the
 # same time.
-test: test-a-to-m test-n-to-z
+test: test-a-to-g test-h-to-z
 
-test-a-to-m: .venv/installed-all
-	.venv/bin/python -m pytest tests/test_[a-m]*.py
+test-a-to-g: .venv/installed-all
+	.venv/bin/python -m pytest tests/test_[a-g]*.py
 
-test-n-to-z: .venv/installed-all
-	.venv/bin/python -m pytest tests/test_[!a-m]*.py
+test-h-to-z: .venv/installed-all
+	.venv/bin/python -m pytest tests/test_[!a-g]*.py
 
 # Without AVX-512 NumPy sorts and sums in another order, which must not change a result.
 test-without-avx512: .venv/installed-all
