@@ -100,9 +100,14 @@ def write_photo(path, pixels):
 
 
 def write(path, photo, quality=QUALITY):
-    """Writes a photo in the format that the name asks for, with as much of it as the format holds, see `encode`.
+    """Writes a photo in the format that the name asks for, with as much of it as the format holds.
 
     The file appears whole or not at all, and its folder is made if need be.
+
+    Args:
+        path: Where to.
+        photo: A `Photo`.
+        quality: 1..100, for JPEG, WebP and AVIF.
 
     Returns:
         What was left out when the photo was read, and what the format cannot hold: a sentence each.

@@ -246,7 +246,9 @@ class Checkpoints(keras.callbacks.Callback):
                     with replacing(self.folder / "best.keras") as path:
                         models.save(self.model, path)
                 self._save_last()
-                write_csv(self.folder / "history.csv", [self.history[0], *(row.values() for row in self.history)])
+                names = list(self.history[0])
+                rows = [[row[name] for name in names] for row in self.history]
+                write_csv(self.folder / "history.csv", [names, *rows])
 
     @contextlib.contextmanager
     def _explain_write_error(self, what):

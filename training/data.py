@@ -114,7 +114,11 @@ def prepare_data(experiment, photos, share=ALONE):
 
 
 def photo_weights(experiment, photos, indices):
-    """The `sampling_weights` of photos, float64 [indices]; None to draw each once an epoch. Raises OptionError."""
+    """The `sampling_weights` of photos, float64 [indices]; None to draw each once an epoch.
+
+    Raises:
+        OptionError: --dataset-weights and --dataset differ in number.
+    """
     if not experiment.balance:
         return None
     factors = number_for_each_dataset(experiment, "dataset_weights")
@@ -124,7 +128,11 @@ def photo_weights(experiment, photos, indices):
 
 
 def photo_factors(experiment, photos):
-    """The factor of each photo's data set on its target's ab, float32 [photos]; None for all 1. Raises OptionError."""
+    """The factor of each photo's data set on its target's ab, float32 [photos]; None where all are 1.
+
+    Raises:
+        OptionError: --dataset-chroma-factors and --dataset differ in number.
+    """
     factors = number_for_each_dataset(experiment, "dataset_chroma_factors")
     if np.all(factors == 1):
         return None

@@ -43,7 +43,11 @@ LARGEST_TABLES = 1 << 26
 def is_encrypted(path):
     """Whether all pictures or all sound of a film or a fragment are encrypted. False where MP4 or MOV does not tell.
 
-    Argument and error as for `is_cut`.
+    Args:
+        path: The file, a Path.
+
+    Raises:
+        OSError: The file cannot be read.
     """
     return any(ENCRYPTED_FRAGMENT in table or ENCRYPTED_SAMPLES.search(table) for _, table in _tables(path))
 
@@ -51,7 +55,12 @@ def is_encrypted(path):
 def find_untold(path, container):
     """What is lost of what a film's header says, since FFmpeg does not tell: a list of words.
 
-    Arguments and error as for `is_cut`.
+    Args:
+        path: The file, a Path.
+        container: FFmpeg's name of the format.
+
+    Raises:
+        OSError: The file cannot be read.
     """
     if container.startswith("mov,"):
         header = next((table for kind, table in _tables(path) if kind == b"moov"), b"")
