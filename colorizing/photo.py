@@ -50,6 +50,8 @@ class Pipeline:
     def __post_init__(self):
         if not hasattr(self.model, "native_size"):
             raise TypeError(f"a pipeline takes a model, as models.load returns it, and not {self.model!r}")
+        if not math.isfinite(self.saturation):
+            raise ValueError(f"saturation is a finite number, and not {self.saturation}")
 
     def __call__(self, pixels, hints=()):
         """Colorizes a photo.

@@ -130,6 +130,8 @@ def test_what_is_no_photo_is_refused(photos):
             Pipeline(Painter())(other)
     with pytest.raises(TypeError, match=r"a pipeline takes a model, as models\.load returns it, and not 'natural'"):
         Pipeline("natural")
+    with pytest.raises(ValueError, match="saturation is a finite number, and not nan"):
+        Pipeline(Painter(), saturation=float("nan"))
 
 
 def test_interpolation_is_that_of_opencv(photos):
