@@ -253,7 +253,8 @@ class ResidualEncoder(Colorizer):
         error = output[..., :2] - target
         loss = tf.reduce_mean(error**2)
         if self.loss_name == "blurred":
-            return (loss + tf.add_n([tf.reduce_mean(_blurred(error, *blur) ** 2) for blur in BLURS])) / 3
+            blurred = [keras.ops.image.gaussian_blur(error, (size, size), (sigma, sigma)) for size, sigma in BLURS]
+            return (loss + tf.add_n([tf.reduce_mean(each**2) for each in blurred])) / 3
         if self.loss_name == "both":
             return ERROR_WEIGHT * loss + self._cross_entropy(ab, output[..., 2:])
         return loss
@@ -287,11 +288,3 @@ def _feature_distance(ours, theirs):
     """
     ours, theirs = (tf.cast(features, tf.float32) for features in (ours, theirs))
     return tf.reduce_mean(tf.abs(ours - theirs) / (tf.math.reduce_std(theirs, axis=(0, 1, 2)) + SMALLEST_SPREAD))
-
-
-def _blurred(image, size, sigma):
-    """Gaussian blur of [batch, height, width, 2] in a window of size x size pixels; zero outside the picture."""
-    axis = tf.range(size, dtype=tf.float32) - size // 2
-    kernel = tf.exp(-(axis**2) / (2 * sigma**2))
-    kernel = kernel[:, None] * kernel / tf.reduce_sum(kernel) ** 2
-    return tf.nn.depthwise_conv2d(image, tf.repeat(kernel[..., None, None], 2, axis=2), [1, 1, 1, 1], "SAME")
