@@ -197,12 +197,12 @@ class ResidualEncoder(Colorizer):
             # A function hides the network from Keras, which would save and train it.
             self._perceptual_features = lambda rgb: critic(rgb, training=False)[2:]
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        loss = super().compute_loss(x, y, y_pred, sample_weight, training)
+    def batch_loss(self, lightness, target, output):
+        """`color_loss` and, where the constructor asks for it, perceptual_weight * the perceptual loss."""
+        loss = super().batch_loss(lightness, target, output)
         if self._perceptual_features is None:
             return loss
-        replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        return loss + self.perceptual_weight * self._perceptual_loss(x, y, y_pred) / replicas
+        return loss + self.perceptual_weight * self._perceptual_loss(lightness, target, output)
 
     def _perceptual_loss(self, lightness, ab, output):
         lightness, ab = (pad_to_multiple(image, self.grid) for image in (lightness, ab))
