@@ -57,7 +57,6 @@ STEPS = 3
 # Rows and columns of the matrices whose product is the limit of the network's speed.
 PRODUCT = 4096
 PRODUCT_OPERATIONS = 2 * PRODUCT**3
-DTYPES = {"mixed_bfloat16": "bfloat16", "float32": "float32"}
 
 HEADER = ("what", "unit", "package", "published way", "times better", "limit", "share of the limit")
 
@@ -207,6 +206,7 @@ def network(folder, rounds):
     # How many colours lie outside sRGB, and so how long painting takes, depends on the random weights.
     keras.utils.set_random_seed(0)
     policy = choose_policy()
+    dtype = keras.DTypePolicy(policy).compute_dtype
     step, original_step = make_step(published=False), make_step(published=True)
     published = original.network()
     keras.config.set_dtype_policy(policy)
@@ -225,7 +225,7 @@ def network(folder, rounds):
         "original step": original_step,
         "network": lambda: model.colorize(lightness).numpy(),
         "original network": predict,
-        "product": make_product(DTYPES[policy]),
+        "product": make_product(dtype),
         "large": lambda: images.write(result, images.Photo(pipeline(images.read(photo).pixels))),
         "original large": lambda: original.colorize(published, photo, result),
         "files": lambda: (images.read(photo), images.write(result, colored)),
@@ -237,7 +237,7 @@ def network(folder, rounds):
     forward, training = counted["package"]
     speed = {name: BATCH_SIZE / times[name] for name in ("step", "original step", "network", "original network")}
     rate = PRODUCT_OPERATIONS / times["product"]
-    product, large = f"{DTYPES[policy]} matrix product", f"{LARGE} megapixels, file to file"
+    product, large = f"{dtype} matrix product", f"{LARGE} megapixels, file to file"
     return [
         compare("training step", "photos/s", speed["step"], speed["original step"], rate / training, product),
         compare("network, L to ab", "photos/s", speed["network"], speed["original network"], rate / forward, product),
