@@ -168,9 +168,8 @@ def rebalanced_cross_entropy(encoding, logits, class_weights):
         float32 [batch, height, width].
     """
     bins, weights = encoding
-    cross_entropy = tf.reduce_logsumexp(logits, axis=-1) - tf.reduce_sum(
-        weights * tf.gather(logits, bins, batch_dims=3), axis=-1
-    )
+    expected = tf.reduce_sum(weights * tf.gather(logits, bins, batch_dims=3), axis=-1)
+    cross_entropy = tf.reduce_logsumexp(logits, axis=-1) - expected
     return cross_entropy * tf.gather(class_weights, bins[..., 0])
 
 
