@@ -34,7 +34,7 @@ class Classifier:
         """
         squares = np.stack([_square(photo) for photo in photos]).astype(np.float32)
         features, logits = self._network(squares, training=False)
-        return features.numpy().astype(np.float32), np.argmax(logits, axis=-1)
+        return features.numpy(), np.argmax(logits, axis=-1)
 
 
 def _square(photo):

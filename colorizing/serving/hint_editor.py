@@ -90,7 +90,7 @@ class Edits:
 
 def draw_dots(pixels, edits):
     """A copy of a picture, sRGB uint8 [height, width, 3], with a dot for each hint; the chosen one has a red rim."""
-    drawn = np.ascontiguousarray(pixels).copy()
+    drawn = pixels.copy()
     radius = max(4, round(DOT * min(pixels.shape[:2])))
     for number, hint in enumerate(edits.hints):
         row, column = place_of(hint, pixels)
