@@ -80,9 +80,8 @@ def sharpen(ab):
 @functools.cache
 def round_trip():
     """Returns the impulse response along an axis of enlarging and then reducing: float32 [REACH]."""
-    one = np.zeros((REACH, 1), np.float32)
-    one[REACH // 2] = 1
-    return cv2.resize(interpolation(REACH, SCALE * REACH) @ one, (1, REACH), interpolation=cv2.INTER_AREA)[:, 0]
+    enlarged = interpolation(REACH, SCALE * REACH)[:, [REACH // 2]]
+    return cv2.resize(enlarged, (1, REACH), interpolation=cv2.INTER_AREA)[:, 0]
 
 
 def slopes(ab, lightness, mean):
