@@ -137,8 +137,9 @@ def over_seeds(means):
     groups = {}
     for model, metrics in means.items():
         name, _, seed = model.rpartition("-")
+        group = groups.setdefault(name if seed.isdigit() else model, {})
         for metric, value in metrics.items():
-            groups.setdefault(name if seed.isdigit() else model, {}).setdefault(metric, []).append(value)
+            group.setdefault(metric, []).append(value)
     return {name: {metric: np.array(values) for metric, values in metrics.items()} for name, metrics in groups.items()}
 
 
