@@ -64,11 +64,10 @@ def prepare_data(experiment, photos, share=ALONE):
         DistributionError: The batch cannot be divided by the devices, or the shards by the machines.
     """
     train_indices, validation_indices = split_photos(len(photos.paths), experiment.validation_fraction, experiment.seed)
-    cache_bytes = int(experiment.cache_gigabytes * 1e9)
     store = PhotoStore(
         photos.paths,
         experiment.crop,
-        cache_bytes,
+        cache_bytes=int(experiment.cache_gigabytes * 1e9),
         margin=experiment.crop_margin,
         old_film=bool(experiment.old_film),
         min_chroma=experiment.min_chroma,
@@ -76,8 +75,7 @@ def prepare_data(experiment, photos, share=ALONE):
     if store.first_usable(validation_indices) is None:
         validation_indices = validation_indices[:0]
     if store.first_usable(train_indices) is None:
-        folders = name_folders(experiment)
-        raise DatasetError(f"{folders} holds no photo to learn from: {store.count_skipped()}")
+        raise DatasetError(f"{name_folders(experiment)} holds no photo to learn from: {store.count_skipped()}")
     classes = len(photos.classes) if experiment.classification_weight else 0
     pairs = Pairs(
         experiment.saturation_factor,
