@@ -163,8 +163,12 @@ def megabytes(path):
 
 
 def check_output(path, kind):
-    """Raises OptionError if a result of a kind, a key of `WRITERS`, cannot replace what is at `path`, or if the suffix
-    of `path` is that of another kind or of a model, or for a file not that of its kind."""
+    """Checks that a result of a kind, a key of `WRITERS`, may be written to `path`.
+
+    Raises:
+        OptionError: What is there cannot be replaced, or the suffix is that of a model or of another kind, or a file
+            does not have the suffix of its kind.
+    """
     if kind != "savedmodel" and path.is_dir():
         raise OptionError(f"{path}: a folder, where a file shall be written; choose another --output")
     if kind == "savedmodel" and path.exists() and not (path / "saved_model.pb").is_file():

@@ -24,8 +24,7 @@ def describe_devices():
 
 
 def ignore_keras_json():
-    """Gives Keras its own defaults back, which a ~/.keras/keras.json may change: networks and weights are made for
-    these."""
+    """Sets Keras's own defaults, which networks and weights are made for and ~/.keras/keras.json may change."""
     keras.config.set_floatx("float32")
     keras.config.set_epsilon(1e-7)
     keras.config.set_image_data_format("channels_last")

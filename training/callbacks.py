@@ -271,7 +271,7 @@ def make_callbacks(experiment, folder, data, checkpoints, steps, epochs):
     """The callbacks of a run, in the order in which Keras has to call them.
 
     Those that add to the logs, or end a run whose state must not be saved, come first. The checkpoints come behind
-    them, since they save the logs and the state of the others; then the epoch is told, if somebody listens.
+    them, since they save the logs and the state of the others. Last, on the chief alone, comes `Progress`.
     """
     batch_size = data.batch_size * data.share.replicas
     callbacks = [Speed(batch_size), FiniteLoss(folder)]
