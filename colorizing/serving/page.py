@@ -41,8 +41,7 @@ class Page:
             self._add_photo()
             self._add_hints()
             examples = [[str(path)] for path in sorted(SAMPLES.iterdir()) if is_photo(path)]
-            label = "Or try one of these"
-            gradio.Examples(examples, self._photo, examples_per_page=len(examples), label=label)
+            gradio.Examples(examples, self._photo, examples_per_page=len(examples), label="Or try one of these")
             self._connect()
         self.blocks.queue(max_size=service.limits.max_waiting, default_concurrency_limit=4)
 
@@ -58,8 +57,7 @@ class Page:
                 look = {"interactive": False, "type": "numpy", "format": "jpeg"}
                 self._slider = gradio.ImageSlider(label="Before and after", **look)
                 self._message = gradio.Markdown()
-                look = {"interactive": False, "variant": "primary"}
-                self._download = gradio.DownloadButton("Download at full size", **look)
+                self._download = gradio.DownloadButton("Download at full size", interactive=False, variant="primary")
         with gradio.Row():
             self._model = gradio.Dropdown(models.names(), value=MODEL, label="Model")
             self._saturation = gradio.Slider(0, 2, value=1, step=0.05, label="Saturation")
