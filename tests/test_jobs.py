@@ -107,9 +107,10 @@ def test_only_regular_files_outside_of_hidden_and_system_folders(tmp_path):
 
 def test_media_that_are_passed_over_are_counted(tmp_path):
     touch(tmp_path, *(f"{number}.X3F" for number in range(10)), *(f"{number}.pam" for number in range(3)))
-    touch(tmp_path, "a.psd", "sub/b.psd", "film.mp4", "notes.txt", "a.jpg")
-    assert plan_jobs([tmp_path], tmp_path / "out").notes == ["16 passed over: 10 .x3f, 3 .pam, 2 .psd, 1 .mp4"]
-    assert plan_jobs([tmp_path], tmp_path / "out", films=True).notes == ["15 passed over: 10 .x3f, 3 .pam, 2 .psd"]
+    touch(tmp_path, "a.psd", "sub/b.psd", "film.mp4", "scan.pdf", "notes.txt", "a.jpg")
+    kinds = "10 .x3f, 3 .pam, 2 .psd"
+    assert plan_jobs([tmp_path], tmp_path / "out").notes == [f"17 passed over: {kinds}, 1 .mp4, 1 .pdf"]
+    assert plan_jobs([tmp_path], tmp_path / "out", films=True).notes == [f"16 passed over: {kinds}, 1 .pdf"]
 
 
 def test_folders_that_cannot_be_read_are_named(tmp_path, monkeypatch):
