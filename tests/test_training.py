@@ -238,7 +238,7 @@ def test_training_starts_from_a_trained_model(tmp_path, unclassified):
     pairs = zip(*(models.load(run).get_weights() for run in (folder / "run", tmp_path / "second")), strict=True)
     for first, second in pairs:
         np.testing.assert_allclose(first, second, atol=1e-3)
-    with pytest.raises(TrainingError, match="another network"):
+    with pytest.raises(TrainingError, match="its weights, of the network paper, do not fit"):
         train(dataclasses.replace(again, edges=True), tmp_path / "third")
     start.unlink()
     assert train(again, tmp_path / "second", resume=True) == history
@@ -289,7 +289,7 @@ def test_the_options_to_go_on_with_are_those_of_the_command_line(tmp_path):
     photos = SimpleNamespace(fingerprint={"count": 0}, paths=[])
     prepare_run(tmp_path, made, photos, resume=False)
     (tmp_path / "last.weights.h5").touch()
-    with pytest.raises(TrainingError, match="to go on, pass ") as error:
+    with pytest.raises(TrainingError, match=r"train longer, .* --start-from .*; to go on, pass ") as error:
         prepare_run(tmp_path, EXPERIMENTS["scenes"], photos, resume=True)
     options = str(error.value).partition("to go on, pass ")[2].split()
     assert read_command_line(["scenes", *options])[1].experiment == made

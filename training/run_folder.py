@@ -84,7 +84,8 @@ def check_unchanged(folder, experiment, photos):
         raise TrainingError(f"{folder} holds a run of the network {before['model']}; give another --run-dir")
     if changed:
         options = " ".join(as_option(name, before[name]) for name in changed)
-        raise TrainingError(f"{folder} holds a run with other settings; to go on, pass {options}")
+        longer = f"; to train longer, begin a new run: --start-from {folder} --run-dir NEW" * ("epochs" in changed)
+        raise TrainingError(f"{folder} holds a run with other settings{longer}; to go on, pass {options}")
     # Without effect, a field is False, 0 or null.
     if unknown := [as_option(name, value) for name, value in before.items() if value and name not in wanted]:
         raise TrainingError(

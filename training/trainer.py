@@ -111,10 +111,15 @@ def build(experiment, data, steps):
 
 def start_from(model, name):
     """Gives a network the weights of a trained model. Raises TrainingError where that is another network."""
+    trained = models.load(name)
     try:
-        model.set_weights(models.load(name).get_weights())
+        model.set_weights(trained.get_weights())
     except ValueError as error:
-        raise TrainingError(f"--start-from {name}: a model of another network or of other settings") from error
+        network = next(network for network, kind in models.NETWORKS.items() if type(trained) is kind)
+        raise TrainingError(
+            f"--start-from {name}: its weights, of the network {network}, do not fit; give a model of the same network "
+            "and settings as this experiment's"
+        ) from error
 
 
 def print_plan(experiment, data, policy):
