@@ -131,6 +131,16 @@ def test_what_is_not_known_is_refused(client, photos):
         assert response.status_code == 400 and words in response.json()["detail"]
 
 
+def test_a_photo_that_is_not_sent_or_that_curl_changed_is_explained(client, photos):
+    response = client.get("/api/colorize")
+    assert (response.status_code, response.headers["allow"]) == (405, "POST")
+    assert response.json()["detail"].startswith("send a photo, with POST")
+    content = content_of(photos[0], ".png").translate(None, b"\r\n\0")  # As `curl -d` sends it.
+    for kind, explained in (("application/x-www-form-urlencoded", True), ("image/png", False)):
+        response = client.post("/api/colorize", content=content, headers={"content-type": kind})
+        assert response.status_code == 400 and ("--data-binary" in response.json()["detail"]) == explained
+
+
 def test_notes_are_one_line(client, photos, cheap, monkeypatch):
     answer = images.encode
     monkeypatch.setattr(images, "encode", lambda *photo: (answer(*photo)[0], ["two\nlines", "M\u00fcnchen"]))

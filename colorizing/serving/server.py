@@ -56,6 +56,10 @@ def make_server(limits):
     def health():
         return {"status": "ok", "models": models.names(), "formats": sorted(s[1:] for s in PHOTO_SUFFIXES)}
 
+    @server.get("/api/colorize")
+    def refuse():
+        raise fastapi.HTTPException(405, "send a photo, with POST: curl --data-binary @photo.jpg", {"Allow": "POST"})
+
     @server.post("/api/colorize")
     async def colorize(
         request: fastapi.Request,
@@ -73,7 +77,7 @@ def make_server(limits):
             photo, hints = await split_request(request.headers, bytes(content))
             result = await service.colorize("photo", photo, model, saturation, hints)
         except UserError as error:
-            raise fastapi.HTTPException(status_of(error), str(error)) from error
+            raise fastapi.HTTPException(status_of(error), f"{error}{advice(request.headers, error)}") from error
         except ClientDisconnect:  # Nobody reads the answer.
             raise fastapi.HTTPException(400, "the upload broke off") from None
         # Headers hold ASCII, in one line.
@@ -123,6 +127,12 @@ async def split_request(headers, content):
     if not isinstance(parts.get("photo"), bytes):
         raise UserError("no part 'photo' with a file in the form")
     return parts["photo"], parse_hints(parts["hints"], "hints") if "hints" in parts else []
+
+
+def advice(headers, error):
+    """What to add to an error where curl may have changed the photo; "" elsewhere."""
+    by_curl = headers.get("content-type") == "application/x-www-form-urlencoded"
+    return "; send it with curl --data-binary, since -d leaves bytes out" * (by_curl and status_of(error) == 400)
 
 
 def media_type(suffix):
