@@ -172,7 +172,7 @@ def _decode(name, content, max_megapixels=MAX_MEGAPIXELS, or_else=""):
         image = open_image(content, name)
         size = image.width * image.height / 1e6
         if size > max_megapixels:
-            raise TooLarge(name, f"more than {max_megapixels:g} megapixels ({size:.4g}); reduce the photo{or_else}")
+            raise TooLarge(name, f"more than {max_megapixels:g} megapixels ({size:.6g}); reduce the photo{or_else}")
         values, icc = image.decode()
         values = np.atleast_3d(turn_upright(values, image.orientation))
         space = image.space or space_of(values)

@@ -67,7 +67,7 @@ def check_distinct(names):
         file = find(name)
         first = found.setdefault(file.resolve(), name)
         if first != name:
-            raise OptionError(f"--models {first} {name}: both are {file}; give the other model by its file")
+            raise OptionError(f"--models {first} {name}: both are {file}; leave one out, or give another file")
 
 
 def load(name):

@@ -228,7 +228,7 @@ def test_two_names_of_one_model_are_refused(tmp_path, photos, model_file):
     shutil.copy(model_file, tmp_path / "run" / "model.keras")
     file = tmp_path / "run" / "model.keras"
     status, _, errors = call("evaluate.py", tmp_path, "--models", tmp_path / "run", file)
-    assert status == 2 and f"--models {tmp_path / 'run'} {file}: both are {file}; give the other" in errors[-1]
+    assert status == 2 and f"--models {tmp_path / 'run'} {file}: both are {file}; leave one out" in errors[-1]
 
 
 def test_names_and_mean_colors(tmp_path):

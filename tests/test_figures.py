@@ -54,7 +54,7 @@ def test_compare_refuses_two_names_of_one_model(tmp_path, model_file):
         *("-m", "evaluation.figures", "compare", SAMPLES, "-o", tmp_path / "out.png"),
         *("--models", model_file, tmp_path / "again.keras"),
     )
-    assert status == 2 and f"both are {tmp_path / 'again.keras'}; give the other model" in errors[-1]
+    assert status == 2 and f"both are {tmp_path / 'again.keras'}; leave one out" in errors[-1]
 
 
 def test_rows_and_details(tmp_path):
