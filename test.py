@@ -160,6 +160,8 @@ def main():
     hints_of = functools.partial(hints_file, options)
     settings_of = functools.partial(describe_settings, options)
     plan = plan_jobs(options.photos, options.output, suffix, films=True, hints_of=hints_of, settings_of=settings_of)
+    if not plan.jobs:
+        finish("", plan.failures, plan.notes)
     if options.hints and len(plan.jobs) != 1:
         raise OptionError(
             f"--hints {options.hints}: give one photo or film with it; hints of more lie beside them: NAME.hints.json"

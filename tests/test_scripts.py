@@ -154,7 +154,7 @@ def test_options_of_taste_and_format(tmp_path, photos, model_file):
         "--quality has no effect: no result is JPEG, WebP or AVIF",
     ]
     status, _, errors = call(*arguments, "-o", tmp_path / "c", "--max-megapixels", "0.01")
-    assert status == 1 and "(0.01229); reduce the photo, or raise --max-megapixels" in errors[0]
+    assert status == 1 and "(0.012288); reduce the photo, or raise --max-megapixels" in errors[0]
     assert not list((tmp_path / "c").glob("[!.]*"))
 
 
@@ -169,6 +169,11 @@ def test_places_that_cannot_be_written(folder, model_file):
         status, _, errors = call("test.py", photo, "--output", output, "--model", model_file)
     assert status == 1 and len(errors) == 1 and "mountain-lake.jpg: cannot be written" in errors[0]
     assert list(output.glob("[!.]*")) == []
+
+
+def test_where_there_is_nothing_to_colorize_only_the_cause_is_said(folder):
+    status, output, errors = call("test.py", folder / "missing.jpg", "-o", folder / "out", "--hints", folder / "hints")
+    assert (status, output, errors) == (1, "", [f"{folder / 'missing.jpg'}: no such file or directory"])
 
 
 def test_unknown_model_is_one_line(folder):
