@@ -32,7 +32,7 @@ from colorizing.archive.worker import Work
 from common import images, trained
 from common.errors import OptionError, UserError
 from common.files import SYSTEM_FOLDERS
-from common.options import Model, PhotoFormat, Positive, Quality, RenderSize, Saturation
+from common.options import IfGiven, Model, PhotoFormat, Positive, Quality, RenderSize, Saturation
 from configs import MODEL, RUNS, WEIGHTS
 
 # Rows of the listing that are added to the ledger together.
@@ -44,16 +44,17 @@ class Options:
     """Colorizes an archive of photos, on this machine or a cluster, with a ledger that accounts for every file."""
 
     # Folder of photos, or a URL of object storage: s3://, gs:// or abfs://.
-    source: tyro.conf.Positional[str | None] = None
-    output: tyro.conf.Positional[str | None] = None  # Folder or URL for the results and the ledger.
-    report: str | None = None  # Only report what became of the files of an archive, given its folder or URL of results.
+    source: tyro.conf.Positional[IfGiven[str]] = None
+    output: tyro.conf.Positional[IfGiven[str]] = None  # Folder or URL for the results and the ledger.
+    # Only report what became of the files of an archive, given its folder or URL of results.
+    report: IfGiven[str] = None
     # Address of a Ray cluster, or `auto` on one of its machines. Default: RAY_ADDRESS, else this machine alone.
-    cluster: str | None = None
+    cluster: IfGiven[str] = None
     model: Model = MODEL
     saturation: Saturation = 1.0
     # Shorter side in pixels of the copy that the network sees. Default: the size it was trained at.
-    render_size: RenderSize | None = None
-    format: PhotoFormat | None = None  # Format of the results. Default: that of each photo.
+    render_size: IfGiven[RenderSize] = None
+    format: IfGiven[PhotoFormat] = None  # Format of the results. Default: that of each photo.
     quality: Quality = images.QUALITY
     max_megapixels: Positive = images.MAX_MEGAPIXELS  # Refuse larger photos.
     retry_failed: bool = False  # Try photos that failed in an earlier run again.

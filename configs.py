@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Interval
 
-from common.options import Count, NotNegative, OnlyWith, Positive, RenderSize, Seed, Share, Side
+from common.options import Count, IfGiven, NotNegative, OnlyWith, Positive, RenderSize, Seed, Share, Side
 
 # The photos to train on: any tree of folders, or of shards. To swap the data set, change this line or pass --dataset.
 DATASET = Path("datasets/places2")
@@ -128,11 +128,11 @@ class Experiment:
     """colornet: a pixel's loss has the weight 1 + chroma_weight * chroma / 128, scaled to a mean of 1."""
 
     # --- colorizing
-    render_size: RenderSize | None = None
-    """Shorter side in pixels of the copy of a photo that the network sees. None for the crop's shorter side."""
+    render_size: IfGiven[RenderSize] = None
+    """Shorter side in pixels of the copy of a photo that the network sees. Default: the crop's shorter side."""
 
     # --- training
-    start_from: str | None = None
+    start_from: IfGiven[str] = None
     """A trained model of the same network whose weights training starts from: a name, a run's folder or a file."""
     epochs: Count = 40
     """Passes over the training photos."""

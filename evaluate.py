@@ -25,7 +25,7 @@ import models
 from colorizing.photo import Pipeline
 from common.errors import OptionError
 from common.files import describe_error
-from common.options import Folder, NotNegative, OutputFolder, RenderSize, Saturation, Side
+from common.options import Folder, IfGiven, NotNegative, OutputFolder, RenderSize, Saturation, Side
 from common.trained import short_names
 from configs import MODEL
 from evaluation.photo_sets import find_set
@@ -43,16 +43,16 @@ class Options:
     # Trained models: names (runs of yours or weights that ship), runs' folders, or .keras files.
     models: tuple[str, ...] = (MODEL,)
     # Height and width in pixels of central crops to score. Default: each photo at its own size.
-    crop: tuple[Side, Side] | None = None
+    crop: IfGiven[tuple[Side, Side]] = None
     # The paper's T, for the target of mse alone; all else is compared with the photo itself.
     saturation_factor: NotNegative = 1.8
     # Folder of human boundary maps of the one set, PNG files named like the photos, as BSDS500 has them.
-    boundaries: Folder | None = None
+    boundaries: IfGiven[Folder] = None
     saturation: Saturation = 1.0  # Factor on the strength of the models' colours, as for test.py.
     # Shorter side in pixels of the copy that the models see, as for test.py. Default: that of their training.
-    render_size: RenderSize | None = None
+    render_size: IfGiven[RenderSize] = None
     # Folder for results.json and photos.csv; of several sets, each gets a folder of its name in it.
-    output: OutputFolder | None = None
+    output: IfGiven[OutputFolder] = None
 
 
 def find_mean_colors(names):

@@ -18,7 +18,7 @@ import tyro
 
 import models
 from colorizing.export import INTERFACES, SUFFIXES, WRITERS, check_output, make_graph, megabytes
-from common.options import Model, OutputFile
+from common.options import IfGiven, Model, OutputFile
 from common.trained import short_names
 from configs import MODEL, OUTPUTS
 
@@ -31,7 +31,7 @@ class Options:
     format: Literal["onnx", "savedmodel", "litert"] = "onnx"  # ONNX file, TensorFlow SavedModel folder, or LiteRT file.
     photo: bool = False  # A photo goes in and comes out, uint8; without this, L goes in and ab comes out, float32.
     # File, or folder of a SavedModel; replaced if there is one. Default: named after the model, in outputs/.
-    output: Annotated[OutputFile | None, tyro.conf.arg(aliases=["-o"])] = None
+    output: Annotated[IfGiven[OutputFile], tyro.conf.arg(aliases=["-o"])] = None
 
 
 def main():

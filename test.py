@@ -36,7 +36,7 @@ from common import images
 from common.encoding import has_quality
 from common.errors import OptionError
 from common.files import HINTS_SUFFIX, is_film
-from common.options import Model, OutputFolder, PhotoFormat, Positive, Quality, RenderSize, Saturation, Share
+from common.options import IfGiven, Model, OutputFolder, PhotoFormat, Positive, Quality, RenderSize, Saturation, Share
 from configs import MODEL, OUTPUTS, SAMPLES
 from models.precision import choose_policy, describe_devices
 
@@ -51,14 +51,14 @@ class Options:
     saturation: Saturation = 1.0
     # Temperature of the annealed mean, for models that choose among bins, as Zhang's: 0.01 gives vivid and blotchy
     # colours, 1 dull ones. Default: 0.38.
-    temperature: Annotated[float, Interval(ge=0.01, le=1)] | None = None
+    temperature: IfGiven[Annotated[float, Interval(ge=0.01, le=1)]] = None
     # Shorter side in pixels of the copy that the network sees. Default: the size it was trained at.
-    render_size: RenderSize | None = None
+    render_size: IfGiven[RenderSize] = None
     # JSON file with colours that you know of the one photo or film given, see docs/hints.md. Without this option, those
     # of `album/a.jpg` are read from `album/a.hints.json` if that exists.
-    hints: Path | None = None
+    hints: IfGiven[Path] = None
     compare: bool = False  # Put the gray photo or film beside the result.
-    format: PhotoFormat | None = None  # Format of photos' results. Default: that of each photo.
+    format: IfGiven[PhotoFormat] = None  # Format of photos' results. Default: that of each photo.
     quality: Quality = images.QUALITY
     # How steady a film's colours are over time: 0 colorizes each frame by itself, 1 keeps a shot's first colours.
     steadiness: Share = STEADINESS

@@ -24,7 +24,7 @@ import tyro
 
 import models
 from common.errors import OptionError
-from common.options import Count, OutputFolder, Positive, find_idle, find_problem
+from common.options import Count, IfGiven, OutputFolder, Positive, find_idle, find_problem
 from configs import EXPERIMENTS, RUNS, Experiment
 from training.trainer import train
 
@@ -35,13 +35,13 @@ class Options:
 
     experiment: tyro.conf.OmitArgPrefixes[Experiment]
     # The run's folder. Default: a folder in RUNS (configs.py) named like the experiment.
-    run_dir: OutputFolder | None = None
+    run_dir: IfGiven[OutputFolder] = None
     # Minutes of training steps, instead of --epochs: the speed is measured first, and the schedule fitted to it.
     # Validation takes extra time.
-    minutes: Positive | None = None
+    minutes: IfGiven[Positive] = None
     resume: bool = False  # Go on from the last checkpoint in the run's folder; start anew where there is none.
     # Save what --resume needs every so many steps, too, and not only after each epoch.
-    save_every_steps: Count | None = None
+    save_every_steps: IfGiven[Count] = None
 
 
 def read_command_line(arguments):

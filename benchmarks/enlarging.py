@@ -24,7 +24,7 @@ from benchmarks.timing import print_table
 from colorizing.enlarge import Enlargement
 from common.errors import UserError
 from common.images import read_photo
-from common.options import Folder
+from common.options import Folder, IfGiven
 from data.photos import find_photos
 from evaluation.boundaries import errors_at_boundaries, read_map
 from utils import rgb_to_lab
@@ -39,7 +39,7 @@ class Options:
     """Measures how well colours keep to their edges at full size."""
 
     photos: tyro.conf.Positional[Path]  # Folder of colour photos; gray ones are left out.
-    boundaries: Folder | None = None  # Folder of human boundary maps, PNG files named like the photos.
+    boundaries: IfGiven[Folder] = None  # Folder of human boundary maps, PNG files named like the photos.
 
 
 def enlarge(kind, ab, lightness, full_lightness):

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.command_line import parse, prepare_imports, run
-from common.options import Count, Model
+from common.options import Count, IfGiven, Model
 
 if __name__ == "__main__":
     prepare_imports()
@@ -59,7 +59,7 @@ class Gain:
 
     photos: tyro.conf.Positional[Path]  # Folder of colour photos, searched recursively.
     models: tuple[str, ...] = (MODEL,)  # Trained models.
-    count: Count | None = None  # Photos, evenly chosen from all. Default: all.
+    count: IfGiven[Count] = None  # Photos, evenly chosen from all. Default: all.
 
 
 @dataclass(frozen=True)

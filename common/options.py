@@ -6,7 +6,7 @@ import re
 import types
 import typing
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import tyro
 from annotated_types import Interval
@@ -15,6 +15,9 @@ from tyro.conf import arg
 
 from common.files import PHOTO_SUFFIXES, REPLACED, describe_error
 
+# An option that may be left out. Its description says what holds then, in place of "(default: None)".
+Value = TypeVar("Value")
+IfGiven = Annotated[Value | None, arg(help_behavior_hint="")]
 Count = Annotated[int, Interval(ge=1)]
 Positive = Annotated[float, Interval(gt=0)]
 NotNegative = Annotated[float, Interval(ge=0)]

@@ -26,7 +26,7 @@ import tyro
 import models
 from common.errors import UserError, first_line
 from common.files import replacing, write_json
-from common.options import ModelFile
+from common.options import IfGiven, ModelFile
 from configs import RUNS
 from models.zhang import BLOCKS, ZhangColorizer, ab_bins
 
@@ -100,7 +100,7 @@ class Options:
     network: tyro.conf.Positional[Literal["zhang"]]
     file: tyro.conf.Positional[Path]  # The downloaded file.
     # The model's file. Default: model.keras in the folder NETWORK-published of RUNS (configs.py).
-    output: ModelFile | None = None
+    output: IfGiven[ModelFile] = None
 
 
 def main():

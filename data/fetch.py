@@ -34,7 +34,7 @@ from tqdm import tqdm
 from common.errors import DatasetError, first_line
 from common.files import describe_error, write_whole
 from common.images import suffix_of
-from common.options import Count, OutputFolder
+from common.options import Count, IfGiven, OutputFolder
 from configs import DATASETS, FETCHED
 from data.categories import OUTDOOR_NATURAL
 
@@ -156,8 +156,8 @@ class Options:
 
     name: tyro.conf.Positional[Literal[*DATASETS]]  # The data set.
     # Folder for the photos. Default: a folder of that name in FETCHED (configs.py).
-    output: Annotated[OutputFolder | None, tyro.conf.arg(aliases=["-o"])] = None
-    limit: Count | None = None  # Photos, at most: the first in the order of TensorFlow Datasets, which is shuffled.
+    output: Annotated[IfGiven[OutputFolder], tyro.conf.arg(aliases=["-o"])] = None
+    limit: IfGiven[Count] = None  # Photos, at most: the first in the order of TensorFlow Datasets, which is shuffled.
 
 
 def main():

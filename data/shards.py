@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from common.errors import DatasetError, OptionError
 from common.files import describe_error, replacing
-from common.options import Count, OutputFolder
+from common.options import Count, IfGiven, OutputFolder
 from data.packed import Manifest, holds_shards, read_manifest, shard_paths
 from data.photos import find_photos
 
@@ -164,7 +164,7 @@ class Options:
     """Packs a folder of photos into ArrayRecord shards, or checks such shards."""
 
     folder: tyro.conf.Positional[Path]  # Folder of photos, searched recursively. With --verify: folder of shards.
-    output: Annotated[OutputFolder | None, tyro.conf.arg(aliases=["-o"])] = None  # Folder for the shards.
+    output: Annotated[IfGiven[OutputFolder], tyro.conf.arg(aliases=["-o"])] = None  # Folder for the shards.
     photos_per_shard: Count = 1024  # Photos a shard, at most.
     verify: bool = False  # Check every shard instead, and name the damaged ones.
 

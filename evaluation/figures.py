@@ -31,7 +31,7 @@ from colorizing.serving.hint_editor import Edits, draw_dots
 from common.errors import OptionError
 from common.files import HINTS_SUFFIX, is_photo, replacing
 from common.images import read_photo
-from common.options import Model, OutputFolder, Picture, Share
+from common.options import IfGiven, Model, OutputFolder, Picture, Share
 from common.trained import short_names
 from configs import DOCS, MODEL, SAMPLES
 from data.photos import cut, find_photos
@@ -73,7 +73,7 @@ class Compare:
     models: tuple[str, ...] = (MODEL,)  # Trained models: names, runs' folders, or .keras files.
     # Show a square detail below each picture: its centre down and right, and its side, as shares of the photo's height,
     # width and shorter side.
-    zoom: tuple[Share, Share, Share] | None = None
+    zoom: IfGiven[tuple[Share, Share, Share]] = None
 
 
 def draw_photos(rows, path, width=WIDTH, title_size=TITLE_SIZE):
