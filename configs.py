@@ -33,10 +33,8 @@ DOCS = Path(__file__).parent / "docs"
 class Source:
     """Where a data set with a name comes from."""
 
-    name: str
-    """Its name in TensorFlow Datasets."""
-    natural: bool = False
-    """Keep only the categories in `data.categories.OUTDOOR_NATURAL`."""
+    name: str  # Its name in TensorFlow Datasets.
+    natural: bool = False  # Keep only the categories in `data.categories.OUTDOOR_NATURAL`.
 
 
 # `python -m data.fetch places2` makes datasets/places2, a folder a category.
@@ -55,110 +53,100 @@ class Experiment:
     """One trained model: its data, network and recipe. The defaults are the recipe that the paper published."""
 
     # --- data
-    dataset: tuple[Path, ...] = (DATASET,)
-    """Folders of colour photos, searched recursively."""
+
+    dataset: tuple[Path, ...] = (DATASET,)  # Folders of colour photos, searched recursively.
+    # Factor for each folder on how often its photos are drawn; none for 1 each.
     dataset_weights: Annotated[tuple[Positive, ...], OnlyWith("balance", (True,))] = ()
-    """Factor for each folder on how often its photos are drawn; none for 1 each."""
+    # Draw photos by class folder: a class in proportion to the square root of its number of photos.
     balance: bool = False
-    """Draw photos by class folder: a class in proportion to the square root of its number of photos."""
+    # Least standard deviation of a photo's ab in Lab units; other photos are skipped. 3 leaves out toned photos.
     min_chroma: NotNegative = 0.0
-    """Least standard deviation of a photo's ab in Lab units; other photos are skipped. 3 leaves out toned photos."""
+    # Share of the training crops whose gray input imitates old film, at random; see data/old_film.py.
     old_film: Share = 0.0
-    """Share of the training crops whose gray input imitates old film, at random; see data/old_film.py."""
-    crop: tuple[Side, Side] = (256, 256)
-    """Height and width in pixels of the crops that the network learns from."""
+    crop: tuple[Side, Side] = (256, 256)  # Height and width in pixels of the crops that the network learns from.
+    # Photos are first reduced to at most this many times the size that covers the crop.
     crop_margin: Annotated[float, Interval(ge=1)] = 1.25
-    """Photos are first reduced to at most this many times the size that covers the crop."""
-    flip: bool = False
-    """Mirror half of the training crops."""
+    flip: bool = False  # Mirror half of the training crops.
+    # Share of the photos kept for validation, chosen by the seed. The paper splits 90/10.
     validation_fraction: Annotated[float, Interval(ge=0, lt=1)] = 0.1
-    """Share of the photos kept for validation, chosen by the seed. The paper splits 90/10."""
+    # Size of the cache of decoded photos in memory; the others are decoded anew each epoch.
     cache_gigabytes: NotNegative = 4.0
-    """Size of the cache of decoded photos in memory; the others are decoded anew each epoch."""
 
     # --- target
+
+    # The paper's T: HSV saturation of the target is S' = min(T * S, 1). 1 leaves the photo as it is.
     saturation_factor: NotNegative = 1.8
-    """The paper's T: HSV saturation of the target is S' = min(T * S, 1). 1 leaves the photo as it is."""
-    chroma_factor: Positive = 1.0
-    """Factor on the target's ab. Unlike T, it keeps the hue of blue in CIELAB."""
+    chroma_factor: Positive = 1.0  # Factor on the target's ab. Unlike T, it keeps the hue of blue in CIELAB.
+    # Further factor on the target's ab for the photos of each folder; none for 1 each.
     dataset_chroma_factors: tuple[Positive, ...] = ()
-    """Further factor on the target's ab for the photos of each folder; none for 1 each."""
 
     # --- network; a field that only other networks know has no effect, and is refused on the command line
+
+    # Which network to build; see models/.
     model: Literal["paper", "colornet", "iizuka", "zhang", "residual-encoder"] = "paper"
-    """Which network to build; see models/."""
-    classification_size: Side = 256
-    """paper: height and width of the copy that the classification network sees."""
-    lightness_scale: Positive = 1.0
-    """paper: the network sees L (0..100) divided by this."""
-    edges: bool = True
-    """paper, residual-encoder: with the edge detection network."""
+    classification_size: Side = 256  # paper: height and width of the copy that the classification network sees.
+    lightness_scale: Positive = 1.0  # paper: the network sees L (0..100) divided by this.
+    edges: bool = True  # paper, residual-encoder: with the edge detection network.
+    # residual-encoder: the encoder, pretrained on ImageNet.
     encoder: Literal["efficientnet-lite0", "efficientnet-lite2", "vgg16"] = "efficientnet-lite0"
-    """residual-encoder: the encoder, pretrained on ImageNet."""
-    scene: bool = True
-    """residual-encoder: with a global vector, from the mean of the deepest features."""
-    attention: bool = False
-    """residual-encoder: with blocks of self-attention at the decoder's two deepest scales."""
+    scene: bool = True  # residual-encoder: with a global vector, from the mean of the deepest features.
+    attention: bool = False  # residual-encoder: with blocks of self-attention at the decoder's two deepest scales.
+    # residual-encoder: `squared` or `huber`, the error of ab / 128; `blurred`, squared error also of blurred ab;
+    # `bins`, cross-entropy over Zhang's bins; `both`, squared error and cross-entropy.
     loss: Literal["squared", "huber", "blurred", "bins", "both"] = "squared"
-    """residual-encoder: `squared` or `huber`, the error of ab / 128; `blurred`, squared error also of blurred ab;
-    `bins`, cross-entropy over Zhang's bins; `both`, squared error and cross-entropy."""
+    # residual-encoder: weight of the perceptual loss, in EfficientNet-Lite0's features of the colorized photo.
     perceptual_weight: NotNegative = 0.0
-    """residual-encoder: weight of the perceptual loss, in EfficientNet-Lite0's features of the colorized photo."""
+    # residual-encoder: share of the training steps in which the encoder is frozen. After them all weights learn, at a
+    # tenth of the learning rate.
     frozen_share: Annotated[Share, OnlyWith("model", ("residual-encoder",))] = 0.0
-    """residual-encoder: share of the training steps in which the encoder is frozen. After them all weights learn, at a
-    tenth of the learning rate."""
+    # paper, colornet: Keras initializer of the kernels; "he_fan_out", for colornet alone, is that of its code.
     initializer: Literal[
         "glorot_normal", "glorot_uniform", "he_fan_out", "he_normal", "he_uniform", "lecun_normal", "lecun_uniform"
     ] = "glorot_uniform"
-    """paper, colornet: Keras initializer of the kernels; "he_fan_out", for colornet alone, is that of its code."""
+    # paper, iizuka: weight of the cross-entropy of the scene class, which is the class folder. With 0, or without class
+    # folders, the network does not classify.
     classification_weight: NotNegative = 0.0
-    """paper, iizuka: weight of the cross-entropy of the scene class, which is the class folder. With 0, or without
-    class folders, the network does not classify."""
-    batch_norm: bool = True
-    """iizuka: with batch normalisation after every layer."""
+    batch_norm: bool = True  # iizuka: with batch normalisation after every layer.
+    # colornet: the network's input, the gray value (0..1) of the neutral of equal L, or L.
     flow: Literal["gray", "lightness"] = "lightness"
-    """colornet: the network's input, the gray value (0..1) of the neutral of equal L, or L."""
-    downsampling: Literal["pool", "stride"] = "pool"
-    """colornet: max pooling, or strided convolutions."""
+    downsampling: Literal["pool", "stride"] = "pool"  # colornet: max pooling, or strided convolutions.
+    # colornet: transposed convolutions, or resizing followed by a convolution.
     upsampling: Literal["transposed", "resize"] = "transposed"
-    """colornet: transposed convolutions, or resizing followed by a convolution."""
+    # colornet: the network's output, (ab + 128) / 255, or ab / 128 bounded by tanh.
     encoding: Literal["shifted", "centred"] = "shifted"
-    """colornet: the network's output, (ab + 128) / 255, or ab / 128 bounded by tanh."""
+    # colornet: a pixel's loss has the weight 1 + chroma_weight * chroma / 128, scaled to a mean of 1.
     chroma_weight: NotNegative = 0.0
-    """colornet: a pixel's loss has the weight 1 + chroma_weight * chroma / 128, scaled to a mean of 1."""
 
     # --- colorizing
+
+    # Shorter side in pixels of the copy of a photo that the network sees. Default: the crop's shorter side.
     render_size: IfGiven[RenderSize] = None
-    """Shorter side in pixels of the copy of a photo that the network sees. Default: the crop's shorter side."""
 
     # --- training
+
+    # A trained model of the same network whose weights training starts from: a name, a run's folder or a file.
     start_from: IfGiven[str] = None
-    """A trained model of the same network whose weights training starts from: a name, a run's folder or a file."""
-    epochs: Count = 40
-    """Passes over the training photos."""
-    batch_size: Count = 16
-    """Photos a training step."""
+    epochs: Count = 40  # Passes over the training photos.
+    batch_size: Count = 16  # Photos a training step.
+    # SGD without momentum, Adam or AdamW (0.9, beta_2), or AdaDelta (0.9, epsilon 1e-6).
     optimizer: Literal["sgd", "adam", "adamw", "adadelta"] = "sgd"
-    """SGD without momentum, Adam or AdamW (0.9, beta_2), or AdaDelta (0.9, epsilon 1e-6)."""
+    # Decay rate of the second moment.
     beta_2: Annotated[float, Interval(ge=0, lt=1), OnlyWith("optimizer", ("adam", "adamw"))] = 0.999
-    """Decay rate of the second moment."""
-    learning_rate: Positive = 0.01
-    """Learning rate of the first step, or the peak of the cosine schedule."""
+    learning_rate: Positive = 0.01  # Learning rate of the first step, or the peak of the cosine schedule.
+    # adam: L2 penalty, whose gradient Adam adapts too, as in Caffe and PyTorch. adamw: decoupled.
     weight_decay: Annotated[NotNegative, OnlyWith("optimizer", ("adam", "adamw"))] = 0.0
-    """adam: L2 penalty, whose gradient Adam adapts too, as in Caffe and PyTorch. adamw: decoupled."""
+    # `plateau`: a tenth of the rate after 10 epochs in which val_loss (the loss, without validation photos) did not
+    # fall by 1e-4. `steps`: the rate times decay_factor every decay_steps. `cosine`: warm-up and decay.
     schedule: Literal["constant", "plateau", "steps", "cosine"] = "plateau"
-    """`plateau`: a tenth of the rate after 10 epochs in which val_loss (the loss, without validation photos) did not
-    fall by 1e-4. `steps`: the rate times decay_factor every decay_steps. `cosine`: warm-up and decay."""
+    # Training steps between two falls of the rate. The default is that of Zhang et al.
     decay_steps: Annotated[Count, OnlyWith("schedule", ("steps",))] = 215_000
-    """Training steps between two falls of the rate. The default is that of Zhang et al."""
+    # Factor on the rate at each fall. The default is that of Zhang et al.
     decay_factor: Annotated[Positive, OnlyWith("schedule", ("steps",))] = 0.316
-    """Factor on the rate at each fall. The default is that of Zhang et al."""
+    # Steps over which the cosine schedule rises from zero to the learning rate.
     warmup_steps: Annotated[int, Interval(ge=0), OnlyWith("schedule", ("cosine",))] = 0
-    """Steps over which the cosine schedule rises from zero to the learning rate."""
-    seed: Seed = 0
-    """Decides the split, the initial weights, the order of the photos, crops and flips."""
+    seed: Seed = 0  # Decides the split, the initial weights, the order of the photos, crops and flips.
+    # Numeric policy; `auto` chooses from the hardware.
     policy: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"
-    """Numeric policy; `auto` chooses from the hardware."""
 
     @property
     def native_size(self):
