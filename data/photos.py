@@ -80,12 +80,12 @@ def find_all_photos(folders):
     paths, labels, classes, shards, passed_over = [], [], [], [], []
     owners = np.repeat(np.arange(len(found), dtype=np.int32), [len(photos.classes) or 1 for photos in found])
     for folder, photos in zip(folders, found, strict=True):
-        own = photos.labels if photos.classes else np.zeros(len(photos.paths), np.int32)
-        labels.append(own + np.int32(len(classes)))
+        # Photos without class folders are of one class, and files that are not in shards count as one shard.
+        zeros = np.zeros(len(photos.paths), np.int32)
+        labels.append((photos.labels if photos.classes else zeros) + np.int32(len(classes)))
         classes += [f"{folder}/{name}" for name in photos.classes] or [str(folder)]
-        # Files that are not in shards count as one more shard.
-        own = np.zeros(len(photos.paths), np.int32) if photos.shards is None else photos.shards
-        shards.append(own + np.int32(1 + max((numbers.max() for numbers in shards), default=-1)))
+        further = np.int32(1 + max((numbers.max() for numbers in shards), default=-1))
+        shards.append((zeros if photos.shards is None else photos.shards) + further)
         paths += photos.paths
         if photos.passed_over:
             passed_over.append(f"{folder}: {photos.passed_over}")

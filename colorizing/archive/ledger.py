@@ -183,7 +183,7 @@ class Ledger:
 
 def shares(run):
     """Number of shares of a run's files that are looked up one after another."""
-    return -(-run["files"] // FILES_AT_A_TIME) or 1
+    return max(1, -(-run["files"] // FILES_AT_A_TIME))
 
 
 def _state_of(listed, done, run, retry_failed, is_there):
