@@ -132,9 +132,10 @@ def test_what_is_not_known_is_refused(client, photos):
 
 
 def test_a_photo_that_is_not_sent_or_that_curl_changed_is_explained(client, photos):
-    response = client.get("/api/colorize")
-    assert (response.status_code, response.headers["allow"]) == (405, "POST")
-    assert response.json()["detail"].startswith("send a photo, with POST")
+    for method in ("GET", "PUT"):
+        response = client.request(method, "/api/colorize")
+        assert (response.status_code, response.headers["allow"]) == (405, "POST")
+        assert response.json()["detail"].startswith("send a photo, with POST")
     content = content_of(photos[0], ".png").translate(None, b"\r\n\0")  # As `curl -d` sends it.
     for kind, explained in (("application/x-www-form-urlencoded", True), ("image/png", False)):
         response = client.post("/api/colorize", content=content, headers={"content-type": kind})

@@ -225,6 +225,7 @@ SCRIPTS = ["train.py", "test.py", "evaluate.py", "export.py", "-m colorizing.gra
 def test_help(script):
     status, output, errors = call(*script.split(), "--help")
     assert (status, errors) == (0, []) and "--" in output
+    assert " --- " not in output  # Headings among the options are no part of their descriptions.
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
