@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Interval
 
-from common.options import Count, IfGiven, NotNegative, OnlyWith, Positive, RenderSize, Seed, Share, Side
+from common.options import Count, NotNegative, OnlyWith, Positive, RenderSize, Seed, Share, Side
 
 # The photos to train on: any tree of folders, or of shards. To swap the data set, change this line or pass --dataset.
 DATASET = Path("datasets/places2")
@@ -119,13 +119,14 @@ class Experiment:
 
     # --- colorizing
 
-    # Shorter side in pixels of the copy of a photo that the network sees. Default: the crop's shorter side.
-    render_size: IfGiven[RenderSize] = None
+    # Shorter side in pixels of the copy of a photo that the network sees; None for the crop's shorter side.
+    render_size: RenderSize | None = None
 
     # --- training
 
-    # A trained model of the same network whose weights training starts from: a name, a run's folder or a file.
-    start_from: IfGiven[str] = None
+    # A trained model of the same network whose weights training starts from: a name, a run's folder or a file; None for
+    # new weights.
+    start_from: str | None = None
     epochs: Count = 40  # Passes over the training photos.
     batch_size: Count = 16  # Photos a training step.
     # SGD without momentum, Adam or AdamW (0.9, beta_2), or AdaDelta (0.9, epsilon 1e-6).

@@ -15,9 +15,10 @@ from tyro.conf import arg
 
 from common.files import PHOTO_SUFFIXES, REPLACED, describe_error
 
-# An option that may be left out. Its description says what holds then, in place of "(default: None)".
+# An option that may be left out. Its description says what holds then, in place of "(default: None)"; "None" on the
+# command line is a name like any other.
 Value = TypeVar("Value")
-IfGiven = Annotated[Value | None, arg(help_behavior_hint="")]
+IfGiven = tyro.conf.DisallowNone[Annotated[Value | None, arg(help_behavior_hint="")]]
 Count = Annotated[int, Interval(ge=1)]
 Positive = Annotated[float, Interval(gt=0)]
 NotNegative = Annotated[float, Interval(ge=0)]

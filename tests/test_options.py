@@ -17,7 +17,7 @@ import models
 import train
 from common.command_line import parse, run
 from common.errors import OptionError
-from common.options import Count, Folder, NotNegative, OutputFolder, Picture, Share, find_problem
+from common.options import Count, Folder, IfGiven, NotNegative, OutputFolder, Picture, Share, find_problem
 from configs import EXPERIMENTS, Experiment
 
 
@@ -110,6 +110,23 @@ def test_a_script_ends_with_one_line_and_status_2(capsys):
     with pytest.raises(SystemExit) as end:
         run(lambda: parse(Options, "script.py", args=["--count", "0"]))
     assert end.value.code == 2 and capsys.readouterr().err == "--count 0: use a number greater than or equal to 1\n"
+
+
+def test_none_is_a_value_of_experiments_alone(capsys):
+    @dataclass(frozen=True)
+    class Given:
+        folder: IfGiven[Path] = None
+        kind: IfGiven[Literal["red", "green"]] = None
+
+    assert parse(Given, "script.py", args=["--folder", "None"]).folder == Path("None")
+    with pytest.raises(OptionError, match="--kind None: use red,green;"):
+        parse(Given, "script.py", args=["--kind", "None"])
+    assert train.read_command_line(["natural", "--render-size", "None"])[1].experiment.native_size == 160
+    for options, arguments in ((Given, {}), (train.Options, {"default": train.Options(EXPERIMENTS["natural"])})):
+        with pytest.raises(SystemExit):
+            parse(options, "script.py", args=["--help"], **arguments)
+    said = capsys.readouterr().out
+    assert "--folder PATH " in said and "crop's shorter side. (default: 224)" in " ".join(said.split())
 
 
 def test_places(tmp_path):
