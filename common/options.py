@@ -3,7 +3,6 @@
 import dataclasses
 import os
 import re
-import types
 import typing
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
@@ -116,28 +115,27 @@ def find_problem(options):
     return None
 
 
+def find_options(options):
+    """The options of a dataclass, or of a union of some, as they are written on the command line: {option: type}."""
+    found = {}
+    for each in typing.get_args(options) or [options]:
+        kinds = typing.get_type_hints(each)
+        for name, hint in typing.get_type_hints(each, include_extras=True).items():
+            kind = kinds[name]
+            found |= find_options(kind) if dataclasses.is_dataclass(kind) else {_option(name, hint): kind}
+    return found
+
+
 def find_names(options):
     """The options of a dataclass as they are written on the command line; of a union, the subcommands."""
-    if isinstance(options, types.UnionType):
-        return [kind.__name__.lower() for kind in typing.get_args(options)]
-    names = []
-    for name, hint in typing.get_type_hints(options, include_extras=True).items():
-        kind = getattr(hint, "__origin__", hint)
-        names += find_names(kind) if dataclasses.is_dataclass(kind) else [_option(name, hint)]
-    return names
+    subcommands = [kind.__name__.lower() for kind in typing.get_args(options)]
+    return subcommands or [*find_options(options)]
 
 
 def find_lists(options):
-    """The options of a dataclass, or of a union of some, that take any number of values, as on the command line."""
-    if isinstance(options, types.UnionType):
-        return [name for kind in typing.get_args(options) for name in find_lists(kind)]
-    names = []
-    for name, hint in typing.get_type_hints(options).items():
-        if dataclasses.is_dataclass(hint):
-            names += find_lists(hint)
-        elif Ellipsis in typing.get_args(hint):
-            names.append(_option(name, None))
-    return names
+    """Those of `find_options` that take any number of values behind a name."""
+    found = find_options(options).items()
+    return [option for option, kind in found if option.startswith("--") and Ellipsis in typing.get_args(kind)]
 
 
 def describe_invalid(error):
@@ -157,10 +155,10 @@ def find_idle(options):
 
 
 def _describe_setting(name, value):
-    return f"without {_option(name, None)}" if value is False else f"with {_option(name, None)} {value}"
+    return f"without {_option(name)}" if value is False else f"with {_option(name)} {value}"
 
 
-def _option(name, hint):
+def _option(name, hint=None):
     """An option as it is written on the command line."""
     positional = tyro.conf.Positional[str].__metadata__[0] in getattr(hint, "__metadata__", ())
     return name.upper() if positional else f"--{name.replace('_', '-')}"
