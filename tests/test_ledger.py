@@ -10,7 +10,7 @@ from processes import call
 for package in ("ray", "pyarrow", "s3fs"):
     pytest.importorskip(package, reason="archives need requirements-archive.txt")
 
-from colorizing.archive import storage
+from colorizing.archive import ledger, storage
 from colorizing.archive.ledger import DONE, FAILED, FOLDER, LEFT_OUT, WAITING, Ledger, bucket_of
 from colorizing.archive.listing import list_files
 from colorizing.archive.storage import open_storage
@@ -101,7 +101,7 @@ class Archive:
         return run
 
     def work(self, run, **states):
-        rows = [row for row, state, _ in self.ledger.look_up(run, 0, 1) if row["path"].split(".")[0] in states]
+        rows = [row for row, state, _ in self.ledger.look_up(run) if row["path"].split(".")[0] in states]
         for row in rows:
             row.update(run=run["run"], bucket=bucket_of(row["path"]), **states[row["path"].split(".")[0]])
             if row["state"] == DONE:
@@ -109,7 +109,7 @@ class Archive:
         self.ledger.add("worked", run["run"], rows)
 
     def states(self, run, **options):
-        return {row["path"]: (state, cause) for row, state, cause in self.ledger.look_up(run, 0, 1, **options)}
+        return {row["path"]: (state, cause) for row, state, cause in self.ledger.look_up(run, **options)}
 
 
 @pytest.fixture
@@ -204,11 +204,14 @@ def test_a_changed_setting_is_seen(archive):
     assert archive.states(before)["a.jpg"] == (DONE, None)
 
 
-def test_shares_of_a_ledger_are_all_of_it_once(archive):
+def test_shares_of_a_ledger_are_all_of_it_once(archive, monkeypatch):
     run = archive.ledger.last_run()
-    for count in (1, 2, 7):
-        shares = [row["path"] for number in range(count) for row, *_ in archive.ledger.look_up(run, number, count)]
-        assert sorted(shares) == ["a.jpg", "b.jpg", "c.jpg", "d.jpg", "notes.txt"]
+    for files, count in ((5, 1), (3, 2), (1, 5)):
+        monkeypatch.setattr(ledger, "FILES_AT_A_TIME", files)
+        assert ledger.shares(run) == count
+        found = [row["path"] for share in range(count) for row, *_ in archive.ledger.look_up(run, share)]
+        assert sorted(found) == ["a.jpg", "b.jpg", "c.jpg", "d.jpg", "notes.txt"]
+        assert found == [row["path"] for row, *_ in archive.ledger.look_up(run)]
 
 
 def test_parts_are_only_ever_added(archive):

@@ -127,12 +127,11 @@ def work_through(ledger, run, work, model, report, retry_failed):
             report(number)
 
 
-def find_waiting(ledger, run, retry_failed, number=None, worked=None):
-    """The listing's rows of the photos that wait, in one share of the run's files or in all."""
-    for share in range(shares(run)) if number is None else [number]:
-        for row, state, _ in ledger.look_up(run, share, shares(run), worked, retry_failed):
-            if state == WAITING:
-                yield {name: row[name] for name in ("path", "size", "version", "result", "key")}
+def find_waiting(ledger, run, retry_failed, share=None, worked=None):
+    """The listing's rows of the photos that wait; arguments as for `Ledger.look_up`."""
+    for row, state, _ in ledger.look_up(run, share, worked, retry_failed):
+        if state == WAITING:
+            yield {name: row[name] for name in ("path", "size", "version", "result", "key")}
 
 
 def one_pass(ledger, run, worker, batch, count, resources, retry_failed):

@@ -118,46 +118,45 @@ class Ledger:
         parts = self.parts("run")
         return self._read(parts[-1], None, None)[0] if parts else None
 
-    def look_up(self, run, number, count, worked=None, retry_failed=False):
-        """The present states of a run's files, of one of `count` shares of about equal size.
+    def look_up(self, run, share=None, worked=None, retry_failed=False):
+        """The present states of a run's files.
 
         Args:
             run: The run's row.
-            number: Number of the share, 0..count - 1.
+            share: Number of the share to look up, 0..shares(run) - 1; None for all of them, one after another.
             worked: Paths of the parts to read of kind "worked"; None for all.
             retry_failed: Whether photos that failed in an earlier run wait again.
 
         Yields:
-            (row, state, cause) for each file in the order of the paths: its row of the listing, its state now, and why.
+            (row, state, cause) for each file, in the order of the paths within each share: its row of the listing, its
+            state now, and why.
         """
         worked = self.parts("worked") if worked is None else worked
         # The run's own parts come last, so that their rows count.
         worked = sorted(worked, key=lambda part: part.startswith(f"{FOLDER}/{run['run']}"))
-        bounds = [BUCKETS * edge // count for edge in (number, number + 1)]
-        within = [("bucket", ">=", bounds[0]), ("bucket", "<", bounds[1])]
-        columns = ["run", "path", "state", "cause", "version", "key", "result", "result_size"]
-        last = {}
-        for part in worked:
-            last.update((row["path"], row) for row in self._read(part, columns, within))
-        columns = ["path", "state", "cause", "size", "version", "key", "result"]
-        rows = [row for part in self.parts("listed", run["run"]) for row in self._read(part, columns, within)]
+        made = ["run", "path", "state", "cause", "version", "key", "result", "result_size"]
+        listed = ["path", "state", "cause", "size", "version", "key", "result"]
         sizes = functools.lru_cache(1)(self._sizes)  # Paths are asked for folder by folder.
 
         def is_there(path, size):
             return sizes(path.rpartition("/")[0]).get(path) == size
 
-        for row in sorted(rows, key=lambda row: row["path"].split("/")):
-            yield row, *_state_of(row, last.get(row["path"]), run, retry_failed, is_there)
+        for number in range(shares(run)) if share is None else [share]:
+            first, end = (BUCKETS * edge // shares(run) for edge in (number, number + 1))
+            within = [("bucket", ">=", first), ("bucket", "<", end)]
+            last = {row["path"]: row for part in worked for row in self._read(part, made, within)}
+            rows = [row for part in self.parts("listed", run["run"]) for row in self._read(part, listed, within)]
+            for row in sorted(rows, key=lambda row: row["path"].split("/")):
+                yield row, *_state_of(row, last.get(row["path"]), run, retry_failed, is_there)
 
     def summary(self, run, retry_failed=False):
         """The `Summary` of a run's files."""
-        summary, count = Summary(), shares(run)
-        for number in range(count):
-            for row, state, cause in self.look_up(run, number, count, retry_failed=retry_failed):
-                summary.states[state] += 1
-                summary.causes[state, cause] += 1
-                if state == FAILED and len(summary.failures) < MOST_NAMED:
-                    summary.failures.append((row["path"], cause))
+        summary = Summary()
+        for row, state, cause in self.look_up(run, retry_failed=retry_failed):
+            summary.states[state] += 1
+            summary.causes[state, cause] += 1
+            if state == FAILED and len(summary.failures) < MOST_NAMED:
+                summary.failures.append((row["path"], cause))
         return summary
 
     def _sizes(self, folder):
@@ -182,7 +181,7 @@ class Ledger:
 
 
 def shares(run):
-    """Number of shares of a run's files that are looked up one after another."""
+    """Number of shares, of about equal size, in which a run's files are looked up one after another."""
     return max(1, -(-run["files"] // FILES_AT_A_TIME))
 
 
