@@ -67,7 +67,7 @@ def _connect(others):
 def share_of(strategy):
     """Returns this process's replicas of a strategy as a `ReplicaShare`."""
     hosts, number = _machines()
-    count = strategy.num_replicas_in_sync // len(hosts)
+    count = strategy.num_replicas_in_sync // max(1, len(hosts))
     return ReplicaShare(strategy.num_replicas_in_sync, number * count, count)
 
 
@@ -165,13 +165,13 @@ def enable_multi_worker_fit(model):
 
 
 def _machines():
-    """The machines that TF_CONFIG names, HOST:PORT each, [None] without it, and which of them this one is, from 0."""
+    """The machines that TF_CONFIG names, HOST:PORT each, and which of them this one is, from 0."""
     try:
         resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
         cluster = resolver.cluster_spec()
         hosts = [host for job in ("chief", "worker") if job in cluster.jobs for host in cluster.job_tasks(job)]
         if len(hosts) < 2:
-            return [None], 0
+            return hosts, 0
         return hosts, hosts.index(cluster.task_address(resolver.task_type, resolver.task_id))
     except (ValueError, AttributeError, TypeError, KeyError) as error:
         example = {"cluster": {"worker": ["host1:12345", "host2:12345"]}, "task": {"type": "worker", "index": 0}}
