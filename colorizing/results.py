@@ -107,8 +107,8 @@ class Record:
         """The checksums of a photo or film, of its hints where it has any, and of the settings. Raises OSError."""
         hints = self._hints_of and self._hints_of(source)
         hints_part = f"+{checksum(hints)}" if hints and os.path.lexists(hints) else ""
-        settings_part = f"@{checksum(None, self._settings_of(source).encode())}" if self._settings_of else ""
-        return checksum(source, content) + hints_part + settings_part
+        settings_part = f"@{checksum(self._settings_of(source).encode())}" if self._settings_of else ""
+        return checksum(source if content is None else content) + hints_part + settings_part
 
     def _note(self, result, found):
         if result in self and self._checksums[result] == found:
@@ -157,7 +157,7 @@ def known_results(folder, files):
     return named & set(files), failures
 
 
-def checksum(path, content=None):
-    """The checksum of a file's content, bytes, which is read unless it is given. Raises OSError."""
-    with Path(path).open("rb") if content is None else io.BytesIO(content) as file:
+def checksum(source):
+    """The checksum of bytes, or of a file's content by its path. Raises OSError."""
+    with io.BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
