@@ -8,7 +8,7 @@ from common.files import RAW_SUFFIXES
 from common.jpeg import open_jpeg
 from common.tiff import open_camera_raw, open_tiff
 
-# Formats in which zeros stand for other pixels without an error, and what their pixels come after.
+# Formats whose decoders take zeros in place of lost bytes for pixels, and what stands before the pixels.
 COMPRESSED = {".avif": b"mdat", ".heic": b"mdat", ".j2k": b"\xff\x93", ".jp2": b"\xff\x93", ".webp": b"VP8"}
 
 # {suffix: (what reads the header, how a file begins)}; ".raw" is camera RAW. In ISO media files (AVIF, HEIC, films) one

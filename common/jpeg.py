@@ -24,8 +24,8 @@ from common.xmp import XMP_SEGMENT
 PIXELS_LOST = re.compile(
     "premature end|bad (Huffman|arithmetic)|instead of RST|extraneous bytes|unsupported marker", re.IGNORECASE
 )
-# Bytes that are left over before a marker: pixels or tables that it missed, or slack, which are zeros
-# or fewer bytes than a table has, before a segment that stands ahead of all pixels: cameras write such.
+# Bytes before a marker that libjpeg has not used: pixels or tables that it missed, or slack, as cameras write it. Slack
+# is zeros anywhere, or fewer bytes than a table has ahead of a segment that stands before all pixels.
 LEFT_OVER = re.compile(r"(\d+) extraneous bytes before marker 0x(..)")
 SLACK = re.compile(r"\b(\d|1[0-5]) extraneous bytes before marker 0x(c[0-2]|d[bd]|e.|fe)")
 END_OF_JPEG = b"\xff\xd9"

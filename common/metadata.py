@@ -38,9 +38,9 @@ LAYOUT = re.compile(r"ImageJ=|<\?xml[^>]*>\s*(<!--.*?-->\s*)?<OME\b", re.DOTALL)
 # Groups of other pictures in the file, and of the photo.
 OTHER_PICTURES = re.compile(r"Exif\.(Thumbnail|SubImage|SubThumb|Image[2-9])")
 GROUPS = frozenset({"GPSInfo", "Image", "Iop", "Photo"})
-# What exiv2 does not read: the part of XMP that lies beyond the first segment in JPEG; in Photoshop's blocks, which are
-# digits in PNG, a flag that is set and a URL that is not empty; EXIF of AVIF, HEIC or WebP, which has a bit for it,
-# without its head; XMP that HEIC or AVIF has compressed; ImageMagick's profiles.
+# What exiv2 does not read: XMP beyond JPEG's first segment; in Photoshop's blocks, which are digits in PNG, a flag that
+# is set and a URL that is not empty; EXIF without its head, where AVIF, HEIC or WebP says that there is EXIF (WebP with
+# a bit); compressed XMP of HEIC and AVIF; profiles as ImageMagick puts them into text.
 UNREAD = {
     "extended XMP": rb"http://ns\.adobe\.com/xmp/extension/\0",
     "Photoshop's copyright flag or URL": rb"8BIM\x04(\x0a\0{5}\x01[^\0]|\x0b\0{4}(?!\0\0))",
@@ -50,8 +50,8 @@ UNREAD = {
     "compressed XMP": rb"application/rdf\+xml\0(deflate|compress_zlib|br)\0",
     "a colour profile in text of PNG": rb"Raw profile type ic[cm]\0",
 }
-# What lies beside the photo though XMP need not tell: behind JPEG of Samsung, and in HEIC and AVIF all further pictures
-# but alpha. See `xmp.BESIDE`.
+# What lies beside the photo though XMP need not say so (see `xmp.BESIDE`): behind JPEG of Samsung, and in HEIC and AVIF
+# all further pictures but alpha.
 UNTOLD = re.compile(rb"MotionPhoto_Data|DualShot_DepthMap|infe.{8}tmap|auxC\0{4}(?![\w:]*(alpha|auxid:1)\0)", re.DOTALL)
 # How exiv2 copies each kind. XMP and comments as text: it copies only those properties of a packet that it knows.
 NOTHING = dict.fromkeys(("exif", "iptc", "xmp", "comment", "icc", "thumbnail"), False)
