@@ -110,21 +110,16 @@ def work_through(ledger, run, work, model, report, retry_failed):
             return
         count = min(count, -(-waiting // batch))
         worker = {"work": work, "model": model, "attempt": attempt}
-        answered = 0
         answers = one_pass(ledger, run, worker, batch, count, resources, retry_failed)
         # Where the ledger cannot be written, Ray's work ends while it is quiet.
-        with quiet(), contextlib.closing(answers), contextlib.closing(recorded(ledger, run, answers)) as numbers:
-            for number in numbers:
-                report(number)
-                answered += number
+        with quiet(), contextlib.closing(answers):
+            answered = record(ledger, run, answers, report)
         # While other photos get rows, those without may have been lost with another photo's worker or a machine.
         if attempt >= Worker.ALONE and not answered:
             break
     cause = f"the process that colorized it ended, {attempt + 1} times, most likely because memory ran out"
-    failed = ([{**file, "state": FAILED, "cause": cause}] for file in find_waiting(ledger, run, retry_failed))
-    with contextlib.closing(recorded(ledger, run, failed)) as numbers:
-        for number in numbers:
-            report(number)
+    waiting = find_waiting(ledger, run, retry_failed)
+    record(ledger, run, ([{**file, "state": FAILED, "cause": cause}] for file in waiting), report)
 
 
 def find_waiting(ledger, run, retry_failed, share=None, worked=None):
@@ -202,21 +197,28 @@ class RayWorker(Worker):
         super().__init__(model=ray.get(model), **arguments)
 
 
-def recorded(ledger, run, answers):
-    """Yields the number of rows of each list in `answers`.
+def record(ledger, run, answers, report):
+    """Adds rows to the ledger every ROWS_A_PART rows or SECONDS_A_PART seconds, and at the end.
 
-    Adds the rows to the ledger every ROWS_A_PART rows or SECONDS_A_PART seconds, and at the end.
+    Args:
+        ledger, run, report: As for `work_through`.
+        answers: Yields lists of rows.
+
+    Returns:
+        The number of rows.
     """
-    rows, last = [], time.monotonic()
+    rows, last, count = [], time.monotonic(), 0
     try:
         for more in answers:
             rows += [{**row, "model": run["model"], "settings": run["settings"]} for row in more]
             if len(rows) >= ROWS_A_PART or time.monotonic() - last > SECONDS_A_PART:
                 ledger.add("worked", run["run"], rows)
                 rows, last = [], time.monotonic()
-            yield len(more)
+            report(len(more))
+            count += len(more)
     finally:
         ledger.add("worked", run["run"], rows)
+    return count
 
 
 @contextlib.contextmanager
