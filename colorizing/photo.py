@@ -87,9 +87,7 @@ class Pipeline:
 
         `saturation` has no effect on hints, which name final colours.
         """
-        if not hints:
-            return ab
-        return correct(ab, lightness, hints, self.features(lightness))
+        return correct(ab, lightness, hints, self.features(lightness) if hints else None)
 
     def features(self, lightness):
         """What the network offers besides ab, of one reduced photo: [any, any, channels], or None for nothing."""
