@@ -219,6 +219,8 @@ def _decode_page(content, page, photometric, bits):
     """The values of a page, see `Image`."""
     if page.compression not in WITH_PREDICTOR:
         page.predictor = PREDICTOR.NONE
+    if page.compression == COMPRESSION.NONE and not page.is_tiled and not page.is_subsampled:
+        page.databytecounts = _sizes_of_strips(page, bits)
     ends, size = np.add(page.dataoffsets, page.databytecounts), page.parent.filehandle.size
     # How long contiguous pixels are is known, whatever their tag says.
     short = not page.is_contiguous and (0 in page.databytecounts or ends.max() > size)
@@ -254,6 +256,13 @@ def _decode_page(content, page, photometric, bits):
     elif photometric == PHOTOMETRIC.YCBCR and (page.compression != COMPRESSION.JPEG or page.shaped[0] > 1):
         values[..., :3] = cv2.cvtColor(values[..., [0, 2, 1]], cv2.COLOR_YCrCb2RGB)
     return values
+
+
+def _sizes_of_strips(page, bits):
+    """Bytes of each strip of a page without compression. Some programs claim as many for the last one as for others."""
+    rows, row = page.rowsperstrip, -(-page.imagewidth * page.shaped[-1] * bits // 8)
+    tops = rows * (np.arange(len(page.dataoffsets)) % -(-page.imagelength // rows))  # Each plane begins anew.
+    return (row * np.minimum(rows, page.imagelength - tops)).tolist()
 
 
 def _unpack(content, page):

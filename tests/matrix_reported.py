@@ -14,6 +14,7 @@ from matrix_cases import (
     WIDTH,
     as_pillow_reads,
     by_pillow,
+    by_tifffile,
     case,
     gray,
     rgb,
@@ -76,6 +77,9 @@ def claiming(content, tag, number):
 def tiff_cases():
     for count in (0, 100, 10**6):
         case(f"strip-that-claims-{count}-bytes.tif", claiming(tiff((page(8), gray().tobytes())), 279, count))
+    sizes, stored = struct.pack("<3H", 3072, 3072, 768), by_tifffile(gray(), rowsperstrip=32)
+    for count in (0, 3072):
+        case(f"strips-that-claim-{count}-bytes-each.tif", stored.replace(sizes, struct.pack("<3H", *[count] * 3)))
     untold = page(8, 8, 8, 8, photometric=2)
     case("alpha-of-no-named-kind.tif", tiff((untold, np.dstack([rgb(), whole(ALPHA, 8)]).tobytes())), alpha=ALPHA)
     # Differences of pixels are for other compressions, so the tag means nothing.
