@@ -68,17 +68,17 @@ def make_profile(space, places, exponent):
         return b""
     white, *primaries = [(x, y, 1.0) for x, y in np.reshape(SRGB_PLACES if own else places, (4, 2)).tolist()]
     options = {} if space == "gray" else {"whitepoint": white, "primaries": sum(primaries, ())}
-    curve = {"transferfunction": _srgb_curve()} if exponent is None else {"gamma": exponent}
+    if exponent is None:
+        options["transferfunction"] = np.round(65535 * light_of_srgb(np.linspace(0, 1, 4096))).astype(np.uint16)
     try:
-        return imagecodecs.cms_profile(space, **options, **curve)
+        return imagecodecs.cms_profile(space, gamma=exponent, **options)
     except (imagecodecs.CmsError, ValueError):
         return b""
 
 
-def _srgb_curve():
-    values = np.linspace(0, 1, 4096)
-    light = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
-    return np.round(65535 * light).astype(np.uint16)
+def light_of_srgb(values):
+    """The linear light, 0..1, of sRGB values in 0..1."""
+    return np.where(values > 0.04045, ((values + 0.055) / 1.055) ** 2.4, values / 12.92)
 
 
 def to_srgb(values, space, icc):

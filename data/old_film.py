@@ -7,6 +7,7 @@ nearly black. Prints fade, film is grainy, lenses were soft, and scans are compr
 import cv2
 import numpy as np
 
+from common.profiles import light_of_srgb
 from utils import XYZ_FROM_RGB
 
 # Sensitivity to linear red, green and blue: that of luminance in sRGB, and estimates for films.
@@ -27,8 +28,8 @@ QUALITY = (25, 90)
 BLUR_SHARE, GRAIN_SHARE, COMPRESSION_SHARE = 0.4, 0.5, 0.3
 
 # Tables of sRGB: linear light of each value of 8 bits, and the value in 0..1 of each light in steps of 1/65535.
-_encoded, _light = np.arange(256) / 255, np.arange(1 << 16) / 65535
-LINEAR = np.where(_encoded > 0.04045, ((_encoded + 0.055) / 1.055) ** 2.4, _encoded / 12.92).astype(np.float32)
+LINEAR = light_of_srgb(np.arange(256) / 255).astype(np.float32)
+_light = np.arange(1 << 16) / 65535
 ENCODED = np.where(_light > 0.0031308, 1.055 * _light ** (1 / 2.4) - 0.055, 12.92 * _light).astype(np.float32)
 
 
