@@ -63,14 +63,15 @@ class Record:
                 while the result is made, the record keeps the old checksum, and the next run makes the result anew.
 
         Raises:
-            UserError: The record cannot be written, or a file has appeared where the result belongs, and no other run
-                has made it from the same.
+            UserError: The record cannot be written, or a file has appeared where the result belongs that no other run
+                has made from the same.
             OSError: The record cannot be read.
         """
         is_new = result not in self and os.path.lexists(result)
         if is_new and read_record(self._folder).get(result) != found:
             raise UserError(f"{result}: another file has appeared there since this run began; choose another --output")
-        # If there is no result yet, one that appears is of this source, even if the run is killed in this context.
+        # Without an earlier result, the checksum is noted at once: if the run is killed in this context, a result that
+        # it leaves is of this source.
         self._note(result, found if self._checksums.get(result) == found or not os.path.lexists(result) else None)
         yield
         self._note(result, found)

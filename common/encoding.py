@@ -47,7 +47,7 @@ QUALITY = 95
 
 
 def has_quality(suffix):
-    """Whether the format of a suffix, like ".jpg", is written with a quality; of other files it is not."""
+    """Whether the format of a suffix, like ".jpg", takes a quality; False for other files, such as films."""
     return FORMATS.get(ALIASES.get(suffix, suffix), Format()).quality is not None
 
 

@@ -65,8 +65,8 @@ class Listing:
     """What a folder holds."""
 
     files: list  # Paths of the files that were wanted, sorted.
-    # How many photos, films and things named like these were not: {kind: count}, a kind being a suffix, or words that
-    # take an "s".
+    # {kind: count} of what was passed over: photos, films, and other things with such names. A kind is a suffix, or
+    # words that take an "s".
     passed_over: Counter
     failures: list  # A sentence for each folder or wanted file that may not be read.
 
@@ -146,9 +146,9 @@ def is_film(path):
 
 def describe_error(error):
     """What an OSError has to say, without its number and path."""
-    if isinstance(error, FileExistsError):  # Of making folders alone.
+    if isinstance(error, FileExistsError):  # Only making a folder raises it.
         return "a file or a broken link has the name of its folder"
-    if error.errno == errno.ENOENT and error.filename is None:  # Of asking for it, as for an absolute path.
+    if error.errno == errno.ENOENT and error.filename is None:  # Making a path absolute asks for this directory.
         return "the working directory is gone; change to another one"
     return (error.strerror or str(error)).lower()
 

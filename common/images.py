@@ -141,8 +141,8 @@ def _decoding(name):
 
 
 def _describe(error):
-    """What a library says of a file that it does not decode: a sentence, in which the file is damaged unless it says
-    that it does not support the file, or files of its size."""
+    """What a library says of a file that it does not decode, as words. The file counts as damaged unless they say that
+    the library does not support it or its size."""
     said = error.args[0] if error.args else None
     text = said.decode(errors="replace") if isinstance(said, bytes) else str(error)
     # Pillow may hand on the error that a damaged file led to.
@@ -166,7 +166,7 @@ def _read_bytes(path):
 def _decode(name, content, max_megapixels=MAX_MEGAPIXELS, or_else=""):
     """(photo, image): the `Photo` in a file's content, without metadata, and the `Image` that it was decoded from.
 
-    `or_else` is what callers whose limit can be raised may do other than to reduce a photo that is too large.
+    `or_else` follows the advice to reduce a photo that is too large.
     """
     with _decoding(name):
         image = open_image(content, name)

@@ -54,8 +54,8 @@ def choose_strategy():
 def _connect(others):
     """Returns the strategy for several machines once the `others`, HOST:PORT each, have started."""
     say(f"waits for {', '.join(others)}, as TF_CONFIG says")
-    # Meanwhile no Python code runs, so Ctrl-C ends the process without it. TensorFlow sets a handler for SIGTERM that
-    # ends nothing, neither now nor while the machines train.
+    # While it waits, no Python code runs, so Ctrl-C has to end the process without any. TensorFlow puts a handler in
+    # place of that for SIGTERM, which would end nothing while the machines train.
     terminate, interrupt = signal.getsignal(signal.SIGTERM), signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         return tf.distribute.MultiWorkerMirroredStrategy()
