@@ -201,14 +201,9 @@ def _covariance(one, other):
     Returns:
         [count, others] in 0..1, as a share of d's variance.
     """
-    squares = _squared_lengths(one)[:, None] + _squared_lengths(other) - 2 * one @ other.T
+    squares = np.vecdot(one, one)[:, None] + np.vecdot(other, other) - 2 * one @ other.T
     near = np.exp(np.minimum(-squares / 2, 0))
     return (1 - BROAD) * near + BROAD * np.sqrt(np.sqrt(near))
-
-
-def _squared_lengths(vectors):
-    """Squared lengths, [count], of vectors [count, channels]."""
-    return np.einsum("ic,ic->i", vectors, vectors)
 
 
 def _unit_features(features, rows, columns):
