@@ -77,7 +77,8 @@ class WeightedSemaphore:
         with self._changed:
             self._waiting.append(ticket)
             try:
-                self._changed.wait_for(lambda: self._waiting[0] is ticket and self._fits(amount))
+                most = max(self._limit, amount)
+                self._changed.wait_for(lambda: self._waiting[0] is ticket and sum(self._held, amount) <= most)
                 self._held.append(amount)
             finally:
                 self._waiting.remove(ticket)
@@ -88,6 +89,3 @@ class WeightedSemaphore:
             with self._changed:
                 self._held.remove(amount)
                 self._changed.notify_all()
-
-    def _fits(self, amount):
-        return not self._held or sum(self._held) + amount <= self._limit
