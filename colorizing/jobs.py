@@ -1,6 +1,7 @@
 """A run over many photos and films: which are read, where results go, and the work on several photos at a time."""
 
 import contextlib
+import itertools
 import os
 import unicodedata
 from collections import Counter
@@ -132,11 +133,8 @@ def describe_missing(path):
 
 def first_free(name, is_taken):
     """The name, or the first of photo-2.jpg, photo-3.jpg ... for photo.jpg that is not taken."""
-    free, copies = name, 1
-    while is_taken(free):
-        copies += 1
-        free = name.with_stem(f"{name.stem}-{copies}")
-    return free
+    copies = (name.with_stem(f"{name.stem}-{number}") for number in itertools.count(2))
+    return next(free for free in itertools.chain([name], copies) if not is_taken(free))
 
 
 def result_name(source, name, suffix):
