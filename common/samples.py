@@ -62,8 +62,7 @@ def turn_upright(values, orientation):
     """Turns pixels upright from an orientation as in EXIF, 1..8; other numbers leave them as they are."""
     if orientation in SIDEWAYS:
         values = np.swapaxes(values, 0, 1)
-    down = {3: -1, 4: -1, 7: -1, 8: -1}.get(orientation, 1)
-    right = {2: -1, 3: -1, 6: -1, 7: -1}.get(orientation, 1)
+    down, right = (-1 if orientation in mirrored else 1 for mirrored in ((3, 4, 7, 8), (2, 3, 6, 7)))
     return values[::down, ::right]
 
 
