@@ -16,7 +16,7 @@ import numpy as np
 import tifffile
 from tifffile import COMPRESSION, EXTRASAMPLE, FILLORDER, PHOTOMETRIC, PLANARCONFIG, PREDICTOR, SAMPLEFORMAT
 
-from common.decoders import CHANNELS, FURTHER, UNNAMED, CannotDecode, Image, optional, refuse_lost_sectors
+from common.decoders import CHANNELS, FURTHER, NOT_SQUARE, UNNAMED, CannotDecode, Image, optional, refuse_lost_sectors
 from common.jpeg import open_jpeg, read_whole_jpeg
 from common.metadata import LAYERS, read_orientation, whole_number
 from common.profiles import make_profile
@@ -65,7 +65,8 @@ def open_tiff(content):
     if page.samplesperpixel > 1 and page.planarconfig not in list(PLANARCONFIG):
         raise CannotDecode(f"a damaged file (the layout of its channels is {_name(page.planarconfig)})")
     width, height, bits = int(page.imagewidth), int(page.imagelength), max(depths)
-    tags, resolution = page.tags, page.get_resolution("inch")
+    tags, (across, down) = page.tags, page.get_resolution("inch")
+    unitless = tags.valueof("ResolutionUnit") == 1  # tifffile takes the numbers for pixels per metre.
     # A page that lies below the first one has its profile and orientation.
     above = first if len(page.treeindex) > 1 else page
     icc = page.iccprofile or above.iccprofile
@@ -75,6 +76,7 @@ def open_tiff(content):
     notes += ("Photoshop's own data, such as layers, left out",) * (LAYERS in tags)
     notes += CHANNELS * (len(page.extrasamples) > 1)
     notes += UNNAMED * (len(page.extrasamples) > 0 and not any(page.extrasamples))
+    notes += NOT_SQUARE * (unitless and 0 < across != down > 0)
     # exiv2 reads the first page, which may be a reduced copy.
     own = page is not first and any(tag.dtype == 2 and tag.value != first.tags.valueof(tag.code) for tag in tags)
     notes += ("text of the photo's own page left out: only that of the first page is used",) * own
@@ -85,7 +87,7 @@ def open_tiff(content):
         values = _decode_first_jpeg(page, jpeg) if jpeg else _decode_page(content, page, photometric, bits)
         return values, icc or _profile_by_tags(tags, space)
 
-    return Image(width, height, decode, space, orientation, resolution, bits, notes)
+    return Image(width, height, decode, space, orientation, None if unitless else (across, down), bits, notes)
 
 
 def open_camera_raw(content):

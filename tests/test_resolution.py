@@ -10,6 +10,7 @@ from matrix_reported import box, with_boxes
 from test_metadata import convert, encode, exif_of
 
 from common import images
+from common.decoders import NOT_SQUARE
 from common.images import read, write
 from common.png import insert_chunk
 
@@ -39,6 +40,15 @@ def test_resolution_of_big_tiff_turns_with_the_photo(photos):
     options = {"resolution": (600, 300), "software": "", "metadata": None, "extratags": [(274, 3, 1, 6, True)]}
     tifffile.imwrite(file, photos[0], bigtiff=True, **options)
     assert images.decode("photo", file.getvalue()).metadata.resolution == (300, 600)
+
+
+@pytest.mark.parametrize(("numbers", "notes"), [((300, 300), ()), ((300, 200), NOT_SQUARE)])
+def test_resolution_of_tiff_without_a_unit_is_not_in_pixels_per_inch(photos, numbers, notes):
+    file = io.BytesIO()
+    tifffile.imwrite(file, photos[0], resolution=numbers, resolutionunit="none", software="", metadata=None)
+    found = images.decode("photo", file.getvalue())
+    assert found.metadata.resolution is None and found.notes == notes
+    assert convert(file.getvalue(), ".tif")[0].tag_v2[282] == 1
 
 
 @pytest.mark.parametrize("kind", [b"resc", b"resd"])
