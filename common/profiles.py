@@ -115,7 +115,11 @@ def is_srgb(icc, space):
     if space == "cmyk":
         return False
     colors = _colors(space)
-    return bool(np.abs(_transform(colors, space, icc, np.uint16, WITHOUT_TABLES) - 257.0 * colors).max() <= SAME)
+    shown = _transform(colors, space, icc, np.uint16, WITHOUT_TABLES)
+    black, white = shown[0, 0], shown[-1, -1]
+    if black.max() >= white.min():
+        raise BrokenProfile("it shows white no lighter than black")
+    return bool(np.abs(shown - 257.0 * colors).max() <= SAME)
 
 
 @functools.lru_cache(maxsize=16)

@@ -292,6 +292,21 @@ def test_photos_are_read_whatever_their_primaries_say():
         assert found.notes[0].startswith(damaged)
 
 
+@pytest.mark.parametrize("bits", [8, 16])
+def test_profiles_that_hold_nothing_are_left_out(bits):
+    ramp = np.linspace(0, 1, 1024)
+    green = ((0, 0, 0), (-32768, 0, 0), (0, 0, 0))
+    for icc, values in (
+        (profile(b"RGB ", ramp, colorants=((0, 0, 0),) * 3), rgb(bits)),
+        (profile(b"RGB ", ramp, colorants=green), rgb(bits)),
+        (profile(b"RGB ", 0 * ramp), rgb(bits)),
+        (profile(b"GRAY", 0 * ramp), gray(bits)),
+    ):
+        found = images.decode("photo.tif", by_tifffile(values, iccprofile=icc))
+        np.testing.assert_array_equal(found.pixels, values)
+        assert [note.split(" (")[0] for note in found.notes] == ["colour profile left out, since it cannot be used"]
+
+
 def test_heic_gives_its_main_picture_and_straight_alpha():
     pictures = [np.full((30 + 10 * number, 50, 3), 80 * number, np.uint8) for number in range(3)]
     found = images.decode("photo.heic", by_pillow_heif(pictures[0], "RGB", *pictures[1:], primary_index=2))
