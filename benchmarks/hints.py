@@ -153,7 +153,7 @@ def report_cost(options):
 
 
 def main():
-    options = parse(Gain | Cost, "-m benchmarks.hints", description=__doc__)
+    options = parse(Gain | Cost, "-m benchmarks.hints", description="Measures what colour hints gain and cost.")
     keras.config.set_dtype_policy(choose_policy())
     {Gain: report_gain, Cost: report_cost}[type(options)](options)
 

@@ -9,10 +9,12 @@ import logging
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import textwrap
 import warnings
 from pathlib import Path
 
@@ -135,12 +137,16 @@ def parse(options, script, **arguments):
     if twice := [name for name in find_lists(options) if names.count(name) > 1]:
         raise OptionError(f"{twice[0]} is given twice; give it once, with all its values behind it")
 
+    # tyro does not wrap a description, and joins its lines except those that are indented.
+    width, description = shutil.get_terminal_size().columns, arguments.get("description", options.__doc__)
+    arguments["description"] = textwrap.fill(description, width, subsequent_indent=" ")
+
     def reject(rejection):
         if problem := describe_rejection(rejection, find_names(options)):
             raise OptionError(f"{problem}; see python {script} --help")
 
     with rejections.on_parse_error(reject):
-        parsed = tyro.cli(options, prog=script, **{"description": options.__doc__, **arguments})
+        parsed = tyro.cli(options, prog=script, **arguments)
     if problem := find_problem(parsed):
         raise OptionError(problem)
     return parsed

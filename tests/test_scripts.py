@@ -218,13 +218,14 @@ def test_wrong_command_lines_exit_with_one_sentence(command, words):
     assert status == 2 and len(errors) == 1 and errors[0].startswith(words)
 
 
-SCRIPTS = ["train.py", "test.py", "evaluate.py", "export.py", "-m colorizing.gray"]
+SCRIPTS = ["train.py", "test.py", "evaluate.py", "export.py", "archive.py", "-m colorizing.gray"]
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_help(script):
     status, output, errors = call(*script.split(), "--help")
     assert (status, errors) == (0, []) and "--" in output
+    assert max(map(len, output.splitlines())) <= 80
     assert " --- " not in output  # Headings among the options are no part of their descriptions.
 
 
