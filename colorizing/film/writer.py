@@ -9,6 +9,7 @@ from typing import NamedTuple
 import av
 import numpy as np
 from av.codec.context import Flags
+from av.format import Flags as FormatFlags
 from av.sidedata.sidedata import Type
 from av.stream import Discard
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
@@ -98,6 +99,8 @@ class Writer:
         self._container = av.open(f"file:{path}", "w", format=kind.format, options=options)
         self._container.metadata.update(self._tags)
         self._container.set_chapters(film.chapters)
+        # Ticks between packets of sound. Matroska takes several of one time, as of TrueHD, which has 1200 a second.
+        self._step = 0 if self._container.format.flags & FormatFlags.ts_nonstrict.value else 1
         shape = {"width": width, "height": height}
         self._video = self._container.add_stream(kind.encoder, rate=film.rate, options=kind.encoder_options, **shape)
         # H.264 has quarter colour resolution for even sizes only. Not every device plays full resolution.
@@ -183,10 +186,9 @@ class Writer:
         """Copies a packet of sound. Other packets, and those that a broken film has out of order, are skipped."""
         index = packet.stream.index
         if index in self._copies and packet.size and packet.dts is not None:
-            last, written = self._reached.get(index, (packet.dts, packet.dts - 1))
+            last, written = self._reached.get(index, (packet.dts, packet.dts - self._step))
             if packet.dts >= last:
-                # Some films have packets of the same time, which not every container takes.
-                late = max(0, written + 1 - packet.dts)
+                late = max(0, written + self._step - packet.dts)
                 self._reached[index] = packet.dts, packet.dts + late
                 packet.dts += late
                 packet.pts = None if packet.pts is None else packet.pts + late
