@@ -68,12 +68,20 @@ def test_containers_of_old_and_of_cameras(gray, tmp_path, suffix, written, codec
 
 
 @pytest.mark.parametrize(
-    ("codec", "options"),
-    [("libx264", {}), ("mpeg4", {"max_b_frames": 2}), ("mpeg4", {}), ("mjpeg", {"pix_fmt": "yuvj420p"})],
+    ("suffix", "codec", "options"),
+    [
+        (".avi", "libx264", {}),
+        (".avi", "mpeg4", {"max_b_frames": 2}),
+        (".avi", "mpeg4", {}),
+        (".avi", "mjpeg", {"pix_fmt": "yuvj420p"}),
+        (".mxf", "libx264", {}),
+        (".mxf", "mpeg2video", {"max_b_frames": 2}),
+    ],
 )
-def test_pictures_in_avi_keep_their_order_and_begin_with_the_sound(gray, tmp_path, codec, options):
-    """AVI has times of decoding only, and a decoder holds pictures back that others are needed for."""
-    path, result = make_film(tmp_path / "film.avi", gray, codec=codec, **options), tmp_path / "film.avi.mp4"
+def test_pictures_keep_their_order_and_begin_with_the_sound(gray, tmp_path, suffix, codec, options):
+    """AVI, and MXF as FFmpeg writes H.264 into it, have times of decoding only, and a decoder holds pictures back that
+    others are needed for."""
+    path, result = make_film(tmp_path / f"film{suffix}", gray, codec=codec, **options), tmp_path / "film.mov"
     colorize(path, result, saturation=0)
     times, pixels = read(result)
     assert np.float64(times) == pytest.approx(np.arange(20) / RATE, abs=0.001)

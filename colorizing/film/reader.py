@@ -232,10 +232,12 @@ class Reader:
         for frame in self._attempt(lambda: self.video.decode(packet)) or []:
             if frame.is_corrupt:
                 self._note("damaged picture")
-            if self._format == "avi" or self.video.codec_context.name in UNORDERED:
-                # Packets have times of decoding only. What FFmpeg makes of them fails for H.264.
+            if self._format in ("avi", "mxf") or self.video.codec_context.name in UNORDERED:
+                # Packets may have times of decoding only, in MXF as FFmpeg writes it. What FFmpeg makes of them fails
+                # for H.264.
                 if self._delay is None and frame.dts is not None:
-                    self._delay = 0 if self._key is None else frame.dts - self._key
+                    start = frame.pts if self._format == "mxf" else self._key
+                    self._delay = 0 if start is None else frame.dts - start
                 frame.pts = None if frame.dts is None else frame.dts - self._delay
             guessed = self._format in GUESSED_TIMES and self._last is not None
             if frame.pts is None or (guessed and frame.pts <= self._last):
