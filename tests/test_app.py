@@ -132,7 +132,7 @@ def test_what_is_not_known_is_refused(client, photos):
 
 
 def test_a_photo_that_is_not_sent_or_that_curl_changed_is_explained(client, photos):
-    for method in ("GET", "PUT"):
+    for method in ("GET", "OPTIONS", "PUT"):
         response = client.request(method, "/api/colorize")
         assert (response.status_code, response.headers["allow"]) == (405, "POST")
         assert response.json()["detail"].startswith("send a photo, with POST")

@@ -57,7 +57,7 @@ def make_server(limits):
         return {"status": "ok", "models": models.names(), "formats": sorted(s[1:] for s in PHOTO_SUFFIXES)}
 
     # Without this, the page answers that there is no such address.
-    @server.api_route("/api/colorize", methods=["GET", "HEAD", "PUT", "PATCH", "DELETE"], include_in_schema=False)
+    @server.api_route("/api/colorize", methods="GET HEAD OPTIONS PUT PATCH DELETE".split(), include_in_schema=False)
     def refuse():
         raise fastapi.HTTPException(405, "send a photo, with POST: curl --data-binary @photo.jpg", {"Allow": "POST"})
 
