@@ -137,6 +137,17 @@ def test_films_of_old_schemes_of_encryption_are_refused(gray, tmp_path, kind, pl
     assert failures == ([] if also_plain else [sentence]) and result.exists() == also_plain
 
 
+def test_a_film_whose_pictures_are_all_of_its_encrypted_kind_is_refused(gray, tmp_path):
+    def encrypt(entry):
+        return [entry, box(b"encv", entry[8:] + box(b"sinf", box(b"frma", b"avc1")))]
+
+    path = make_film(tmp_path / "film.mp4", gray[:4])
+    before, table, after = change_samples(path.read_bytes(), encrypt).partition(b"stsc" + bytes(7) + b"\x01")
+    path.write_bytes(before + table + after[:8] + b"\0\0\0\x02" + after[12:])  # They are of the second kind.
+    sentence = f"{path}: it is encrypted against copying, so it cannot be decoded"
+    assert process([(path, tmp_path / "out" / "film.mp4")]).failures == [sentence]
+
+
 def test_a_film_with_encrypted_fragments_of_piff_is_refused(gray, tmp_path):
     path, result = make_film(tmp_path / "film.mp4", gray[:4]), tmp_path / "out" / "film.mp4"
     identity = bytes.fromhex("a2394f525a9b4f14a2446c427c648df4")

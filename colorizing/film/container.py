@@ -15,6 +15,8 @@ MXF_PARTITION = re.compile(rb"\x06\x0e\x2b\x34\x02\x05\x01.\x0d\x01\x02\x01\x01\
 MP4_BOXES = (b"mdat", b"moof", b"moov")
 # A table of pictures or sound that are all of one kind, which is encrypted (ISO/IEC 14496-12), or by Apple's FairPlay.
 ENCRYPTED_SAMPLES = re.compile(rb"stsd\0{7}\x01.{4}(encv|enca|drmi|drms)", re.DOTALL)
+# A table of pictures of several kinds, of which one is encrypted. FFmpeg passes over all kinds but the first.
+PARTLY_ENCRYPTED = re.compile(rb"stsd\0{7}[^\0\x01].{4,1000}?(encv|drmi)", re.DOTALL)
 # What Smooth Streaming (PIFF) puts into a fragment of which some pictures or sounds are encrypted.
 ENCRYPTED_FRAGMENT = bytes.fromhex("a2394f525a9b4f14a2446c427c648df4")
 # What headers say that FFmpeg does not tell: FFmpeg's name of the format, what is lost, and how to find it.
@@ -40,16 +42,17 @@ UNTOLD = (
 LARGEST_TABLES = 1 << 26
 
 
-def is_encrypted(path):
+def is_encrypted(path, samples=ENCRYPTED_SAMPLES):
     """Whether all pictures or all sound of a film or a fragment are encrypted. False where MP4 or MOV does not tell.
 
     Args:
         path: The file, a Path.
+        samples: Which tables count as encrypted; PARTLY_ENCRYPTED where no picture can be decoded.
 
     Raises:
         OSError: The file cannot be read.
     """
-    return any(ENCRYPTED_FRAGMENT in table or ENCRYPTED_SAMPLES.search(table) for _, table in _tables(path))
+    return any(ENCRYPTED_FRAGMENT in table or samples.search(table) for _, table in _tables(path))
 
 
 def find_untold(path, container):

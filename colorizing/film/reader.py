@@ -10,7 +10,7 @@ from av.sidedata.sidedata import Type
 from av.video.reformatter import Colorspace, Interpolation
 
 from colorizing.film.clock import JOINED, Clock
-from colorizing.film.container import find_untold, is_cut, is_encrypted
+from colorizing.film.container import PARTLY_ENCRYPTED, find_untold, is_cut, is_encrypted
 from common.errors import FileError
 from common.files import REWRAPPED, describe_error
 from common.images import MAX_MEGAPIXELS
@@ -169,6 +169,8 @@ class Reader:
                 yield packet
         # After an error the decoder still holds frames.
         yield from self._read_frames(None)
+        if self._last is None and is_encrypted(self.path, PARTLY_ENCRYPTED):
+            raise FilmError(self.path, ENCRYPTED)
         promised = self._promised_seconds()
         if self._clock.reached < PROMISED * promised - SLACK:
             self._note(f"its header promises {promised:.1f} s")
