@@ -126,6 +126,7 @@ def test_what_is_not_known_is_refused(client, photos):
         ("a form of photo, photo; send one", [("photo", ("a", content)), ("photo", ("b", content))], {}),
         ("a form of photo, hint; send one", [("photo", ("a", content)), ("hint", ("h", b"{}"))], {}),
         ("unknown: saturatoin; there are model and saturation", [("photo", ("a", content))], {"saturatoin": 2}),
+        ("model, model; give model and saturation once", [("photo", ("a", content))], {"model": ["scenes", "natural"]}),
     ):
         response = client.post("/api/colorize", files=files, params=query)
         assert response.status_code == 400 and words in response.json()["detail"]

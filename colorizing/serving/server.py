@@ -67,8 +67,11 @@ def make_server(limits):
         model: str = MODEL,
         saturation: float = fastapi.Query(1.0, ge=0, le=10, allow_inf_nan=False),
     ):
-        if unknown := request.query_params.keys() - {"model", "saturation"}:
+        names = [name for name, _ in request.query_params.multi_items()]
+        if unknown := set(names) - {"model", "saturation"}:
             raise fastapi.HTTPException(400, f"unknown: {', '.join(sorted(unknown))}; there are model and saturation")
+        if len(names) > len(set(names)):
+            raise fastapi.HTTPException(400, f"{', '.join(names)}; give model and saturation once each")
         content = bytearray()
         try:
             async for chunk in request.stream():
