@@ -152,7 +152,7 @@ def _describe(error):
     # imagecodecs may give a few random bytes for a message.
     lines = [line.strip() for line in text.splitlines() if " " in line.strip() and not SAYS_NOTHING.search(line)]
     if unsupported := next((line for line in lines if "upport" in line or "exceeds limit" in line), None):
-        return f"cannot be read ({unsupported}); convert it to PNG or TIFF"
+        return f"cannot be read ({unsupported}); convert it to PNG"
     return f"a damaged file ({lines[0]})" if lines else "a damaged file"
 
 
