@@ -225,7 +225,7 @@ SCRIPTS = ["train.py", "test.py", "evaluate.py", "export.py", "archive.py", "-m 
 def test_help(script):
     status, output, errors = call(*script.split(), "--help")
     assert (status, errors) == (0, []) and "--" in output
-    assert max(map(len, output.splitlines())) <= 80
+    assert max(map(len, output.splitlines()[1:])) <= 80  # tyro does not wrap the first line, which shows the usage.
     assert " --- " not in output  # Headings among the options are no part of their descriptions.
 
 
