@@ -91,6 +91,8 @@ class Experiment:
     encoder: Literal["efficientnet-lite0", "efficientnet-lite2", "vgg16"] = "efficientnet-lite0"
     scene: bool = True  # residual-encoder: with a global vector, from the mean of the deepest features.
     attention: bool = False  # residual-encoder: with blocks of self-attention at the decoder's two deepest scales.
+    # residual-encoder: with a learnt gain that weakens colours in shadows, as the last layer.
+    shadow_gain: Annotated[bool, OnlyWith("loss", ("squared", "huber", "blurred"))] = False
     # residual-encoder: `squared` or `huber`, the error of ab / 128; `blurred`, squared error also of blurred ab;
     # `bins`, cross-entropy over Zhang's bins; `both`, squared error and cross-entropy.
     loss: Literal["squared", "huber", "blurred", "bins", "both"] = "squared"
@@ -196,6 +198,7 @@ _NATURAL = Experiment(
     model="residual-encoder",
     edges=False,
     attention=True,
+    shadow_gain=True,
     frozen_share=0.35,
     render_size=224,
     epochs=4,
@@ -270,6 +273,7 @@ EXPERIMENTS = {
         encoder="vgg16",
         scene=False,
         attention=False,
+        shadow_gain=False,
         loss="blurred",
         frozen_share=1.0,
     ),

@@ -28,6 +28,8 @@ ERROR_WEIGHT = 80.0
 LAST_FILTERS = 64
 # The edge detection network's stride.
 EDGE_STRIDE = 8
+# L below which `ShadowGain` acts.
+SHADOWS_BELOW = 50
 # Added to the spread of each channel of the perceptual loss, for channels that are 0 in all of a batch.
 SMALLEST_SPREAD = 1e-3
 # (window, standard deviation) in pixels of the Gaussian blurs of Dahl's loss.
@@ -85,6 +87,27 @@ class ToNeutral(Float32Layer):
         return tf.concat([255 * neutral_from_lightness(lightness)] * 3, axis=-1)  # LiteRT cannot run tf.repeat here.
 
 
+class ShadowGain(Float32Layer):
+    """Weakens ab in shadows, by a gain that rises from a learnt weight at L = 0, at first 1, linearly to 1 at L = 50.
+
+    Call with ab, [batch, rows, columns, 2], and L in 0..100, [batch, stride * rows, stride * columns, 1].
+    """
+
+    def __init__(self, stride, **kwargs):
+        super().__init__(**kwargs)
+        self.stride = stride
+
+    def build(self, *_):
+        self.darkest = self.add_weight(initializer="ones", name="darkest")
+
+    def call(self, ab, lightness):
+        lightness = tf.nn.avg_pool2d(lightness, self.stride, self.stride, "VALID")
+        return ab * (1 - (1 - self.darkest) * tf.nn.relu(1 - lightness / SHADOWS_BELOW))
+
+    def compute_output_shape(self, ab_shape, lightness_shape):
+        return ab_shape
+
+
 @keras.saving.register_keras_serializable("colorization")
 class ResidualEncoder(Colorizer):
     """L to ab on a pretrained encoder, at any height and width.
@@ -95,6 +118,7 @@ class ResidualEncoder(Colorizer):
         edges: Whether features of the edge detection network are added at an eighth of the size.
         attention: Whether the two deepest scales of the decoder end with blocks of self-attention, which tell each
             place what lies far from it.
+        shadow_gain: Whether a `ShadowGain` ends the network; without effect where the loss learns bins.
         loss: Output and loss. "squared" and "huber": ab / 128. "blurred": ab / 128 and the squared error also of its
             blurred copies (Dahl 2016). "bins": logits of Zhang's 313 bins, rebalanced cross-entropy. "both": ab /
             128 and logits, squared error and cross-entropy; the colours are those of ab / 128.
@@ -108,7 +132,7 @@ class ResidualEncoder(Colorizer):
         class_weights: float32 [313], see `zhang.class_weights`; all 1 before `prepare`.
     """
 
-    experiment_fields = ("encoder", "scene", "edges", "attention", "loss", "perceptual_weight", "native_size")
+    experiment_fields = tuple("encoder scene edges attention shadow_gain loss perceptual_weight native_size".split())
 
     def __init__(
         self,
@@ -116,6 +140,7 @@ class ResidualEncoder(Colorizer):
         scene=True,
         edges=False,
         attention=False,
+        shadow_gain=False,
         loss="squared",
         perceptual_weight=0.0,
         native_size=224,
@@ -148,6 +173,8 @@ class ResidualEncoder(Colorizer):
         features = conv(features, LAST_FILTERS, initializer="he_normal", name="decoder_last")
         # Zeros, so that training starts from gray and not from random colours.
         output = keras.layers.Conv2D(channels, 1, kernel_initializer="zeros", dtype="float32", name="output")(features)
+        if shadow_gain and loss not in WITH_BINS:
+            output = ShadowGain(stride, name="shadow_gain")(output, padded)
         super().__init__(inputs=lightness, outputs=output, **kwargs)
 
         # === Configuration ===
@@ -156,6 +183,7 @@ class ResidualEncoder(Colorizer):
         self.scene = scene
         self.edges = edges
         self.attention = attention
+        self.shadow_gain = shadow_gain
         self.loss_name = loss
         self.perceptual_weight = perceptual_weight
         self.native_size = native_size

@@ -30,7 +30,7 @@ SMALL = {
     "zhang": lambda: ZhangColorizer(),
     "paper": lambda: PaperColorizer(classification_size=32, classes=3, classification_weight=0.01),
 }
-BUILD = {**SMALL, "residual-encoder": lambda: with_colors(ResidualEncoder(attention=True))}
+BUILD = {**SMALL, "residual-encoder": lambda: with_colors(ResidualEncoder(attention=True, shadow_gain=True))}
 
 
 @pytest.fixture(scope="module")

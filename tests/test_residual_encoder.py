@@ -149,6 +149,24 @@ def test_attention_begins_by_adding_nothing():
     np.testing.assert_array_equal(before, after)
 
 
+@pytest.mark.parametrize("loss", ["squared", "bins", "both"])
+def test_the_gain_rises_from_black_to_middle_gray(few_channels, loss):
+    model = ResidualEncoder(loss=loss, shadow_gain=True)
+    if loss != "squared":
+        assert "shadow_gain" not in [layer.name for layer in model.layers]
+        return
+    # Means of 16 pixels, of which a part is below 50 and a part above.
+    random = np.random.default_rng(0)
+    lightness = np.repeat(np.repeat(random.uniform(0, 100, (2, 16, 24, 1)), 4, axis=1), 4, axis=2).astype(np.float32)
+    with_colors(model)
+    before = model(lightness, training=False)
+    assert np.std(before) > 0
+    model.get_layer("shadow_gain").set_weights(np.float32([0.25]))
+    mean = lightness.astype(np.float64).reshape(2, 16, 4, 24, 4, 1).mean(axis=(2, 4))
+    gain = np.interp(mean, [0, 50], [0.25, 1])
+    np.testing.assert_allclose(model(lightness, training=False), before * gain, rtol=1e-4, atol=1e-6)
+
+
 def test_it_starts_from_gray(few_channels):
     lightness = np.random.default_rng(0).uniform(0, 100, (1, 64, 64, 1)).astype(np.float32)
     assert np.abs(ResidualEncoder().colorize(lightness)).max() == 0
