@@ -129,30 +129,42 @@ def _profile_of_png(values, chunks):
 
 
 def open_webp(content):
+    """WebP by Pillow. What the first picture of an animation leaves free is transparent."""
     image = WebPImagePlugin.WebPImageFile(io.BytesIO(content))
     exif, icc, xmp = (image.info.get(kind, b"") for kind in ("exif", "icc_profile", "xmp"))
+    animated = content[12:16] == b"VP8X" and content[20] & 2
 
     def decode():
-        return np.asarray(image), icc or profile_by_exif(exif)
+        values = _clear_around(image, _first_place(content)) if animated else np.asarray(image)
+        return values, icc or profile_by_exif(exif)
 
     return Image(*image.size, decode, orientation=read_orientation(exif, xmp), notes=FURTHER * image.is_animated)
+
+
+def _first_place(content):
+    """Left, top, right and bottom of the first picture of an animated WebP."""
+    at = content.index(b"ANMF", content.index(b"ANIM")) + 8
+    left, top, width, height = (int.from_bytes(content[at + n : at + n + 3], "little") for n in (0, 3, 6, 9))
+    return 2 * left, 2 * top, 2 * left + width + 1, 2 * top + height + 1
+
+
+def _clear_around(image, place):
+    """The values of Pillow's picture, transparent outside of a place (left, top, right, bottom)."""
+    left, top, right, bottom = place
+    values = np.array(image.convert("RGBA"))
+    around = np.ones(values.shape[:2], bool)
+    around[top:bottom, left:right] = False
+    values[around, 3] = 0
+    return values if values[..., 3].min() < 255 else values[..., :3]
 
 
 def open_gif(content):
     """GIF by Pillow. What its first picture leaves free is transparent."""
     image = GifImagePlugin.GifImageFile(io.BytesIO(content))
-    left, top, right, bottom = image.tile[0].extents
-
-    def decode():
-        values = np.array(image.convert("RGBA"))
-        around = np.ones(values.shape[:2], bool)
-        around[top:bottom, left:right] = False
-        values[around, 3] = 0
-        return values if values[..., 3].min() < 255 else values[..., :3], None
-
+    place = image.tile[0].extents
     notes = FURTHER * image.is_animated
     notes += ("colour profile left out, since that of GIF is not read",) * (b"\x0bICCRGBG1012" in content)
-    return Image(*image.size, decode, notes=notes)
+    return Image(*image.size, lambda: (_clear_around(image, place), None), notes=notes)
 
 
 def open_avif(content):

@@ -243,6 +243,18 @@ def gif_cases():
     case("smaller-than-its-screen.gif", content, shown, alpha)
 
 
+def webp_cases():
+    """Animations whose first picture does not fill the canvas, or is the only one."""
+    still = by_pillow(gray(), "WEBP", lossless=True)[12:]
+    sizes = [size.to_bytes(3, "little") for size in (WIDTH + 7, HEIGHT + 5, 2, 1, WIDTH - 1, HEIGHT - 1)]
+    canvas, frame = b"\2\0\0\0" + b"".join(sizes[:2]), b"".join(sizes[2:]) + b"\x64\0\0\2" + still
+    shown, alpha = (np.pad(values, ((2, 4), (4, 4))) for values in (gray() / 255, np.ones((HEIGHT, WIDTH))))
+    for count in (1, 2):
+        chunks = (b"VP8X", canvas), (b"ANIM", bytes(6)), *[(b"ANMF", frame)] * count
+        body = b"WEBP" + b"".join(kind + struct.pack("<I", len(data)) + data for kind, data in chunks)
+        case(f"smaller-than-its-canvas-{count}.webp", b"RIFF" + struct.pack("<I", len(body)) + body, shown, alpha)
+
+
 def jpeg_2000(values, bits):
     return imagecodecs.jpeg2k_encode(values, level=0, codecformat="jp2", bitspersample=bits, mct=False)
 
@@ -350,5 +362,6 @@ tiff_cases()
 jpeg_cases()
 png_cases()
 gif_cases()
+webp_cases()
 jpeg_2000_cases()
 other_cases()
