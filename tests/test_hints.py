@@ -220,7 +220,8 @@ def test_hints_beside_photos_and_on_the_command_line(loaded_once, tmp_path, phot
     hinted, plain = (read_photo(tmp_path / "out" / f"{name}.png") for name in ("a", "b"))
     assert np.abs(color.rgb2lab(hinted) - color.rgb2lab(plain))[48, 64].max() > 20
     assert call("test.py", tmp_path / "in" / "b.png", "-o", tmp_path / "one", "--hints", file)[0] == 0
-    np.testing.assert_array_equal(read_photo(tmp_path / "one" / "b.png"), hinted)
+    # Alone it goes through the network in a batch of another size: equal but for rounding.
+    np.testing.assert_allclose(read_photo(tmp_path / "one" / "b.png").astype(int), hinted, atol=1)
 
 
 def test_changed_hints_make_a_photo_anew(loaded_once, tmp_path, photos):
