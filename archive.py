@@ -31,7 +31,7 @@ from colorizing.archive.storage import open_storage
 from colorizing.archive.worker import Work
 from common import images, trained
 from common.errors import OptionError, UserError
-from common.files import SYSTEM_FOLDERS
+from common.files import is_shown
 from common.options import IfGiven, Model, PhotoFormat, Positive, Quality, RenderSize, Saturation
 from configs import MODEL, RUNS, WEIGHTS
 
@@ -78,8 +78,8 @@ def check_nothing_is_replaced(output):
         files, folders = output.list_folder("")
     except FileNotFoundError:
         return
-    names = {name for name in [*(file.name for file in files), *folders] if not name.startswith(".")}
-    if FOLDER not in names and {name for name in names if name.casefold() not in SYSTEM_FOLDERS}:
+    names = [*(file.name for file in files), *folders]
+    if FOLDER not in names and any(map(is_shown, names)):
         raise UserError(f"{output.location}: holds files, but no ledger of an archive; choose an OUTPUT without files")
 
 
