@@ -28,7 +28,7 @@ class Options:
     """Writes a trained colorizer for other runtimes, for L or photos of any height and width."""
 
     model: tyro.conf.Positional[Model] = MODEL
-    format: Literal["onnx", "savedmodel", "litert"] = "onnx"  # ONNX file, TensorFlow SavedModel folder, or LiteRT file.
+    format: Literal[*WRITERS] = "onnx"  # ONNX file, TensorFlow SavedModel folder, or LiteRT file.
     photo: bool = False  # A photo goes in and comes out, uint8; without this, L goes in and ab comes out, float32.
     # File, or folder of a SavedModel; replaced if there is one. Default: named after the model, in outputs/.
     output: Annotated[IfGiven[OutputFile], tyro.conf.arg(aliases=["-o"])] = None

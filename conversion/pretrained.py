@@ -83,7 +83,7 @@ def example_photos():
 class Options:
     """Writes the ImageNet weights of an EfficientNet-Lite into weights/."""
 
-    variant: tyro.conf.Positional[Literal["efficientnet-lite0", "efficientnet-lite2"]]  # Which network.
+    variant: tyro.conf.Positional[Literal[*efficientnet.VARIANTS]]  # Which network.
 
 
 def main():
