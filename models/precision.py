@@ -7,6 +7,8 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from common.command_line import counted
+
 # Where Linux shows NVIDIA's driver.
 NVIDIA = Path("/proc/driver/nvidia/version")
 
@@ -16,8 +18,9 @@ def describe_devices():
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
         names = {tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in gpus}
-        return f"{len(gpus)} GPU{'s' * (len(gpus) > 1)} ({', '.join(sorted(names))})"
-    words = f"the CPU ({len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores)"
+        return f"{counted(len(gpus), 'GPU')} ({', '.join(sorted(names))})"
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    words = f"the CPU ({counted(cores, 'core')})"
     if NVIDIA.exists() and "CUDA_VISIBLE_DEVICES" not in os.environ:
         words += ", not on the NVIDIA GPU: with TF_CPP_MIN_LOG_LEVEL=0 in the environment TensorFlow says why"
     return words
