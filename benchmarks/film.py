@@ -118,7 +118,8 @@ def main():
             error = pan_error(ab[[0, *range(HELD, HELD + PANNED)]])
             figures = flicker(ab[:HELD]), flicker(ab[HELD + PANNED :]), error
             rows.append([f"{steadiness:g}", *(f"{figure:.2f}" for figure in figures)])
-    print(f"{len(frames)} frames of {WIDTH}x{HEIGHT}, {', '.join(PHOTOS)}, {choose_policy()}\n")
+    policy = pipeline.model.dtype_policy.name  # Some networks are float32 whatever the machine's.
+    print(f"{len(frames)} frames of {WIDTH}x{HEIGHT}, {', '.join(PHOTOS)}, {policy}\n")
     print_table(["steadiness", "flicker, held before the cut", "held after it", "error in the pan"], rows)
 
 

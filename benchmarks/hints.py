@@ -117,7 +117,8 @@ def report_gain(options):
         figures = np.stack([measure_gain(pipeline, photo, seed) for seed, photo in enumerate(photos)])
         # A gray photo that comes out gray has an infinite PSNR, and no gain.
         figures = figures[np.isfinite(figures).all(axis=(1, 2, 3))]
-        print(f"\n{name}, {len(figures)} photos of {options.photos.name}, {DRAWS} draws, {choose_policy()}\n")
+        policy = pipeline.model.dtype_policy.name
+        print(f"\n{name}, {len(figures)} photos of {options.photos.name}, {DRAWS} draws, {policy}\n")
         rows = []
         for number, count in enumerate(COUNTS):
             columns = figures[:, :, number].reshape(len(figures), -1).T

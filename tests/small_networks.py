@@ -69,6 +69,7 @@ class Gray:
 
     native_size = 32
     grid = 8
+    dtype_policy = keras.DTypePolicy("float32")
     ab = (0, 0)
 
     def colorize(self, lightness):
