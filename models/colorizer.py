@@ -147,17 +147,16 @@ class ClassifyingColorizer(Colorizer):
     def __init__(self, lightness, encoding, logits, classification_weight, **kwargs):
         outputs = encoding if logits is None else [encoding, logits]
         super().__init__(inputs=lightness, outputs=outputs, **kwargs)
-        self.classifies = logits is not None
-        self.classes = logits.shape[-1] if self.classifies else 0
+        self.classes = 0 if logits is None else logits.shape[-1]
         self.classification_weight = classification_weight
-        if self.classifies:
+        if self.classes:
             self.color_tracker = keras.metrics.Mean("color_loss")
             self.scene_tracker = keras.metrics.Mean("scene_loss")
             self.accuracy_tracker = keras.metrics.SparseCategoricalAccuracy("accuracy")
 
     def batch_loss(self, lightness, target, output):
         """`color_loss` and, with the second head, classification_weight * cross-entropy of the scenes."""
-        if not self.classifies:
+        if not self.classes:
             return super().batch_loss(lightness, target, output)
         (ab, labels), (encoding, logits) = target, output
         color_loss = self.color_loss(ab, encoding)
@@ -168,7 +167,7 @@ class ClassifyingColorizer(Colorizer):
         return color_loss + self.classification_weight * tf.reduce_mean(cross_entropy)
 
     def color_output(self, output):
-        return output[0] if self.classifies else output
+        return output[0] if self.classes else output
 
     def get_config(self):
         return {**super().get_config(), "classes": self.classes}
