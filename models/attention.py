@@ -13,9 +13,6 @@ class ShapedLike(keras.layers.Layer):
     def call(self, tokens, features):
         return tf.reshape(tokens, tf.shape(features))
 
-    def compute_output_shape(self, tokens_shape, features_shape):
-        return features_shape
-
 
 def attend(features, name):
     """Blocks of self-attention, each followed by two dense layers at each place.

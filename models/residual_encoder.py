@@ -104,9 +104,6 @@ class ShadowGain(Float32Layer):
         lightness = tf.nn.avg_pool2d(lightness, self.stride, self.stride, "VALID")
         return ab * (1 - (1 - self.darkest) * tf.nn.relu(1 - lightness / SHADOWS_BELOW))
 
-    def compute_output_shape(self, ab_shape, lightness_shape):
-        return ab_shape
-
 
 @keras.saving.register_keras_serializable("colorization")
 class ResidualEncoder(Colorizer):
