@@ -167,6 +167,7 @@ class Checkpoints(keras.callbacks.Callback):
         writes: Whether this process writes the files.
 
     Attributes:
+        last: Path of the checkpoint to resume from.
         plateau: The run's ReduceLROnPlateau callback, whose state is saved; None without one.
         history: A dict of metrics for each finished epoch.
     """
@@ -176,6 +177,7 @@ class Checkpoints(keras.callbacks.Callback):
     def __init__(self, folder, save_every_steps=None, writes=True):
         super().__init__()
         self.folder = folder
+        self.last = folder / "last.weights.h5"
         self.plateau = None
         self.save_every_steps = save_every_steps
         self.writes = writes
@@ -184,11 +186,6 @@ class Checkpoints(keras.callbacks.Callback):
         # Of an epoch that is resumed: the steps taken before, and the values of the metrics' variables after them.
         self._steps_before = 0
         self._metrics_before = []
-
-    @property
-    def last(self):
-        """Path of the checkpoint to resume from."""
-        return self.folder / "last.weights.h5"
 
     def best_epoch(self):
         """The row of the history with the lowest finite val_loss, or loss without validation; None without any."""
