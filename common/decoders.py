@@ -57,27 +57,19 @@ class CannotDecode(Exception):
 
 @dataclass(frozen=True)
 class Image:
-    """An image whose header has been read, and whose pixels have not.
+    """An image whose header has been read, and whose pixels have not."""
 
-    Attributes:
-        width, height: In pixels, as stored.
-        decode: Gives (values, icc): uint8 or uint16, [height, width] or [height, width, channels], not yet upright, the
-            colours before alpha; and the colour profile, bytes, or None.
-        space: "gray", "rgb" or "cmyk"; None for gray where there are one or two channels, else RGB.
-        orientation: How to turn the pixels upright, 1..8 as in EXIF.
-        resolution: Pixels per inch, (horizontal, vertical), as stored; None where it is in EXIF data or nowhere.
-        bits: Of a channel, where they are more than 8.
-        notes: What of the file is left out, as words.
-    """
-
-    width: int
+    width: int  # In pixels, as stored.
     height: int
+    # Gives (values, icc): uint8 or uint16, [height, width] or [height, width, channels], not yet upright, the colours
+    # before alpha; and the colour profile, bytes, or None.
     decode: Callable[[], tuple]
-    space: str | None = None
-    orientation: int = 1
+    space: str | None = None  # "gray", "rgb" or "cmyk"; None for gray where there are one or two channels, else RGB.
+    orientation: int = 1  # How to turn the pixels upright, 1..8 as in EXIF.
+    # Pixels per inch, (horizontal, vertical), as stored; None where it is in EXIF data or nowhere.
     resolution: tuple[float, float] | None = None
-    bits: int = 16
-    notes: tuple[str, ...] = ()
+    bits: int = 16  # Of a channel, where they are more than 8.
+    notes: tuple[str, ...] = ()  # What of the file is left out, as words.
 
 
 def space_of(values):

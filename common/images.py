@@ -34,23 +34,14 @@ TEMPORARY = re.compile(r'( for)?( file)? ("/[^"]*"|<[^>]*>)')
 
 @dataclass(frozen=True)
 class Photo:
-    """A photo, upright.
+    """A photo, upright."""
 
-    Attributes:
-        pixels: sRGB, uint8 or uint16, [height, width] or [height, width, 3].
-        alpha: Straight, of the same type, [height, width]; None for an opaque photo.
-        icc: Profile of sRGB to write, bytes; None for none, which means sRGB as well.
-        metadata: What the file said about the photo.
-        notes: What of the file was left out or converted, as words.
-        bits: Of a channel in the file that uint16 pixels come from.
-    """
-
-    pixels: np.ndarray
-    alpha: np.ndarray | None = None
-    icc: bytes | None = None
-    metadata: Metadata = field(default_factory=Metadata)
-    notes: tuple[str, ...] = ()
-    bits: int = 16
+    pixels: np.ndarray  # sRGB, uint8 or uint16, [height, width] or [height, width, 3].
+    alpha: np.ndarray | None = None  # Straight, of the same type, [height, width]; None for an opaque photo.
+    icc: bytes | None = None  # Profile of sRGB to write; None for none, which means sRGB as well.
+    metadata: Metadata = field(default_factory=Metadata)  # What the file said about the photo.
+    notes: tuple[str, ...] = ()  # What of the file was left out or converted, as words.
+    bits: int = 16  # Of a channel in the file that uint16 pixels come from.
 
 
 def read(path, max_megapixels=MAX_MEGAPIXELS):

@@ -73,19 +73,12 @@ _using_exiv2 = threading.Lock()
 
 @dataclass(frozen=True)
 class Metadata:
-    """What a file says about its photo, cleared of what it says about how the pixels are stored.
+    """What a file says about its photo, cleared of what it says about how the pixels are stored."""
 
-    Attributes:
-        carrier: A PNG file, bytes, that holds EXIF, IPTC, XMP and comment; None without any.
-        resolution: Pixels per inch, (horizontal, vertical); None where the file does not say.
-        unread_xmp: An XMP packet, bytes, in which exiv2 finds no property: an empty or damaged one.
-        text: Chunks of text in PNG that exiv2 does not carry, see `png.read_chunks`.
-    """
-
-    carrier: bytes | None = None
-    resolution: tuple[float, float] | None = None
-    unread_xmp: bytes = b""
-    text: tuple[tuple[bytes, bytes], ...] = ()
+    carrier: bytes | None = None  # A PNG file that holds EXIF, IPTC, XMP and comment; None without any.
+    resolution: tuple[float, float] | None = None  # Pixels per inch, (horizontal, vertical); None where not said.
+    unread_xmp: bytes = b""  # An XMP packet in which exiv2 finds no property: an empty or damaged one.
+    text: tuple[tuple[bytes, bytes], ...] = ()  # Chunks of PNG that exiv2 does not carry, see `png.read_chunks`.
 
 
 def read_metadata(content, suffix, resolution=None, orientation=1):

@@ -47,18 +47,12 @@ def compiled_crop_pair(*factors):
 
 @dataclass(frozen=True)
 class Pairs:
-    """Turns crops into the pairs that a network learns from.
+    """Turns crops into the pairs that a network learns from."""
 
-    Attributes:
-        saturation_factor, chroma_factor: See `lab_pair`.
-        labels: Class of each photo, int32 [photos], for networks that classify; None for others.
-        photo_factors: A further factor on K for each photo, float32 [photos]; None for 1.
-    """
-
-    saturation_factor: float
-    labels: np.ndarray | None = None
-    chroma_factor: float = 1.0
-    photo_factors: np.ndarray | None = None
+    saturation_factor: float  # See `lab_pair`.
+    labels: np.ndarray | None = None  # Class of each photo, int32 [photos]; None for networks that do not classify.
+    chroma_factor: float = 1.0  # See `lab_pair`.
+    photo_factors: np.ndarray | None = None  # A further factor on K for each photo, float32 [photos]; None for 1.
 
     def __call__(self, pixels, indices):
         """(L, ab) of crops, or (L, (ab, labels)); see `lab_pair`.
@@ -167,15 +161,10 @@ class TrainingOrder:
 
 @dataclass(frozen=True)
 class Crops:
-    """Batches of crops, epoch after epoch without end.
+    """Batches of crops, epoch after epoch without end."""
 
-    Attributes:
-        steps: Training steps an epoch; a step takes one batch for each of this process's replicas.
-        dataset: tf.data.Dataset of (crops uint8 [batch, height, width, channels], indices of their photos int64
-            [batch]), see `PhotoStore.load_crops`.
-    """
-
-    steps: int
+    steps: int  # Training steps an epoch; a step takes one batch for each of this process's replicas.
+    # (crops uint8 [batch, height, width, channels], numbers of their photos int64 [batch]), see `load_crops`.
     dataset: tf.data.Dataset
 
 

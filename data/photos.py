@@ -35,25 +35,15 @@ WAY_OUT = "give a folder with photos (for train.py: --dataset, or DATASET in con
 
 @dataclass(frozen=True)
 class Photos:
-    """The photos of a data set, in the order of their names.
-
-    Attributes:
-        paths: One path a photo, or one `PackedPhoto`.
-        labels: int32 [photos], index into `classes`; None without class folders.
-        classes: Names of the class folders, sorted; empty without.
-        shards: int32 [photos], number of each photo's shard; None for a folder.
-        owners: int32 [classes], number of each class's data set; set by `find_all_photos`.
-        names: Path of each photo within the folder, as bytes.
-        passed_over: One line about the files that were passed over; "" where none was.
-    """
+    """The photos of a data set, in the order of their names."""
 
     paths: Sequence[Path | PackedPhoto]
-    labels: np.ndarray | None = None
-    classes: tuple[str, ...] = ()
-    shards: np.ndarray | None = None
-    owners: np.ndarray | None = None
-    names: Sequence[bytes] = ()
-    passed_over: str = ""
+    labels: np.ndarray | None = None  # Index into `classes`, int32 [photos]; None without class folders.
+    classes: tuple[str, ...] = ()  # Names of the class folders, sorted; empty without.
+    shards: np.ndarray | None = None  # Number of each photo's shard, int32 [photos]; None for a folder.
+    owners: np.ndarray | None = None  # Number of each class's data set, int32 [classes]; set by `find_all_photos`.
+    names: Sequence[bytes] = ()  # Path of each photo within the folder.
+    passed_over: str = ""  # One line about the files that were passed over; "" where none was.
 
     @functools.cached_property
     def fingerprint(self):

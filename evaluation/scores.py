@@ -27,18 +27,13 @@ SEED = 0
 
 @dataclass(frozen=True)
 class Scores:
-    """The metrics of each model on each photo.
+    """The metrics of each model on each photo."""
 
-    Attributes:
-        photos: Names of the photos.
-        values: {model: {metric: float [photos]}}. nan or inf where there is no value: the boundary error
-            of a photo without boundaries, the psnr of a result that equals the photo.
-        sets: {model: {metric: value}}, of metrics of all photos together; may be empty.
-    """
-
-    photos: list
+    photos: list  # Names of the photos.
+    # {model: {metric: float [photos]}}. nan or inf where there is no value: the boundary error of a photo without
+    # boundaries, the psnr of a result that equals the photo.
     values: dict
-    sets: dict = field(default_factory=dict)
+    sets: dict = field(default_factory=dict)  # {model: {metric: value}}, of metrics of all photos together.
 
     @classmethod
     def load(cls, *tables):
