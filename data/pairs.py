@@ -101,10 +101,9 @@ def sampling_weights(labels, factors):
 
     Args:
         labels: The class of each photo, int32 [photos].
-        factors: A factor for each class.
+        factors: A further factor for each photo, float64 [photos].
     """
-    counts = np.bincount(labels)
-    return np.asarray(factors)[labels] / np.sqrt(counts[labels])
+    return factors / np.sqrt(np.bincount(labels)[labels])
 
 
 class TrainingOrder:

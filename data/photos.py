@@ -41,7 +41,7 @@ class Photos:
     labels: np.ndarray | None = None  # Index into `classes`, int32 [photos]; None without class folders.
     classes: tuple[str, ...] = ()  # Names of the class folders, sorted; empty without.
     shards: np.ndarray | None = None  # Number of each photo's shard, int32 [photos]; None for a folder.
-    owners: np.ndarray | None = None  # Number of each class's data set, int32 [classes]; set by `find_all_photos`.
+    datasets: np.ndarray | None = None  # Number of each photo's data set, int32 [photos]; set by `find_all_photos`.
     names: Sequence[bytes] = ()  # Path of each photo within the folder.
     passed_over: str = ""  # One line about the files that were passed over; "" where none was.
 
@@ -65,10 +65,10 @@ def find_all_photos(folders):
                 "validated with; give only one of the two"
             )
     found = [find_photos(folder) for folder in folders]
+    datasets = np.repeat(np.arange(len(found), dtype=np.int32), [len(photos.paths) for photos in found])
     if len(found) == 1:
-        return replace(found[0], owners=np.zeros(len(found[0].classes), np.int32))
+        return replace(found[0], datasets=datasets)
     paths, labels, classes, shards, passed_over = [], [], [], [], []
-    owners = np.repeat(np.arange(len(found), dtype=np.int32), [len(photos.classes) or 1 for photos in found])
     for folder, photos in zip(folders, found, strict=True):
         # Photos without class folders are of one class, and files that are not in shards count as one shard.
         zeros = np.zeros(len(photos.paths), np.int32)
@@ -86,7 +86,7 @@ def find_all_photos(folders):
         labels=np.concatenate(labels),
         classes=tuple(classes),
         shards=np.concatenate(shards) if packed else None,
-        owners=owners,
+        datasets=datasets,
         names=names,
         passed_over="; ".join(passed_over),
     )

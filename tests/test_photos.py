@@ -167,7 +167,7 @@ def test_several_data_sets_are_one(folder, photos, tmp_path_factory):
     assert two.paths == [*one.paths, flat / "x.png"]
     assert two.classes == (*(f"{folder}/{name}" for name in one.classes), str(flat))
     np.testing.assert_array_equal(two.labels, [*one.labels, len(one.classes)])
-    np.testing.assert_array_equal(two.owners, [*[0] * len(one.classes), 1])
+    np.testing.assert_array_equal(two.datasets, [*[0] * len(one.paths), 1])
 
 
 def test_toned_photos_are_left_out(tmp_path):

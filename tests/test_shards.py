@@ -83,7 +83,7 @@ def test_shards_with_too_few_photos_for_a_machines_batch_are_one_sentence(packed
 def test_a_machine_reads_its_shards_and_statistics_are_of_all_photos(packed):
     experiment = replace(EXPERIMENTS["scenes"], dataset=(packed,), crop=(32, 32), batch_size=4, balance=True)
     photos = find_photos(packed)
-    data = prepare_data(experiment, replace(photos, owners=np.zeros(2, int)), ReplicaShare(2, 0, 1))
+    data = prepare_data(experiment, replace(photos, datasets=np.zeros(len(photos.paths), int)), ReplicaShare(2, 0, 1))
     assert set(photos.shards[data.order.indices]) == {0, 2} and len(data.order_of_all.indices) == 10
     for order in (data.order, data.order_of_all):
         indices, draws = order.plan(0)

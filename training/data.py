@@ -122,7 +122,7 @@ def photo_weights(experiment, photos, indices):
     factors = number_for_each_dataset(experiment, "dataset_weights")
     if not photos.classes:
         return None
-    return sampling_weights(photos.labels[indices], factors[photos.owners])
+    return sampling_weights(photos.labels[indices], factors[photos.datasets[indices]])
 
 
 def photo_factors(experiment, photos):
@@ -132,10 +132,7 @@ def photo_factors(experiment, photos):
         OptionError: --dataset-chroma-factors and --dataset differ in number.
     """
     factors = number_for_each_dataset(experiment, "dataset_chroma_factors")
-    if np.all(factors == 1):
-        return None
-    of_photos = factors[photos.owners[photos.labels]] if photos.classes else np.repeat(factors, len(photos.paths))
-    return np.float32(of_photos)
+    return None if np.all(factors == 1) else np.float32(factors[photos.datasets])
 
 
 def number_for_each_dataset(experiment, field):
