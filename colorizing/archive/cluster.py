@@ -16,7 +16,6 @@ from colorizing.archive.storage import describe_problem
 from colorizing.archive.worker import Worker
 from common.errors import UserError, first_line
 from common.files import describe_error
-from configs import WEIGHTS
 
 # Usage is not reported to the makers of Ray.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -24,7 +23,7 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 import ray
 import ray.data
 
-PROJECT = WEIGHTS.parent
+PROJECT = Path(__file__).parents[2]
 # Photos that go to a worker together. A worker works on two batches, so that one fills the gaps of the other.
 BATCH = 32
 BATCHES_AT_A_TIME = 2
