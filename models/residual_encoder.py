@@ -271,7 +271,7 @@ class ResidualEncoder(Colorizer):
         """The loss of the constructor's `loss`, without the perceptual loss."""
         target = self.encode(ab)
         if self.loss_name == "bins":
-            return self._cross_entropy(ab, output)
+            return self._cross_entropy(target, output)
         if self.loss_name == "huber":
             # Twice Keras's, so that it equals the squared error of small errors.
             return 2 * tf.reduce_mean(keras.losses.huber(target, output, HUBER_DELTA))
@@ -281,11 +281,12 @@ class ResidualEncoder(Colorizer):
             blurred = [keras.ops.image.gaussian_blur(error, (size, size), (sigma, sigma)) for size, sigma in BLURS]
             return (loss + tf.add_n([tf.reduce_mean(each**2) for each in blurred])) / 3
         if self.loss_name == "both":
-            return ERROR_WEIGHT * loss + self._cross_entropy(ab, output[..., 2:])
+            return ERROR_WEIGHT * loss + self._cross_entropy(target, output)
         return loss
 
-    def _cross_entropy(self, ab, logits):
-        encoding = zhang.soft_encode(self.encode(ab) * self.AB_SCALE)
+    def _cross_entropy(self, target, output):
+        """Zhang's cross-entropy of the output's logits, which are its last channels."""
+        encoding, logits = zhang.soft_encode(target * self.AB_SCALE), output[..., -zhang.BINS :]
         return tf.reduce_mean(zhang.rebalanced_cross_entropy(encoding, logits, self.class_weights))
 
     def get_config(self):
