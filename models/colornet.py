@@ -21,7 +21,7 @@ class GrayFromLightness(Float32Layer):
         return neutral_from_lightness(lightness)
 
 
-class Enlarge(keras.layers.Layer):
+class BilinearUpSampling2D(keras.layers.Layer):
     """Bilinear up-sampling of [batch, height, width, channels] by two, in any type.
 
     Keras's UpSampling2D fails in graphs whose height and width are not known.
@@ -60,14 +60,14 @@ def conv_norm_relu(features, filters, initializer, name, strides=1):
     return keras.layers.ReLU(name=f"{name}_relu")(features)
 
 
-def halve(features, downsampling, initializer, name):
-    """Down-samples by two: by 2x2 max pooling, or by a strided convolution, which learns what to keep."""
+def downsample(features, downsampling, initializer, name):
+    """Halves height and width: by 2x2 max pooling, or by a strided convolution, which learns what to keep."""
     if downsampling == "pool":
         return keras.layers.MaxPooling2D(name=name)(features)
     return conv_norm_relu(features, features.shape[-1], initializer, name, strides=2)
 
 
-def double(features, filters, upsampling, initializer, name):
+def upsample(features, filters, upsampling, initializer, name):
     """Up-samples by two, to `filters` channels.
 
     A 2x2 transposed convolution has weights of its own for each pixel of a 2x2 block, which leaves a checkerboard; a
@@ -76,7 +76,7 @@ def double(features, filters, upsampling, initializer, name):
     if upsampling == "transposed":
         kernel = kernels(initializer, transposed=True)
         return keras.layers.Conv2DTranspose(filters, 2, 2, kernel_initializer=kernel, name=name)(features)
-    features = Enlarge(name=f"{name}_resize")(features)
+    features = BilinearUpSampling2D(name=f"{name}_resize")(features)
     options = {"padding": "same", "kernel_initializer": kernels(initializer)}
     return keras.layers.Conv2D(filters, 3, name=f"{name}_conv", **options)(features)
 
@@ -122,10 +122,10 @@ class ColorNet(Colorizer):
         skips = []
         for number, filters in enumerate(FILTERS[:-1], start=1):
             skips.append(double_conv(features, filters, initializer, f"down_{number}"))
-            features = halve(skips[-1], downsampling, initializer, f"halve_{number}")
+            features = downsample(skips[-1], downsampling, initializer, f"halve_{number}")
         features = double_conv(features, FILTERS[-1], initializer, "bottom")
         for number, (filters, skip) in enumerate(zip(FILTERS[-2::-1], reversed(skips), strict=True), start=1):
-            features = double(features, filters, upsampling, initializer, f"double_{number}")
+            features = upsample(features, filters, upsampling, initializer, f"double_{number}")
             features = keras.layers.Concatenate(name=f"join_{number}")([features, skip])
             features = double_conv(features, filters, initializer, f"up_{number}")
         options = {"activation": "tanh" if encoding == "centred" else None, "kernel_initializer": kernels(initializer)}
