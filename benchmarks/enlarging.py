@@ -25,7 +25,7 @@ from colorizing.enlarge import Enlargement
 from common.errors import UserError
 from common.images import read_photo
 from common.options import Folder, IfGiven
-from data.photos import find_photos
+from data.photos import find_photos, is_gray
 from evaluation.boundaries import errors_at_boundaries, read_map
 from utils import rgb_to_lab
 
@@ -43,7 +43,7 @@ class Options:
 
 
 def enlarge(kind, ab, lightness, full_lightness):
-    """Enlarges ab to the size of `full_lightness`, [height, width, 2], in one of `WAYS`."""
+    """ab, [rows, columns, 2], at the size of `full_lightness`, [height, width, 1], by one of `WAYS`."""
     height, width = full_lightness.shape[:2]
     if kind == "guided":
         return Enlargement(ab, lightness, height, width).ab(full_lightness[..., 0])
@@ -72,7 +72,7 @@ def errors(photo, drawn, factor):
 def main():
     options = parse(Options, "-m benchmarks.enlarging")
     photos = {path: read_photo(path) for path in find_photos(options.photos).paths}
-    photos = {path: photo for path, photo in photos.items() if np.ptp(photo, axis=-1).max()}
+    photos = {path: photo for path, photo in photos.items() if not is_gray(photo)}
     if not photos:
         raise UserError(f"{options.photos}: holds gray photos only; give a folder with photos in colour")
     maps = {path: read_map(options.boundaries / f"{path.stem}.png") if options.boundaries else None for path in photos}

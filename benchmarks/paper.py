@@ -40,7 +40,7 @@ from colorizing.photo import Pipeline
 from common import images
 from configs import EXPERIMENTS
 from data.pairs import Pairs, TrainingOrder, lab_pair, training_crops, without_autotuning
-from data.photos import PhotoStore, find_photos
+from data.photos import PhotoStore, find_photos, is_gray
 from models.colorization import Fusion
 from models.edge_detection import canny
 from models.precision import choose_policy
@@ -94,7 +94,7 @@ def make_photos(dataset, folder):
     found = find_photos(dataset).paths
     for path in found[:: max(1, len(found) // PHOTOS)]:
         photo = images.read_photo(path)
-        if np.ptp(photo, axis=-1).any():
+        if not is_gray(photo):
             small = cv2.resize(photo, CROP, interpolation=cv2.INTER_CUBIC)
             images.write_photo(folder / f"{path.parent.name}-{path.stem}.jpg", small)
 

@@ -249,7 +249,7 @@ class PhotoStore:
             raise PhotoError(path, f"more than {MAX_ELONGATION}:1 long")
         if min(height, width) < MIN_SIDE:
             raise PhotoError(path, f"less than {MIN_SIDE} pixels high or wide")
-        if _is_gray(photo[::32, ::32]) and _is_gray(photo):  # The sample settles it for nearly all photos.
+        if is_gray(photo[::32, ::32]) and is_gray(photo):  # The sample settles it for nearly all photos.
             raise PhotoError(path, "gray, so without colour to learn")
         if self.min_chroma and chroma_spread(photo) < self.min_chroma:
             raise PhotoError(path, "toned, or with hardly any colour to learn")
@@ -271,5 +271,6 @@ def _aligned(shape):
     return room[start : start + size].reshape(shape)
 
 
-def _is_gray(photo):
-    return (photo == photo[..., :1]).all()
+def is_gray(photo):
+    """Whether all channels of a photo, [height, width, 3], are equal."""
+    return bool((photo == photo[..., :1]).all())

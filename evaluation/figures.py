@@ -34,7 +34,7 @@ from common.images import read_photo
 from common.options import IfGiven, Model, OutputFolder, Picture, Share
 from common.trained import short_names
 from configs import DOCS, MODEL, SAMPLES
-from data.photos import cut, find_photos
+from data.photos import cut, find_photos, is_gray
 from models.precision import choose_policy
 
 BEFORE_AFTER = ("kitten-garden.jpg", "great-wall-hills.jpg", "prairie-shack.jpg")
@@ -143,7 +143,7 @@ def compare(options):
     for path in paths:
         photo = read_photo(path)
         photo = shrink(photo, PHOTO_SIZE / max(photo.shape[:2]))
-        pictures = [] if (photo == photo[..., :1]).all() else [(path.stem, photo)]
+        pictures = [] if is_gray(photo) else [(path.stem, photo)]
         pictures.append(("gray" if pictures else path.stem, to_gray(photo)))
         pictures += [(short, Pipeline(model)(photo)) for short, model in colorizers.items()]
         rows += in_rows(pictures)
