@@ -85,6 +85,16 @@ class ReplicaShare:
     first: int = 0  # Number of this process's first replica, from 0.
     count: int = 1  # Number of this process's replicas.
 
+    @property
+    def machines(self):
+        """Number of processes, one on each machine."""
+        return self.replicas // self.count
+
+    @property
+    def is_chief(self):
+        """Whether this process is the first one, which alone writes the run's folder."""
+        return self.first == 0
+
     def batches(self, steps):
         """Numbers of this process's batches among the batches of all replicas, from 0: int64 [steps * count]."""
         return (np.arange(steps)[:, None] * self.replicas + self.first + np.arange(self.count)).ravel()

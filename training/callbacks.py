@@ -14,7 +14,6 @@ import models
 from common.command_line import say
 from common.errors import UserError, first_line
 from common.files import replacing, write_csv
-from training.distribution import is_chief
 from training.optimizers import frozen_steps
 from utils import lab_to_rgb, neutral_from_lightness
 
@@ -280,7 +279,7 @@ def make_callbacks(experiment, folder, data, checkpoints, steps, epochs):
     callbacks.append(StopAfter(steps))
     if experiment.frozen_share:
         callbacks.append(FrozenEncoder(frozen_steps(experiment, steps)))
-    if is_chief(data.share):
+    if data.share.is_chief:
         callbacks.append(keras.callbacks.TensorBoard(folder / "logs", write_graph=False))
         if validation:
             callbacks.append(ValidationPictures(folder / "logs" / "pictures", data.pairs.of(validation)))

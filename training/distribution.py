@@ -71,11 +71,6 @@ def share_of(strategy):
     return ReplicaShare(strategy.num_replicas_in_sync, number * count, count)
 
 
-def is_chief(share):
-    """Returns whether this process is the chief, the only one that writes the run's folder."""
-    return share.first == 0
-
-
 def divide_batch(batch_size, replicas):
     """Returns how many photos of a batch each replica gets. Raises DistributionError if these would not be equal."""
     if batch_size % replicas:
@@ -103,14 +98,13 @@ def divide_photos(indices, shards, share):
     Raises:
         DistributionError: There are fewer shards than machines.
     """
-    machines = share.replicas // share.count
-    if shards is None or machines == 1:
+    if shards is None or share.machines == 1:
         return indices, share
-    owners = shards % machines
-    smallest = np.bincount(owners, minlength=machines).min()
+    owners = shards % share.machines
+    smallest = np.bincount(owners, minlength=share.machines).min()
     if not smallest:
         raise DistributionError(
-            f"fewer shards than machines, {machines}; pack the photos with fewer --photos-per-shard"
+            f"fewer shards than machines, {share.machines}; pack the photos with fewer --photos-per-shard"
         )
     return indices[owners == share.first // share.count][:smallest], ReplicaShare(share.count, 0, share.count)
 
@@ -140,7 +134,7 @@ def explain_lost_worker(share):
     try:
         yield
     except LOST as error:
-        if share.replicas == share.count:
+        if share.machines == 1:
             raise
         raise DistributionError(
             f"another machine has stopped ({type(error).__name__}); start the same command with --resume on all of them"

@@ -46,7 +46,7 @@ def train(experiment, folder, resume=False, minutes=None, save_every_steps=None)
     strategy = distribution.choose_strategy()
     share = distribution.share_of(strategy)
     photos = find_all_photos(experiment.dataset)
-    writes = distribution.is_chief(share)
+    writes = share.is_chief
     with own_folder(folder, writes):
         checkpoints = prepare_run(folder, experiment, photos, resume, save_every_steps, writes=writes)
         policy = choose_policy() if experiment.policy == "auto" else experiment.policy
@@ -104,7 +104,7 @@ def build(experiment, data, steps):
     model = models.build(experiment, data.classes)
     model.compile(optimizer=make_optimizer(experiment, steps), to_pair=data.pairs if colors_in_step() else None)
     model.optimizer.build(model.trainable_variables)  # With all weights, before some are frozen.
-    if data.share.replicas > data.share.count:
+    if data.share.machines > 1:
         distribution.enable_multi_worker_fit(model)
     return model
 
