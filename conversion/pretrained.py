@@ -33,7 +33,7 @@ def convert(network, variant):
     state = {name: values.numpy() for name, values in network.state_dict().items()}
     model = efficientnet.classifier(variant)
     set_convolution(model.get_layer("stem"), state, "_conv_stem", "_bn0")
-    for block in range(sum(repeats for *_, repeats, _ in efficientnet.stages(variant))):
+    for block in range(len(efficientnet.blocks(variant))):
         for number, part in enumerate(("expand", "depthwise", "project")):
             if block or part != "expand":  # The first block does not expand.
                 theirs = f"_blocks.{block}"

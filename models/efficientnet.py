@@ -29,14 +29,15 @@ HEAD_FILTERS = 1280
 CLASSES = 1000
 
 
-def stages(variant):
-    """The rows of `STAGES` of a variant: filters rounded to multiples of 8, repeats the same in the first and last."""
+def blocks(variant):
+    """(kernel size, expansion, filters, strides) of each block of a variant, its filters in multiples of 8."""
     width, depth = VARIANTS[variant]
-    ends = (0, len(STAGES) - 1)
-    return [
-        (*kind, int(filters * width + 4) // 8 * 8, repeats if row in ends else math.ceil(repeats * depth), strides)
-        for row, (*kind, filters, repeats, strides) in enumerate(STAGES)
-    ]
+    found = []
+    for row, (kernel, expansion, filters, repeats, strides) in enumerate(STAGES):
+        filters = int(filters * width + 4) // 8 * 8
+        repeats = repeats if row in (0, len(STAGES) - 1) else math.ceil(repeats * depth)
+        found += [(kernel, expansion, filters, step) for step in (strides, *[1] * (repeats - 1))]
+    return found
 
 
 def encoder(variant):
@@ -51,18 +52,18 @@ def encoder(variant):
     features = keras.layers.Conv2D(STEM_FILTERS, 3, 2, "same", name="stem")(features)
     features = keras.layers.ReLU(6.0, name="stem_relu")(features)
     before_halving = []
-    number = 0
-    for kernel, expansion, filters, repeats, strides in stages(variant):
-        for repeat in range(repeats):
-            if repeat == 0 and strides == 2:
-                before_halving.append(features)
-            features = _block(features, kernel, expansion, filters, 1 if repeat else strides, f"block_{number}")
-            number += 1
+    for number, (kernel, expansion, filters, strides) in enumerate(blocks(variant)):
+        if strides == 2:
+            before_halving.append(features)
+        features = _block(features, kernel, expansion, filters, strides, f"block_{number}")
     return keras.Model(photo, [*before_halving, features], name=variant.replace("-", "_"))
 
 
 def _block(inputs, kernel, expansion, filters, strides, name):
-    """An inverted residual: expand, convolve each channel, project, and add the input where the shapes agree."""
+    """An inverted residual: expand, convolve each channel, project, and add the input where the shapes agree.
+
+    From [batch, height, width, channels] to [batch, height / strides, width / strides, filters].
+    """
     features = inputs
     if expansion > 1:
         features = keras.layers.Conv2D(inputs.shape[-1] * expansion, 1, name=f"{name}_expand")(features)
