@@ -41,12 +41,7 @@ def frozen_steps(experiment, steps):
 def cosine(rate, steps, warmup_steps):
     """A schedule that rises linearly from 0 to `rate` over the warm-up, and falls to 0 in a half cosine at `steps`."""
     warmup = min(warmup_steps, steps // 2)
-    return keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0 if warmup else rate,
-        decay_steps=steps - warmup,
-        warmup_target=rate if warmup else None,
-        warmup_steps=warmup,
-    )
+    return keras.optimizers.schedules.CosineDecay(0.0, steps - warmup, warmup_target=rate, warmup_steps=warmup)
 
 
 class Adam(keras.optimizers.Adam):
