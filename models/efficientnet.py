@@ -125,8 +125,8 @@ def load_classifier(variant):
     return model
 
 
-def load_encoder_weights(encoder, variant):
-    """Gives an `encoder` of a variant its ImageNet weights."""
-    whole = load_classifier(variant)
-    for layer in encoder.layers:
-        layer.set_weights(whole.get_layer(layer.name).get_weights())
+def copy_weights(source, target):
+    """Gives the layers of one network the weights of the layers of the same names in another one."""
+    for layer in target.layers:
+        if layer.weights:
+            layer.set_weights(source.get_layer(layer.name).get_weights())

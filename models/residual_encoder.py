@@ -203,13 +203,9 @@ class ResidualEncoder(Colorizer):
 
     def prepare(self, pairs, folder):
         """Gives the encoder its ImageNet weights and, where bins are learned, sets the class weights."""
-        if self.encoder_name == "vgg16":
-            published = download_vgg16()
-            for layer in self.encoder.layers:
-                if layer.weights:
-                    layer.set_weights(published.get_layer(layer.name).get_weights())
-        else:
-            efficientnet.load_encoder_weights(self.encoder, self.encoder_name)
+        name = self.encoder_name
+        pretrained = download_vgg16() if name == "vgg16" else efficientnet.load_classifier(name)
+        efficientnet.copy_weights(pretrained, self.encoder)
         if self.loss_name in WITH_BINS:
             self.class_weights = zhang.learn_class_weights(pairs, folder)
 
@@ -218,7 +214,7 @@ class ResidualEncoder(Colorizer):
         super().compile(*arguments, **options)
         if self.perceptual_weight:
             critic = efficientnet.encoder("efficientnet-lite0")
-            efficientnet.load_encoder_weights(critic, "efficientnet-lite0")
+            efficientnet.copy_weights(efficientnet.load_classifier("efficientnet-lite0"), critic)
             # A function hides the network from Keras, which would save and train it.
             self._perceptual_features = lambda rgb: critic(rgb, training=False)[2:]
 
