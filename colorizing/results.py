@@ -99,10 +99,10 @@ class Record:
             wanted = self.checksum(source)
         except OSError:
             return CHANGED
-        known, made_from = self._checksums.get(result) or "", wanted.partition("@")[0]
-        if known in (wanted, made_from):  # Records of earlier versions do not have the settings.
+        known = self._checksums.get(result) or ""
+        if known == wanted:
             return DONE
-        return OTHER_SETTINGS if known.startswith(f"{made_from}@") else CHANGED
+        return OTHER_SETTINGS if known.partition("@")[0] == wanted.partition("@")[0] else CHANGED
 
     def checksum(self, source, content=None):
         """The checksums of a photo or film, of its hints where it has any, and of the settings. Raises OSError."""
