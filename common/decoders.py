@@ -1,8 +1,8 @@
 """Decoders: what an image's header says, and its pixels with straight alpha in the whole range of their type.
 
-libpng reads PNG; libavif AVIF; OpenJPEG JPEG 2000; OpenImageIO JPEG XL; netpbmfile Netpbm; Pillow WebP, GIF and BMP;
-FFmpeg BMP in run lengths; where it is installed, pillow-heif HEIC. For JPEG see jpeg.py; for TIFF and camera RAW
-tiff.py. A damaged file makes libraries raise whatever it leads them to; images.py says what.
+libpng reads PNG; libavif AVIF; OpenImageIO JPEG XL; netpbmfile Netpbm; Pillow WebP, GIF and BMP; FFmpeg BMP in run
+lengths; where it is installed, pillow-heif HEIC. For JPEG see jpeg.py; for JPEG 2000 jpeg_2000.py; for TIFF and camera
+RAW tiff.py. A damaged file makes libraries raise whatever it leads them to; images.py says what.
 """
 
 import contextlib
@@ -17,7 +17,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import av
-import cv2
 import imagecodecs
 import numpy as np
 import OpenImageIO as oiio
@@ -26,18 +25,16 @@ from PIL import AvifImagePlugin, BmpImagePlugin, GifImagePlugin, WebPImagePlugin
 
 from common.metadata import find_orientation_and_profile, read_orientation
 from common.png import read_chunks
-from common.profiles import EXPONENTS, PLACES, has_srgb_primaries, make_profile, profile_by_exif
+from common.profiles import EXPONENTS, PLACES, make_profile, profile_by_bmp, profile_by_exif, profile_by_gamma
 from common.samples import from_video_range, rescale, unpremultiply
 
+# Channels of the spaces of pixels, see `Image`.
+COLORS = {"gray": 1, "rgb": 3, "cmyk": 4}
 FURTHER = ("further pictures left out: only the first or the main one is used",)
 CHANNELS = ("further channels left out: only colours and transparency are used",)
 NOT_SQUARE = ("shape of pixels left out: results have square ones",)
 UNNAMED = ("a channel of no named kind taken for transparency",)
 HIGH_DYNAMIC_RANGE = "an image of high dynamic range (PQ or HLG), which is not read; convert it to sRGB"
-# The sizes that a codestream of JPEG 2000 begins with. Three bytes a channel follow: its depth, and its steps.
-SIZES = struct.Struct(">8x4I16xH")
-CMYK, SRGB, GRAY, SYCC = 12, 16, 17, 18  # The numbers of its colour spaces.
-ALPHA, MULTIPLIED = 1, 2  # Kinds of its last channel: alpha, and alpha by which the colours are multiplied.
 # Bytes of a profile in PNG, which is compressed, that are read.
 LARGEST_PROFILE = 1 << 24
 # Megabytes: OpenImageIO refuses to open a larger image and says its size, without having decoded anything.
@@ -115,9 +112,7 @@ def _profile_of_png(values, chunks):
         return own
     exponent = 1e5 / max(1, int.from_bytes(gamma, "big")) if gamma else None
     space, places = space_of(values), np.frombuffer(places, ">u4") / 1e5 if len(places) == 32 else None
-    if exponent and abs(exponent - 2.2) < 0.05 and has_srgb_primaries(space, places):
-        return None  # Programs write sRGB so.
-    return make_profile(space, places, exponent)
+    return profile_by_gamma(space, places, exponent)
 
 
 def open_webp(content):
@@ -154,7 +149,7 @@ def open_gif(content):
     """GIF by Pillow. What its first picture leaves free is transparent."""
     image = GifImagePlugin.GifImageFile(io.BytesIO(content))
     place = image.tile[0].extents
-    notes = FURTHER * image.is_animated
+    notes = FURTHER * image.is_animated + NOT_SQUARE * (content[12] not in (0, 49))  # 64 times their shape, less 15.
     notes += ("colour profile left out, since that of GIF is not read",) * (b"\x0bICCRGBG1012" in content)
     return Image(*image.size, lambda: (_clear_around(image, place), None), notes=notes)
 
@@ -181,14 +176,21 @@ def open_avif(content):
             wide, high, right, down = (top / bottom for top, bottom in zip(numbers[::2], numbers[1::2], strict=True))
             left, upper = round((image.width - wide) / 2 + right), round((image.height - high) / 2 + down)
             values = values[upper : upper + round(high), left : left + round(wide)]
-        points = re.search(rb"colrnclx.(.).(.)", header, re.DOTALL)
-        profile = points and _profile_of_code_points(space_of(values), points[1][0], points[2][0])
-        return values, image.info.get("icc_profile") or profile
+        icc, points = image.info.get("icc_profile"), re.search(rb"colrnclx.(.).(.)", header, re.DOTALL)
+        if not icc and points:  # Beside a profile, they may be those of a further picture in high dynamic range.
+            icc = _profile_of_code_points(space_of(values), points[1][0], points[2][0])
+        return values, icc
 
     orientation = read_orientation(image.info.get("exif", b""))  # Its own rotation and mirror, as Pillow tells them.
-    notes = FURTHER * (image.is_animated or b"avis" in content[:64])
+    notes = FURTHER * (image.is_animated or b"avis" in content[:64]) + _note_of_shape(header)
     notes += (f"{bits} bits reduced to 8, since it is animated",) * (image.is_animated and bits > 8)
     return Image(*image.size, decode, orientation=orientation, bits=bits, notes=notes)
+
+
+def _note_of_shape(header):
+    """`NOT_SQUARE` where the header of AVIF or HEIC, bytes, says that pixels are wide or high."""
+    shape = re.search(rb"pasp(.{4})(.{4})", header, re.DOTALL)
+    return NOT_SQUARE * bool(shape and shape[1] != shape[2])
 
 
 def _profile_of_code_points(space, primaries, transfer):
@@ -220,48 +222,8 @@ def open_heic(content):
         return values, image.info.get("icc_profile") or profile
 
     sequence = re.search(rb"hevc|hevx|msf1", content[:64])
-    return Image(width, height, decode, bits=bits, notes=FURTHER * (len(image) > 1 or bool(sequence)))
-
-
-def open_jpeg_2000(content):
-    """JPEG 2000, a codestream or a file that holds one, by OpenJPEG."""
-    start = content.find(b"\xff\x4f\xff\x51")
-    head = content[:start]
-    right, down, left, up, count = SIZES.unpack_from(content, start)
-    channels = content[start + SIZES.size : start + SIZES.size + 3 * count]
-    palette, cdef, captured, shown = (head.partition(box)[2] for box in (b"pclr", b"cdef", b"resc", b"resd"))
-    kinds = cdef[5 : 2 + 6 * int.from_bytes(cdef[:2]) : 6]
-    depths = set(palette[3 : 3 + palette[2]] if palette else channels[::3])
-    if len(depths) != 1 or max(depths) > 15:  # They are stored less 1, those of signed pixels plus 128.
-        raise CannotDecode("signed pixels, or ones of more than 16 bits or of different depths; convert it to 16 bits")
-    if count > 4:
-        raise CannotDecode(f"{count} channels that are neither gray nor RGB")
-    bits = max(depths) + 1
-    named, profile = (re.search(rb"colr[%s]..(.+)" % kind, head, re.DOTALL) for kind in (b"\1", b"\2\3"))
-    color = int.from_bytes(named[1][:4], "big") if named else SRGB * (b"colr" not in head)
-    icc = profile[1] if profile else b""
-    if not icc and color not in (CMYK, SRGB, GRAY, SYCC):
-        raise CannotDecode("JPEG 2000 of a colour space that is not read; convert it to RGB")
-    cmyk = icc[16:20] == b"CMYK" if icc else color == CMYK
-    resolution = None
-    with contextlib.suppress(struct.error, ZeroDivisionError):  # Without a box, or with a damaged one.
-        high, low, wide, narrow, *powers = struct.unpack_from(">4H2b", captured or shown)  # Pixels per metre.
-        resolution = 0.0254 * wide / narrow * 10.0 ** powers[1], 0.0254 * high / low * 10.0 ** powers[0]
-    untold = not cmyk and (palette[2] if palette else count) in (2, 4) and not {ALPHA, MULTIPLIED} & {*kinds}
-
-    def decode():
-        # Of more than 8 bits, imagecodecs spoils what it converts from a profile or a space, so it is told of none.
-        values = imagecodecs.jpeg2k_decode(head.replace(b"colr", b"hide") + content[start:])
-        values = rescale(values, (1 << bits) - 1)
-        if MULTIPLIED in kinds:
-            values = unpremultiply(values)
-        if color == SYCC and max(channels[1::3]) == 1:  # Where colours are reduced, OpenJPEG converts them.
-            values[..., :3] = cv2.cvtColor(values[..., [0, 2, 1]], cv2.COLOR_YCrCb2RGB)
-        return values, icc or None
-
-    space = "cmyk" if cmyk else None
-    orientation = find_orientation_and_profile(content)[0]
-    return Image(right - left, down - up, decode, space, orientation, resolution, bits, UNNAMED * untold)
+    notes = FURTHER * (len(image) > 1 or bool(sequence)) + _note_of_shape(content.partition(b"mdat")[0])
+    return Image(width, height, decode, bits=bits, notes=notes)
 
 
 def open_netpbm(content):
@@ -344,7 +306,7 @@ def open_bmp(content):
     mode = {"1": "L", "L": "L", "RGBA": "RGBA"}.get(bitmap.mode, "RGB")
     # The header's fifth version may say where a profile begins, counted from the header, and how long it is.
     start, size = struct.unpack_from("<2I", content, 126) if content.startswith(b"DEBM", 70) else (0, 0)
-    icc = content[14 + start : 14 + start + size] or None
+    icc = content[14 + start : 14 + start + size] or profile_by_bmp(content[14:])
     compression = bitmap.info["compression"]
     # Of the third version on, it may name a bit of transparency beside 15 of colour, which Pillow drops.
     dropped = mode == "RGB" and content[14] >= 56 and compression == IN_FIELDS and any(content[66:70])
@@ -353,6 +315,7 @@ def open_bmp(content):
         return _decode_run_lengths(content) if compression in IN_RUNS else np.asarray(bitmap.convert(mode)), icc
 
     notes = ("transparency of one bit left out",) * dropped
+    notes += ("colour profile left out, since it is in another file",) * content.startswith(b"KNIL", 70)
     return Image(*bitmap.size, decode, resolution=bitmap.info.get("dpi"), notes=notes)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from common import profiles
-from common.decoders import CHANNELS, HIGH_DYNAMIC_RANGE, CannotDecode, space_of
+from common.decoders import CHANNELS, COLORS, HIGH_DYNAMIC_RANGE, CannotDecode, space_of
 from common.encoding import QUALITY, encode
 from common.errors import PhotoError, TooLarge
 from common.files import describe_error, write_whole
@@ -167,7 +167,7 @@ def _decode(name, content, max_megapixels=MAX_MEGAPIXELS, or_else=""):
         values, icc = image.decode()
         values = np.atleast_3d(turn_upright(values, image.orientation))
         space = image.space or space_of(values)
-        count, channels = {"gray": 1, "rgb": 3, "cmyk": 4}[space], values.shape[2]
+        count, channels = COLORS[space], values.shape[2]
         if channels < count:
             raise CannotDecode(f"a damaged file ({channels} of {count} channels are there)")
         if profiles.HIGH_DYNAMIC_RANGE.search(icc or b""):

@@ -73,6 +73,8 @@ def open_jpeg(content):
         if several and _lacks_scans(scans, header.layers):
             raise CannotDecode("a damaged file (scans are missing)")
         icc = info["icc_profile"] or b"" if "icc_profile" in info else profile_by_exif(exif)
+        if "icc_profile" not in info and any(data.startswith(b"ICC_PROFILE\0") for _, data in header.applist):
+            icc = find_orientation_and_profile(content)[1] or b""  # Pillow passes over one behind the frame's header.
         return _decode_jpeg(content, space), icc
 
     starts = {"EXIF": ("APP1", b"Exif\0"), "XMP": ("APP1", XMP_SEGMENT), "comments": ("COM", b"")}

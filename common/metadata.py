@@ -49,10 +49,16 @@ UNREAD = {
     rb"(?!.*(II\*\0|MM\0\*))",
     "compressed XMP": rb"application/rdf\+xml\0(deflate|compress_zlib|br)\0",
     "a colour profile in text of PNG": rb"Raw profile type ic[cm]\0",
+    "a path of Photoshop": rb"(?s)8BIM(\x07[\xd0-\xff]|[\x08-\x0a].|\x0b[\0-\xb5])",
+    "a record of content credentials (C2PA)": rb"(?s)jumb.{4}jumdc2pa",
 }
 # What lies beside the photo though XMP need not say so (see `xmp.BESIDE`): behind JPEG of Samsung, and in HEIC and AVIF
 # all further pictures but alpha.
-UNTOLD = re.compile(rb"MotionPhoto_Data|DualShot_DepthMap|infe.{8}tmap|auxC\0{4}(?![\w:]*(alpha|auxid:1)\0)", re.DOTALL)
+UNTOLD = re.compile(
+    rb"MotionPhoto_Data|(Dual|Single)Shot_\w|SoundShot_\d|Interactive_Panorama_\d|FlipPhoto_\d|infe.{8}tmap"
+    rb"|auxC\0{4}(?![\w:]*(alpha|auxid:1)\0)",
+    re.DOTALL,
+)
 # How exiv2 copies each kind. XMP and comments as text: it copies only those properties of a packet that it knows.
 NOTHING = dict.fromkeys(("exif", "iptc", "xmp", "comment", "icc", "thumbnail"), False)
 COPY = {
@@ -98,9 +104,9 @@ def read_metadata(content, suffix, resolution=None, orientation=1):
     if suffix not in READABLE or content.startswith(b"\xff\x0a"):  # JPEG XL without a container has pixels only.
         return Metadata(None, resolution), ()
     with _using_exiv2:
-        content, damaged = _readable_part(content) if suffix == ".png" else (content, [])
+        readable, damaged = _readable_part(content) if suffix == ".png" else (content, [])
         try:
-            carrier, packet, lost = _carry(content, suffix)
+            carrier, packet, lost = _carry(readable, suffix)
             exif, xmp = carrier.read_exif("latin-1"), carrier.read_xmp("latin-1")
             untyped, layout, beside, regions = _clear(carrier, exif, xmp, is_turned=orientation in range(2, 9))
             kept = carrier.get_bytes() if any(_names(carrier).values()) else None
@@ -111,16 +117,17 @@ def read_metadata(content, suffix, resolution=None, orientation=1):
             return Metadata(None, resolution), (f"metadata left out, since it cannot be read ({error})",) * lost
     lost += ["EXIF"] * bool(untyped) + damaged
     notes = [f"{kind} left out, in whole or in part: damaged or too large" for kind in dict.fromkeys(lost)]
-    notes += [f"{kind} left out, since it is not read" for kind, start in UNREAD.items() if re.search(start, content)]
+    unread = [kind for kind, mark in UNREAD.items() if any(re.search(mark, part) for part in {content, readable})]
+    notes += [f"{kind} left out, since it is not read" for kind in unread]
     if beside or UNTOLD.search(content):
-        notes.append("left out what the file holds beside the photo: a film, gain map or depth map")
+        notes.append("left out what the file holds beside the photo: a film, sound, gain map or depth map")
     if layout:
         notes.append("data of ImageJ or OME left out, which describe the file as it was")
     if regions:
         notes.append("faces marked in the photo left out, since it was turned upright")
     resolution = (_resolution_of(exif) or ())[::turn] or resolution
     unread_xmp = b"" if xmp or "XMP" in lost else packet
-    chunks = read_chunks(content) if suffix == ".png" else ()
+    chunks = read_chunks(readable) if suffix == ".png" else ()
     text = tuple((kind, data) for kind, data in chunks if kind in TEXT and not CARRIED.match(data))
     return Metadata(kept, resolution, unread_xmp, text), tuple(notes)
 

@@ -42,6 +42,22 @@ def profile_by_exif(exif):
     return imagecodecs.cms_profile("adobergb") if ADOBE_RGB.search(exif) else None
 
 
+def profile_by_bmp(header):
+    """The profile of the primaries and curves in BMP's header, bytes, of the fourth version or later, or None.
+
+    The primaries are CIE XYZ in fractions of 2^-30, the exponents of red, green and blue in fractions of 2^-16.
+    """
+    if len(header) < 108 or header[0] < 108 or any(header[56:60]):
+        return None
+    primaries = np.frombuffer(header, "<i4", 9, 60).reshape(3, 3) / 2**30
+    exponent = np.frombuffer(header, "<u4", 3, 96).mean() / 2**16
+    if not exponent:  # Most programs leave this empty.
+        return None
+    sums = np.vstack([primaries.sum(axis=0), primaries])
+    places = (sums[:, :2] / sums.sum(axis=1, keepdims=True)).ravel() if primaries.any() else None
+    return profile_by_gamma("rgb", places, exponent)
+
+
 def has_srgb_primaries(space, places):
     """Whether primaries, as for `make_profile`, are those of sRGB."""
     return space == "gray" or places is None or np.allclose(places, SRGB_PLACES, atol=0.002)
@@ -74,6 +90,13 @@ def make_profile(space, places, exponent):
         return imagecodecs.cms_profile(space, gamma=exponent, **options)
     except (imagecodecs.CmsError, ValueError):
         return b""
+
+
+def profile_by_gamma(space, places, exponent):
+    """As `make_profile`; None also for sRGB as programs describe it: by its primaries and an exponent near 2.2."""
+    if exponent and abs(exponent - 2.2) < 0.05 and has_srgb_primaries(space, places):
+        return None
+    return make_profile(space, places, exponent)
 
 
 def light_of_srgb(values):

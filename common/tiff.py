@@ -16,10 +16,20 @@ import numpy as np
 import tifffile
 from tifffile import COMPRESSION, EXTRASAMPLE, FILLORDER, PHOTOMETRIC, PLANARCONFIG, PREDICTOR, SAMPLEFORMAT
 
-from common.decoders import CHANNELS, FURTHER, NOT_SQUARE, UNNAMED, CannotDecode, Image, optional, refuse_lost_sectors
+from common.decoders import (
+    CHANNELS,
+    COLORS,
+    FURTHER,
+    NOT_SQUARE,
+    UNNAMED,
+    CannotDecode,
+    Image,
+    optional,
+    refuse_lost_sectors,
+)
 from common.jpeg import open_jpeg, read_whole_jpeg
-from common.metadata import LAYERS, read_orientation, whole_number
-from common.profiles import make_profile
+from common.metadata import EXIF, LAYERS, read_orientation, whole_number
+from common.profiles import make_profile, profile_by_exif
 from common.samples import rescale, unpremultiply
 
 # The tag that makes TIFF a DNG, in both orders of bytes. LibRaw reads its DefaultCrop, and does not apply it.
@@ -35,6 +45,7 @@ SPACES = {
 FAX = (COMPRESSION.CCITTRLE, COMPRESSION.CCITT_T4, COMPRESSION.CCITT_T6)
 # The compressions with which pixels may be differences. With others, libtiff passes over the tag that says so.
 WITH_PREDICTOR = {COMPRESSION[name] for name in ("LZW", "DEFLATE", "ADOBE_DEFLATE", "LZMA", "ZSTD")}
+MATTEING = 32995  # The tag that says of an additional channel, with 1, that it is alpha that multiplies the colours.
 HEADER = 8  # Bytes that a file begins with, which are no pixels.
 PANASONIC = b"IIU\0"  # How its camera RAW begins.
 LUMA = (299, 1000, 587, 1000, 114, 1000)  # The shares of red, green and blue in JPEG's, as fractions.
@@ -59,6 +70,7 @@ def open_tiff(content):
     if photometric is None:
         raise CannotDecode("a TIFF file that does not say what its 4 channels are; convert it to RGB")
     space = SPACES.get(photometric)
+    page.extrasamples = _further_channels(page, 1 if photometric == PHOTOMETRIC.PALETTE else COLORS.get(space, 0))
     if space is None or not _has_usual_numbers(page, photometric, max(depths)):
         kind = _name(page.photometric)
         raise CannotDecode(f"a TIFF file with {kind} pixels of a kind that is not read; convert it to RGB")
@@ -85,7 +97,7 @@ def open_tiff(content):
 
     def decode():
         values = _decode_first_jpeg(page, jpeg) if jpeg else _decode_page(content, page, photometric, bits)
-        return values, icc or _profile_by_tags(tags, space)
+        return values, icc or (_profile_by_tags(tags, content) if space == "rgb" else None)
 
     return Image(width, height, decode, space, orientation, None if unitless else (across, down), bits, notes)
 
@@ -176,8 +188,11 @@ def _has_usual_numbers(page, photometric, bits):
     valueof = page.tags.valueof
     with contextlib.suppress(TypeError, ValueError):  # Where a tag has another type than it should have.
         if photometric == PHOTOMETRIC.YCBCR and page.compression != COMPRESSION.JPEG:
-            shares, black = valueof("YCbCrCoefficients", LUMA), valueof("ReferenceBlackWhite", [0])[0]
-            return not black and np.allclose(np.divide(shares[::2], shares[1::2]), (0.299, 0.587, 0.114), atol=1e-3)
+            shares, zero, top = valueof("YCbCrCoefficients", LUMA), 1 << (bits - 1), (1 << bits) - 1
+            # Of no light and of all, for luma and both chromas.
+            ends = valueof("ReferenceBlackWhite", (0, 1, top, 1, zero, 1, top, 1, zero, 1, top, 1))
+            usual = np.abs(np.divide(ends[::2], ends[1::2]) - (0, top, zero, top, zero, top)).max() <= 1
+            return usual and np.allclose(np.divide(shares[::2], shares[1::2]), (0.299, 0.587, 0.114), atol=1e-3)
         if photometric == PHOTOMETRIC.SEPARATED:
             dots = valueof("DotRange", (0, (1 << bits) - 1))  # Of no ink and of all, for each or for every one.
             return valueof("InkSet", 1) == 1 and not any(dots[::2]) and min(dots[1::2]) >= 255
@@ -186,16 +201,23 @@ def _has_usual_numbers(page, photometric, bits):
     return False
 
 
-def _profile_by_tags(tags, space):
-    """The profile of the primaries that a page's tags name (TIFF 6.0, section 20), see `make_profile`."""
+def _further_channels(page, colors):
+    """The kinds of a page's channels beyond its colours. As in libtiff, an old tag (Matteing) may name the first one,
+    and those that no tag names are there, too."""
+    kinds = page.extrasamples or (EXTRASAMPLE.ASSOCALPHA,) * (page.tags.valueof(MATTEING) == 1)
+    return (*kinds, *[EXTRASAMPLE.UNSPECIFIED] * (page.samplesperpixel - colors - len(kinds)))
+
+
+def _profile_by_tags(tags, content):
+    """The profile of the primaries that a page's tags name (TIFF 6.0, section 20), see `make_profile`, or its EXIF."""
     values = [tags.valueof(name) for name in ("WhitePoint", "PrimaryChromaticities") if name in tags]
-    if space != "rgb" or len(values) < 2:
-        return None
+    if len(values) < 2:
+        return profile_by_exif(content) if EXIF in tags else None
     fractions = np.hstack(values)
     if fractions.size != 16:
         return b""
     with np.errstate(divide="ignore", invalid="ignore"):  # The profile of such numbers is a damaged one.
-        return make_profile(space, fractions[::2] / fractions[1::2], None)
+        return make_profile("rgb", fractions[::2] / fractions[1::2], None)
 
 
 def _find_photo(content):

@@ -13,6 +13,14 @@ def bmp_cases():
     head += struct.pack("<III", 124 + rgb().nbytes, len(icc), 0)
     content = b"BM" + struct.pack("<IHHI", 138 + rgb().nbytes + len(icc), 0, 0, 138) + head + rgb().tobytes() + icc
     case("profile.bmp", content, encoded((gray() / 255) ** 1.8))
+    # What its fourth version holds in place of a profile: primaries as CIE XYZ under D65, and exponents.
+    light = np.array(((0.4124, 0.2126, 0.0193), (0.3576, 0.7152, 0.1192), (0.1805, 0.0722, 0.9505)))
+    for name, places, exponent in (("linear", light, 1.0), ("linear-of-no-primaries", 0 * light, 1.0)):
+        curves = np.full(3, exponent * 2**16).astype("<u4").tobytes()
+        head = struct.pack("<IiiHHIIiiII", 108, WIDTH, -HEIGHT, 1, 24, 0, 0, 0, 0, 0, 0) + bytes(20)
+        head += np.round(places * 2**30).astype("<i4").tobytes() + curves
+        content = b"BM" + struct.pack("<IHHI", 122 + rgb().nbytes, 0, 0, 122) + head + rgb().tobytes()
+        case(f"{name}.bmp", content, encoded((gray() / 255) ** exponent))
     # Rows from below, in runs: 3 pixels, a step by 2 and a row, 2 pixels, the row's end, 8 pixels, the picture's end.
     runs = bytes([3, 200, 0, 2, 2, 1, 2, 100, 0, 0, 8, 50, 0, 1])
     head = struct.pack("<IiiHHIIiiII", 40, 8, 4, 1, 8, 1, len(runs), 0, 0, 256, 0)

@@ -16,7 +16,9 @@ from matrix_cases import (
     by_pillow,
     by_tifffile,
     case,
+    encoded,
     gray,
+    profile,
     rgb,
     whole,
 )
@@ -82,6 +84,11 @@ def tiff_cases():
         case(f"strips-that-claim-{count}-bytes-each.tif", stored.replace(sizes, struct.pack("<3H", *[count] * 3)))
     untold = page(8, 8, 8, 8, photometric=2)
     case("alpha-of-no-named-kind.tif", tiff((untold, np.dstack([rgb(), whole(ALPHA, 8)]).tobytes())), alpha=ALPHA)
+    multiplied = np.dstack([np.round(rgb() * ALPHA[..., None]).astype(np.uint8), whole(ALPHA, 8)])
+    tags = page(8, 8, 8, 8, photometric=2, t32995=("H", [1]))  # What named alpha before there was a tag for channels.
+    case("multiplied-by-an-old-tag.tif", tiff((tags, multiplied.tobytes())), alpha=ALPHA, tolerance=4)
+    tags, more = page(8, 8, 8, 8, 8, photometric=2, t338=("H", [2])), np.dstack([rgb(), whole(ALPHA, 8), 255 - gray()])
+    case("one-of-two-more-channels-named.tif", tiff((tags, more.tobytes())), alpha=ALPHA)
     # Differences of pixels are for other compressions, so the tag means nothing.
     packed = b"".join(imagecodecs.packbits_encode(row.tobytes()) for row in gray())
     for kind, pixels in ((1, gray().tobytes()), (32773, packed)):
@@ -170,6 +177,21 @@ def with_boxes(content, *boxes):
     return content[:start] + box(b"jp2h", header) + content[start + size :]
 
 
+def profile_cases():
+    """Profiles where few programs write them."""
+    segment = b"ICC_PROFILE\0\1\1" + profile(b"RGB ", np.linspace(0, 1, 1024) ** 1.8)
+    tags = page(8, 8, 8, photometric=2, t34665=("I", [0]))
+    end = len(tiff((tags, rgb().tobytes())))
+    # EXIF, which leads to an index of interoperability, which stands for Adobe RGB.
+    exif = struct.pack("<HHHIII", 1, 0xA005, 4, 1, end + 18, 0) + struct.pack("<HHHI4sI", 1, 1, 2, 4, b"R03", 0)
+    content = tiff((tags | {34665: ("I", [end])}, rgb().tobytes())) + exif
+    case("adobe-rgb-by-exif.tif", content, encoded((gray() / 255) ** (563 / 256)))
+    content = jpeg()
+    start = content.index(b"\xff\xda")  # Behind the header of the frame.
+    later = content[:start] + b"\xff\xe2" + struct.pack(">H", len(segment) + 2) + segment + content[start:]
+    case("profile-ahead-of-its-scan.jpg", later, encoded(as_pillow_reads(content) ** 1.8))
+
+
 def jpeg_2000_cases():
     few = np.repeat(np.arange(16)[::-1] * 17, 3).astype(np.uint8).tobytes()
     places = b"".join(bytes([0, 0, 1, number]) for number in range(3))
@@ -190,4 +212,5 @@ tiff_cases()
 planar_jpeg_cases()
 fax_cases()
 bmp_cases()
+profile_cases()
 jpeg_2000_cases()

@@ -10,7 +10,6 @@ import sys
 
 import av
 import imagecodecs
-import matrix_reported  # noqa: F401  It registers cases.
 import numpy as np
 import pytest
 from matrix_bmp import bits_of_bmp
@@ -27,7 +26,8 @@ from matrix_cases import (
     rgb,
     whole,
 )
-from matrix_rare import page, png, tiff
+from matrix_rare import jpeg_2000, page, png, tiff
+from matrix_reported import box
 from PIL import Image
 from processes import call
 from skimage.color import lab2rgb, rgb2lab
@@ -124,6 +124,9 @@ def test_further_pictures_are_said_to_be_left_out():
         file = io.BytesIO()
         pictures[0].save(file, format_, save_all=True, append_images=pictures[1:])
         assert images.decode("photo", file.getvalue()).notes == FURTHER
+    still = jpeg_2000(rgb(), 8)
+    assert images.decode("photo", still).notes == ()
+    assert images.decode("photo", still + still[still.index(b"jp2c") - 4 :]).notes == FURTHER
 
 
 @pytest.mark.parametrize("bits", [8, 10])
@@ -162,7 +165,10 @@ def test_further_pictures_of_jpeg_xl_are_said_to_be_left_out():
 
 
 def test_what_is_no_part_of_the_picture_is_said_to_be_left_out():
-    alpha = np.dstack([rgb(), 0 * gray()])
+    alpha, still = np.dstack([rgb(), 0 * gray()]), jpeg_2000(rgb(), 8)
+    start = still.index(b"jp2c") - 4
+    with_data = [still + box(b"xml ", b"<title/>"), still[:start] + box(b"uuid", bytes(20)) + still[start:]]
+    profile_elsewhere = CASES["profile.bmp"][0].replace(b"DEBM", b"KNIL")
     for content, note in (
         (
             tiff((page(8, 8, 8, photometric=2, t37724=("B", bytes(99))), rgb().tobytes())),
@@ -171,6 +177,7 @@ def test_what_is_no_part_of_the_picture_is_said_to_be_left_out():
         (CASES["rgb-unspecified8.tif"][0], "a channel of no named kind taken for transparency"),
         (CASES["alpha.jp2"][0], "a channel of no named kind taken for transparency"),
         (CASES["gray-alpha8.jp2"][0], "a channel of no named kind taken for transparency"),
+        (CASES["alpha-of-no-named-kind.tif"][0], "a channel of no named kind taken for transparency"),
         (
             CASES["alpha2-behind-another-channel.tif"][0],
             "further channels left out: only colours and transparency are used",
@@ -178,6 +185,8 @@ def test_what_is_no_part_of_the_picture_is_said_to_be_left_out():
         (b"P5 # at the lake\n4 4 255\n" + bytes(16), "comments left out"),
         (b"P4\r#\r9 8\n" + b"#" * 16, "comments left out"),
         (bits_of_bmp(16, (0x7C00, 0x3E0, 0x1F, 0x8000), gray()), "transparency of one bit left out"),
+        (profile_elsewhere, "colour profile left out, since it is in another file"),
+        *((content, "data of other programs left out, such as XML or places on a map") for content in with_data),
         (by_pillow(alpha, "PNG"), "transparency left out, since nothing of the photo would be seen"),
     ):
         assert images.decode("photo", content).notes == (note,)

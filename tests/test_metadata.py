@@ -294,7 +294,7 @@ def test_a_result_claims_no_film_or_map_that_its_photo_had(photos, claim, target
     packet = image.info.get("xmp") or image.getexif()[700]
     packet = packet if isinstance(packet, bytes) else packet.encode()
     assert b"Archive 7" in packet and name not in packet
-    assert losses == ["photo: left out what the file holds beside the photo: a film, gain map or depth map"]
+    assert losses == ["photo: left out what the file holds beside the photo: a film, sound, gain map or depth map"]
 
 
 def test_a_photo_that_says_it_has_no_film_is_believed(photos):

@@ -250,6 +250,27 @@ def test_what_photoshop_says_of_rights_is_said_to_be_left_out(photos, blocks, lo
         assert image.info["photoshop"][1028].endswith(b"the lake".ljust(35, b"."))
 
 
+def test_paths_of_photoshop_are_said_to_be_left_out(photos):
+    for number in (1999, 2000, 2997, 2998):
+        content = jpeg_with(encode(photos[0], "JPEG"), block(number, bytes(26)))
+        note = "a path of Photoshop left out, since it is not read"
+        assert images.decode("photo", content).notes == (note,) * (number in (2000, 2997))
+
+
+def test_content_credentials_are_said_to_be_left_out(photos):
+    manifest = b"\0\0\0\x29jumb\0\0\0\x21jumdc2pa\0\x11\0\x10\x80\0\0\xaa\0\x38\x9b\x71\3c2pa\0"
+    photo, png, webp = (encode(photos[0], format_) for format_ in ("JPEG", "PNG", "WEBP"))
+    segment = b"JP\0\1\0\0\0\1" + manifest
+    chunk = b"C2PA" + struct.pack("<I", len(manifest)) + manifest + bytes(len(manifest) % 2)
+    for content in (
+        photo[:2] + b"\xff\xeb" + struct.pack(">H", 2 + len(segment)) + segment + photo[2:],
+        insert_chunk(png, b"caBX", manifest),
+        webp[:4] + struct.pack("<I", len(webp) - 8 + len(chunk)) + webp[8:] + chunk,
+    ):
+        note = "a record of content credentials (C2PA) left out, since it is not read"
+        assert images.decode("photo", content).notes == (note,)
+
+
 @pytest.mark.parametrize("coding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"])
 @pytest.mark.parametrize("begin", ["", '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>', "\ufeff"])
 def test_xmp_is_carried_over_in_any_encoding(photos, coding, begin):
@@ -296,13 +317,16 @@ def test_damaged_exif_of_png_is_named(photos):
     assert losses == ["photo: EXIF left out, in whole or in part: damaged or too large"]
 
 
-BESIDE = "left out what the file holds beside the photo: a film, gain map or depth map"
+BESIDE = "left out what the file holds beside the photo: a film, sound, gain map or depth map"
 
 
 def test_films_and_maps_behind_jpeg_are_said_to_be_left_out(photos):
     for name, notes in (
         (b"MotionPhoto_Data", (BESIDE,)),
         (b"DualShot_DepthMap_1", (BESIDE,)),
+        (b"SoundShot_000", (BESIDE,)),
+        (b"Interactive_Panorama_000", (BESIDE,)),
+        (b"FlipPhoto_002", (BESIDE,)),
         (b"Image_UTC_Data1467884432", ()),
     ):
         part = b"\0\0\x30\x0a" + struct.pack("<I", len(name)) + name + bytes(100)

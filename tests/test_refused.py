@@ -14,6 +14,7 @@ from matrix_cases import HEIGHT, PICTURE, WIDTH, by_pillow, by_tifffile, gray, p
 from matrix_rare import (
     cmyk_jpeg_2000,
     jpeg,
+    jpeg_2000,
     jpeg_by_channels,
     oddities,
     page,
@@ -22,7 +23,7 @@ from matrix_rare import (
     tiff,
     with_color_box,
 )
-from matrix_reported import fax
+from matrix_reported import box, fax, with_boxes
 from PIL import Image
 
 from common import images
@@ -42,6 +43,10 @@ HIGH_RANGE_PROFILE = profile(b"RGB ", np.linspace(0, 1, 256), more=[(b"cicp", b"
 REVERSED_WEBP = np.packbits(
     np.unpackbits(np.frombuffer(imagecodecs.webp_encode(rgb(), lossless=True), np.uint8)), bitorder="little"
 ).tobytes()
+CINEMA = imagecodecs.jpeg2k_encode(rgb(12), codecformat="j2k", bitspersample=12, mct=False)
+PALETTE = box(b"pclr", b"\0\2\3\7\7\7" + bytes(6)) + box(
+    b"cmap", bytes([0, 0, 1, 0, 0, 0, 1, 1, 0, 0, 1, 2, 0, 1, 0, 0])
+)
 REFUSED = {
     "pq.avif": (HIGH_RANGE, "high dynamic range"),
     "pq-by-profile.jpg": (by_pillow(rgb(), "JPEG", icc_profile=HIGH_RANGE_PROFILE), "high dynamic range"),
@@ -60,6 +65,14 @@ REFUSED = {
         f"colour-of-kind-{kind}.jp2": (with_color_box(bytes([kind, 0, 0, 9, 0, 16, 0, 9, 0])), "of a colour space that")
         for kind in (4, 5)
     },
+    "digital-cinema.j2k": (
+        CINEMA[:6] + b"\0\3" + CINEMA[8:],
+        "JPEG 2000 of digital cinema, in CIE XYZ, which is not read; convert it to RGB",
+    ),
+    "palette-and-alpha.jp2": (
+        with_boxes(jpeg_2000(rgb()[..., :2].copy(), 8), PALETTE),
+        "JPEG 2000 of a palette and further channels, which is not read; convert it to PNG",
+    ),
     "other-matrix.avif": (
         AVIF.replace(b"\0\1\0\x0d\0\6", b"\0\1\0\x0d\0\x0a"),
         "a colour matrix that is not read; convert",
@@ -124,6 +137,7 @@ def damaged_files():
     scans = old.replace(photo, photo[300:] + photo[:300])
     black = struct.pack("<12I", *(16, 1, 235, 1, 128, 1, 240, 1, 128, 1, 240, 1))
     limited = page(8, 8, 8, photometric=6, t530=("H", [1, 1]), t532=("R", black))
+    darker = limited | {532: ("R", struct.pack("<12I", *(0, 1, 235, 1, 128, 1, 240, 1, 128, 1, 240, 1)))}
     bt709 = struct.pack("<6I", *(2126, 10000, 7152, 10000, 722, 10000))
     other = page(8, 8, 8, photometric=6, t530=("H", [1, 1]), t529=("R", bt709))
     four = page(8, 8, 8, 8, photometric=5)
@@ -177,6 +191,7 @@ def damaged_files():
         "cut-in-the-header-of-its-scan.jpg": (photo[: photo.index(b"\xff\xda") + 14], "a damaged file"),
         "tables-apart.tif": (scans, "a TIFF file with OJPEG compression"),
         "ycbcr-of-16-to-235.tif": (tiff((limited, rgb().tobytes())), "a TIFF file with YCBCR pixels"),
+        "ycbcr-of-0-to-235.tif": (tiff((darker, rgb().tobytes())), "a TIFF file with YCBCR pixels"),
         "ycbcr-by-bt709.tif": (tiff((other, rgb().tobytes())), "a TIFF file with YCBCR pixels"),
         "gray-of-three-channels.tif": (tiff((page(8, 8, 8), rgb().tobytes())), "a TIFF file with MINISBLACK pixels"),
         **{

@@ -78,6 +78,13 @@ def test_the_shape_of_pixels_is_said_to_be_left_out(photos):
         assert images.decode("photo", content).notes == notes
         content = insert_chunk(png, b"pHYs", struct.pack(">IIB", across, down, 0))
         assert images.decode("photo", content).notes == notes
+    gif, avif = encode(photos[0], "GIF"), encode(photos[0], "AVIF")
+    depths = avif[avif.index(b"pixi") :][:12]
+    for number, shape, lost in ((0, (1, 1), False), (49, (2, 2), False), (113, (2, 1), True)):
+        notes = ("shape of pixels left out: results have square ones",) * lost
+        assert images.decode("photo", gif[:12] + bytes([number]) + gif[13:]).notes == notes
+        content = avif.replace(depths, b"pasp" + struct.pack(">2I", *shape))
+        assert images.decode("photo", content).notes == notes
 
 
 @pytest.mark.parametrize("target", [".jpg", ".png", ".tif"])
