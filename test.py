@@ -26,9 +26,10 @@ from annotated_types import Interval
 import models
 from colorizing.batching import Batcher
 from colorizing.conversion import Converter
+from colorizing.film.colorize import process_films
 from colorizing.film.steadiness import STEADINESS
 from colorizing.hints import read_hints
-from colorizing.jobs import Outcome, plan_jobs, process_photos
+from colorizing.jobs import plan_jobs, process_photos
 from colorizing.photo import Pipeline, warm_up
 from colorizing.pixels import side_by_side, to_gray
 from colorizing.results import checksum
@@ -128,23 +129,6 @@ def colorize_photos(photos, pipeline, record, options):
     return process_photos(photos, colorize, record, converter)
 
 
-def colorize_films(films, pipeline, record, options):
-    """Colorizes films, see `process_films`. Returns an `Outcome`."""
-    if not films:
-        return Outcome()
-    from colorizing.film.colorize import process_films  # Loads the film library.
-
-    return process_films(
-        films,
-        pipeline,
-        record,
-        functools.partial(find_hints, options),
-        steadiness=options.steadiness,
-        compare=options.compare,
-        max_megapixels=options.max_megapixels,
-    )
-
-
 def count(jobs, photos, films):
     """How many of all jobs are done, as words, from the `Outcome`s of photos and films."""
     all_films = sum(is_film(source) for source, _ in jobs)
@@ -177,7 +161,15 @@ def main():
         threading.Thread(target=warm_up, args=[int(pixels)]).start()
     pipeline = Pipeline(load_model(options), options.render_size, options.saturation)
     photos_done = colorize_photos(photos, pipeline, plan.record, options)
-    films_done = colorize_films(films, pipeline, plan.record, options)
+    films_done = process_films(
+        films,
+        pipeline,
+        plan.record,
+        functools.partial(find_hints, options),
+        steadiness=options.steadiness,
+        compare=options.compare,
+        max_megapixels=options.max_megapixels,
+    )
     failures = photos_done.failures + films_done.failures
     skipped = f", {len(plan.jobs) - len(todo)} skipped" if options.skip_existing else ""
     failed = f", {len(failures)} failed" if failures else ""
