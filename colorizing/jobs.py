@@ -12,9 +12,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from colorizing.conversion import THREADS
-from colorizing.results import Record, known_results
+from colorizing.results import Record
 from common import files, images
 from common.errors import UserError, first_line
+from common.record import known_results
 
 # Bytes that a file's name has at most on most disks.
 LONGEST_NAME = 255
@@ -112,7 +113,7 @@ def search_folder(folder, output, films):
     listing = files.list_files(folder, lambda file: files.is_photo(file) or (films and files.is_film(file)))
     results, unreadable = known_results(folder, listing.files)
     sources = [file for file in listing.files if file not in results]
-    failures = listing.failures + unreadable
+    failures = listing.failures + [f"{cause}; results that it names are taken for photos" for cause in unreadable]
     if results and not sources:
         failures.append(f"{folder}: holds results of earlier runs only; give those that you mean one by one")
     elif not sources and not listing.failures:

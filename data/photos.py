@@ -20,6 +20,7 @@ import numpy as np
 from common.errors import DatasetError
 from common.files import PHOTO_SUFFIXES, describe_passed_over, is_photo, list_files
 from common.images import PhotoError, read_photo
+from common.record import known_results
 from configs import DATASETS, FETCHED
 from data.old_film import as_luminance, as_old_film
 from data.packed import PackedPhoto, holds_shards, read_shards
@@ -95,7 +96,8 @@ def find_all_photos(folders):
 def find_photos(folder):
     """Finds all photos under a folder, or in the shards there: `Photos`.
 
-    Where all photos lie in sub-folders, the name of its top sub-folder is a photo's class.
+    Results of earlier runs do not count where there are other photos. Where all photos lie in sub-folders, the name of
+    its top sub-folder is a photo's class.
 
     Raises:
         DatasetError: The folder is missing, is not a folder, holds no photo, or its shards cannot be used.
@@ -110,14 +112,17 @@ def find_photos(folder):
         photos = Photos(*read_shards(folder))
         return replace(photos, names=[os.fsencode(photo.name) for photo in photos.paths])
     listing = list_files(folder, is_photo)
-    paths = tuple(listing.files)
-    if listing.failures:
-        raise DatasetError(f"{listing.failures[0]}; {WAY_OUT}")
+    results, unreadable = known_results(folder, listing.files)
+    if failures := listing.failures + unreadable:
+        raise DatasetError(f"{failures[0]}; {WAY_OUT}")
+    # A folder of nothing else, as colorizing.gray makes it, is meant as it is.
+    paths = tuple(path for path in listing.files if path not in results) or tuple(listing.files)
+    kinds = listing.passed_over + Counter({"earlier result": len(listing.files) - len(paths)})
     if not paths:
         raise DatasetError(f"{folder} holds no photo ({', '.join(sorted(PHOTO_SUFFIXES))}); {WAY_OUT}")
     inside = [path.relative_to(folder) for path in paths]
     names = [os.fsencode(path) for path in inside]
-    passed_over = describe_passed_over(listing.passed_over) if listing.passed_over else ""
+    passed_over = describe_passed_over(kinds) if kinds else ""
     if not all(path.parts[:-1] for path in inside):
         return Photos(paths, names=names, passed_over=passed_over)
     classes, labels = np.unique([path.parts[0] for path in inside], return_inverse=True)

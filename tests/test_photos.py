@@ -1,5 +1,6 @@
 """Finding, splitting and decoding the photos of a data set."""
 
+import json
 import struct
 from pathlib import Path
 
@@ -29,6 +30,27 @@ def test_photos_are_found_with_their_classes(folder, photos):
     np.testing.assert_array_equal(found.labels, [0, 0, 1, 1])
     write_photo(folder / "loose.jpg", photos[0])
     assert find_photos(folder).labels is None and len(find_photos(folder).paths) == 5
+
+
+def test_results_of_earlier_runs_are_no_photos_to_learn_from(folder, photos):
+    def note(place, *names):
+        """Names files in a folder as results, as a run does."""
+        lines = [json.dumps({"result": name, "checksum": None}) for name in names]
+        (place / ".colorized.jsonl").write_text("\n".join(lines))
+
+    note(folder, "sea/a.jpg", "gone.jpg")
+    write_photo(folder / "wood/results/f.png", photos[0])
+    note(folder / "wood/results", "f.png")
+    found = find_photos(folder)
+    assert found.names == [b"sea/b.png", b"wood/c.webp", b"wood/deep/d.bmp"]
+    assert found.passed_over == "2 passed over: 2 earlier results"
+    # A folder of nothing else is one of gray photos to measure with, say.
+    whole = find_photos(folder / "wood/results")
+    assert whole.names == [b"f.png"] and whole.passed_over == ""
+    (folder / ".colorized.jsonl").unlink()
+    (folder / ".colorized.jsonl").mkdir()
+    with pytest.raises(DatasetError, match=r"\.colorized\.jsonl: is a directory; give a folder"):
+        find_photos(folder)
 
 
 def test_missing_and_empty_folders_say_what_to_do(tmp_path):
