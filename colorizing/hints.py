@@ -71,7 +71,7 @@ class Hint:
     time: Annotated[float, Interval(ge=0, lt=1e6)] | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class HintFile:
     """The content of a file of hints."""
 
@@ -112,13 +112,12 @@ def parse_hints(content, name, film=False):
 
 def _describe(error):
     """One of Pydantic's errors as words, with the hint, the field and the value that it is about."""
-    advice = describe_invalid(error)
-    if len(error["loc"]) < 2:
-        return advice
-    _, number, *field = error["loc"]
-    value = "" if isinstance(error["input"], dict | list) else str(error["input"])[:40]
-    words = filter(None, [".".join(map(str, field)), value])
-    return f"hint {number + 1}: {' '.join(words)}: {advice}"
+    names = [str(name) for name in error["loc"]]
+    if len(names) > 1:  # The first one is that of the list.
+        names = [f"hint {error['loc'][1] + 1}", ".".join(names[2:])]
+    if names and not isinstance(error["input"], dict | list):
+        names[-1] += f" {str(error['input'])[:40]}"
+    return ": ".join(filter(None, [*map(str.strip, names), describe_invalid(error)]))
 
 
 def format_hints(hints):

@@ -70,7 +70,24 @@ def plan_jobs(inputs, output, suffix=None, films=False, hints_of=None, settings_
             failures.append(f"{source}: {result} exists and is not a result of an earlier run; choose another --output")
         else:
             jobs.append((source, result))
+    if hints_of:
+        folders = sorted({source.parent for source, _ in jobs})
+        notes += [f"{file}: no photo or film of this name lies beside it" for file in find_stray_hints(folders)]
     return Plan(jobs, failures, notes, record)
+
+
+def find_stray_hints(folders):
+    """Gives the files of hints in folders that have the name of no photo or film there."""
+    for folder in folders:
+        beside = []
+        with contextlib.suppress(OSError):  # Photos may be read from folders that may not be listed.
+            beside = sorted(path for path in folder.iterdir() if files.is_shown(path.name))
+        stems = {path.stem for path in beside if files.is_photo(path) or files.is_film(path)}
+        yield from (
+            path
+            for path in beside
+            if path.name.endswith(files.HINTS_SUFFIX) and path.name.removesuffix(files.HINTS_SUFFIX) not in stems
+        )
 
 
 def without_case(path):

@@ -1,6 +1,7 @@
 """Colour hints: the JSON, the correction against a dense least-squares solution, and photos with hints beside them."""
 
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -13,6 +14,7 @@ from small_networks import Gray, with_colors
 
 from colorizing import hints
 from colorizing.hints import Hint, HintError, correct, format_hints, parse_hints, read_hints
+from colorizing.jobs import plan_jobs
 from colorizing.photo import Pipeline
 from common.images import read_photo, write_photo
 from models.colorizer import Colorizer
@@ -175,9 +177,12 @@ GOOD = {"x": 0.5, "y": 0.5, "ab": [10, 10]}
         ("", "Invalid JSON"),
         (b"\xff\xfe\x00", "Invalid JSON"),
         ("[" * 100_000, "Invalid JSON"),
-        ("[]", "use an object"),
-        ('{"hints": {}}', "use a valid array"),
-        ({"hints": [GOOD] * 1001}, "at most 1000 items"),
+        ("[]", "hints.json: use an object"),
+        ("{}", "hints.json: hints: Field required"),
+        ('{"hints": {}}', "hints.json: hints: use a valid array"),
+        ({"hints": [GOOD], "radius": 0.5}, "hints.json: radius 0.5: Unexpected keyword"),
+        ({"hints": [GOOD] * 1001}, "hints: List should have at most 1000 items"),
+        ([[1, 2]], "hint 1: use an object"),
         ([GOOD, 3], "hint 2: 3: use an object"),
         ([{"x": 0.5, "y": 0.5}], "hint 1: ab: Field required"),
         ([GOOD | {"colour": "red"}], "hint 1: colour red: Unexpected keyword"),
@@ -222,6 +227,18 @@ def test_hints_beside_photos_and_on_the_command_line(loaded_once, tmp_path, phot
     assert call("test.py", tmp_path / "in" / "b.png", "-o", tmp_path / "one", "--hints", file)[0] == 0
     # Alone it goes through the network in a batch of another size: equal but for rounding.
     np.testing.assert_allclose(read_photo(tmp_path / "one" / "b.png").astype(int), hinted, atol=1)
+
+
+def test_hints_of_no_photo_are_named(tmp_path, photos):
+    for name in ("a.png", "b.gif"):
+        write_photo(tmp_path / "in" / Path(name).with_suffix(".png"), photos[0])
+    (tmp_path / "in" / "b.png").rename(tmp_path / "in" / "b.gif")
+    for name in ("a", "b", "a.png", "c", ".d"):
+        (tmp_path / "in" / f"{name}.hints.json").write_text('{"hints": []}')
+    for inputs in ([tmp_path / "in"], [tmp_path / "in" / "a.png"]):
+        plan = plan_jobs(inputs, tmp_path / "out", hints_of=lambda photo: photo.with_suffix(".hints.json"))
+        stray = [tmp_path / "in" / f"{name}.hints.json" for name in ("a.png", "c")]
+        assert plan.notes == [f"{file}: no photo or film of this name lies beside it" for file in stray]
 
 
 def test_changed_hints_make_a_photo_anew(loaded_once, tmp_path, photos):
