@@ -15,10 +15,14 @@ import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from common.command_line import parse, prepare_imports, run
+
+if __name__ == "__main__":
+    prepare_imports()
+
 import numpy as np
 
 from benchmarks.timing import megapixel, print_table, seconds, start
-from common.command_line import parse, run
 from configs import MODEL
 
 # Visitors at a time, and requests for each number of them.

@@ -49,7 +49,7 @@ def prepare_imports():
         tempfile.gettempdir()  # Libraries ask for it while they are imported.
     except FileNotFoundError as error:
         sys.exit(f"{error.strerror}; give one that may be written to in the environment variable TMPDIR")
-    sys.excepthook = _name_missing_package
+    sys.excepthook = _describe_failed_import
     gc.disable()
     os.environ["KERAS_BACKEND"] = "tensorflow"  # The networks are of its operations, whatever else Keras is used with.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -100,10 +100,12 @@ def end_native_log():
         os.write(2, native_log.DONE)
 
 
-def _name_missing_package(kind, error, trace):
-    """A `sys.excepthook`, for imports that fail and for all other errors."""
+def _describe_failed_import(kind, error, trace):
+    """A `sys.excepthook`, for missing packages, slips in configs.py and all other errors."""
     if issubclass(kind, ModuleNotFoundError) and error.name:
         print(describe_missing_package(error), file=sys.stderr)
+    elif issubclass(kind, SyntaxError) and Path(error.filename or "").name == "configs.py":  # The file to edit.
+        print(f"configs.py, line {error.lineno}: {error.msg}", file=sys.stderr)
     else:
         sys.__excepthook__(kind, error, trace)
 

@@ -12,11 +12,15 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from common.command_line import counted, describe_run, parse, prepare_imports, run
+
+if __name__ == "__main__":
+    prepare_imports()
+
 import numpy as np
 import tyro
 from scipy.stats import bootstrap, ttest_1samp
 
-from common.command_line import counted, describe_run, parse, run
 from common.errors import OptionError, UserError
 from common.files import write_csv, write_json
 

@@ -1,5 +1,6 @@
 """What the scripts share: what libraries say, and names of any bytes, on the terminal."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -222,6 +223,28 @@ def test_a_missing_package_is_one_sentence(hidden, code, requirements):
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
     asked = f"{hidden} is missing; in the environment of this project: pip install -r {requirements}\n"
     assert (done.returncode, done.stdout, done.stderr) == (1, "", asked)
+
+
+@pytest.mark.parametrize("module", ["evaluation.scores", "benchmarks.serving", "evaluation.figures", "data.shards"])
+def test_a_missing_package_of_a_command_is_one_sentence(module, tmp_path):
+    (tmp_path / "numpy.py").write_text("raise ModuleNotFoundError(name='numpy')")
+    done = subprocess.run(
+        [sys.executable, "-m", module],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    asked = "numpy is missing; in the environment of this project: pip install -r requirements.txt\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", asked)
+
+
+def test_a_slip_in_the_file_to_edit_is_one_sentence(tmp_path):
+    (tmp_path / "configs.py").write_text('EPOCHS = 3\nDATASET = Path("photos"\n')
+    script = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {QUIET}import configs"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (1, "configs.py, line 2: '(' was never closed\n")
 
 
 def test_other_errors_of_imports_keep_their_traceback():
