@@ -46,9 +46,10 @@ REWRAPPED = dict.fromkeys(".avi .flv .mpeg .mpg .ogv .vob .wmv".split(), ".mp4")
 
 # Other formats of photos and films, which are not read: files of these kinds in a folder are counted.
 OTHER_MEDIA = frozenset(
-    ".3fr .3g2 .ai .apng .asf .avifs .crw .dcr .divx .djvu .eps .erf .exr .f4v .fff .hdr .heics .heifs .ico .iiq .j2c "
-    ".jpc .jpf .jpx .jxr .kdc .m2v .mef .mos .mrw .nrw .ogm .pam .pct .pcx .pdf .pfm .pict .psb .psd .qt .raw .rm "
-    ".rmvb .rwl .sr2 .srf .svg .swf .tga .wdp .wtv .x3f .xcf".split()
+    ".264 .265 .3fr .3g2 .ai .apng .asf .avifs .crw .dcr .divx .djvu .eps .erf .exr .f4v .fff .h264 .h265 .hdr .heics "
+    ".heifs .hevc .ico .iiq .ivf .j2c .jpc .jpf .jpx .jxr .kdc .m1v .m2v .mef .mjpeg .mos .mrw .nrw .nut "
+    ".ogm .pam .pct .pcx .pdf .pfm .pict .psb .psd .qt .raw .rm .rmvb .rwl .sr2 .srf .svg .swf .tga .tod .wdp .wtv "
+    ".x3f .xcf .y4m".split()
 )
 MEDIA = PHOTO_SUFFIXES | FILM_SUFFIXES | OTHER_MEDIA
 # What the names of temporary files begin with, and after how many seconds no process writes to one any more.

@@ -72,7 +72,7 @@ def colorize_film(
             with replacing(result) as temporary:
                 losses = _write(film, temporary, colorize)
                 if is_new and os.path.lexists(result):
-                    raise FilmError(result, "another file has appeared there since the film was begun; move it away")
+                    raise FilmError(result, "another file has appeared there since the film was begun, which was kept")
         except (OSError, av.FFmpegError) as error:  # An error of writing; `film` catches those of reading.
             raise FilmError(result, f"cannot be written: {describe_error(error)}") from error
     if path.suffix.lower() in REWRAPPED:
