@@ -46,6 +46,7 @@ FAX = (COMPRESSION.CCITTRLE, COMPRESSION.CCITT_T4, COMPRESSION.CCITT_T6)
 # The compressions with which pixels may be differences. With others, libtiff passes over the tag that says so.
 WITH_PREDICTOR = {COMPRESSION[name] for name in ("LZW", "DEFLATE", "ADOBE_DEFLATE", "LZMA", "ZSTD")}
 MATTEING = 32995  # The tag that says of an additional channel, with 1, that it is alpha that multiplies the colours.
+MOST_CHANNELS = 65535  # The type of their number holds no larger one.
 HEADER = 8  # Bytes that a file begins with, which are no pixels.
 PANASONIC = b"IIU\0"  # How its camera RAW begins.
 LUMA = (299, 1000, 587, 1000, 114, 1000)  # The shares of red, green and blue in JPEG's, as fractions.
@@ -205,7 +206,8 @@ def _further_channels(page, colors):
     """The kinds of a page's channels beyond its colours. As in libtiff, an old tag (Matteing) may name the first one,
     and those that no tag names are there, too."""
     kinds = page.extrasamples or (EXTRASAMPLE.ASSOCALPHA,) * (page.tags.valueof(MATTEING) == 1)
-    return (*kinds, *[EXTRASAMPLE.UNSPECIFIED] * (page.samplesperpixel - colors - len(kinds)))
+    count = min(page.samplesperpixel, MOST_CHANNELS) - colors  # A damaged file may claim billions.
+    return (*kinds, *[EXTRASAMPLE.UNSPECIFIED] * (count - len(kinds)))
 
 
 def _profile_by_tags(tags, content):
