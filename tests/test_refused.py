@@ -268,6 +268,15 @@ def test_what_is_damaged_is_refused_with_its_reason(name):
     assert "\n" not in str(refusal.value)
 
 
+def test_what_a_header_claims_takes_no_memory():
+    resource = pytest.importorskip("resource", reason="Windows does not tell the peak of memory")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for name in ("claims-terabytes-plain.tif", "over-268-megapixels.avif"):
+        with pytest.raises(PhotoError):
+            images.decode(name, DAMAGED[name][0])
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + 100_000  # In kilobytes.
+
+
 def test_zeros_that_are_pixels_are_no_lost_sectors():
     content = by_pillow(np.full((600, 800, 3), 255, np.uint8), "WEBP", quality=100, method=0)
     assert bytes(1024) in content
