@@ -117,7 +117,8 @@ def read_metadata(content, suffix, resolution=None, orientation=1):
             return Metadata(None, resolution), (f"metadata left out, since it cannot be read ({error})",) * lost
     lost += ["EXIF"] * bool(untyped) + damaged
     notes = [f"{kind} left out, in whole or in part: damaged or too large" for kind in dict.fromkeys(lost)]
-    unread = [kind for kind, mark in UNREAD.items() if any(re.search(mark, part) for part in {content, readable})]
+    parts = [content] if readable is content else [content, readable]
+    unread = [kind for kind, mark in UNREAD.items() if any(re.search(mark, part) for part in parts)]
     notes += [f"{kind} left out, since it is not read" for kind in unread]
     if beside or UNTOLD.search(content):
         notes.append("left out what the file holds beside the photo: a film, sound, gain map or depth map")
