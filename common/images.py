@@ -20,6 +20,7 @@ from common.samples import as_color, as_samples, rescale, turn_upright
 MAX_MEGAPIXELS = 500
 # What libraries say of files that are whole, and what it means.
 MEANINGS = {
+    "Invalid ftyp": "AVIF of an unread kind; convert it to PNG",
     "BMFF parsing failed": "a damaged file, or AVIF of an unread kind or over 268 megapixels; convert it to PNG",
     "Reformat failed": "AVIF of a colour matrix that is not read; convert it to sRGB",
     "OutBufferSize failed": "JPEG XL of CMYK or with further channels, which is not read; convert it to RGB",

@@ -39,6 +39,7 @@ ARITHMETIC = re.compile(rb"\xff[\xc9\xca]\0[\x0b\x11\x14]\x08")
 HEIGHT_BEHIND = re.compile(rb"(\xff[\xc0-\xc2\xc9\xca]\0[\x0b\x11\x14]\x08)\0\0(.*\xff\xdc\0\x04)(..)", re.DOTALL)
 # The header of a scan: its channels, its first and last coefficient, and, in one byte, the bits it begins and ends at.
 SCAN = re.compile(rb"\xff\xda\0(?:\x08\x01..|\x0a\x02.{4}|\x0c\x03.{6}|\x0e\x04.{8})...", re.DOTALL)
+IPTC_BLOCK = b"8BIM\4\4"  # How it begins among Photoshop's data.
 # The headers of kinds of JPEG that are not read.
 UNREAD = {
     "JPEG-LS": rb"\xff\xf7\0[\x0b\x11\x14][\2-\x10]",
@@ -83,6 +84,8 @@ def open_jpeg(content):
     for name, (kind, start) in starts.items():
         several = len({data for marker, data in header.applist if marker == kind and data.startswith(start)}) > 1
         notes += (f"further {name} left out: only the first is used",) * several
+    iptc = [IPTC_BLOCK in data for marker, data in header.applist if marker == "APP13"]
+    notes += ("further IPTC left out: only that of the first segment is used",) * any(iptc[1:])
     return Image(*header.size, decode, space, orientation, dpi, notes=notes)
 
 

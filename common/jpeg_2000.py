@@ -1,7 +1,6 @@
 """JPEG 2000: its header and boxes, and its pixels by OpenJPEG; see decoders.py."""
 
 import contextlib
-import re
 import struct
 
 import cv2
@@ -28,9 +27,10 @@ def open_jpeg_2000(content):
     """JPEG 2000, a codestream or a file that holds one."""
     start = content.find(b"\xff\x4f\xff\x51")
     head = content[:start]
+    boxes = [*_boxes(memoryview(content))] if head else []
+    palette, cdef, captured, shown = (_first(boxes, kind) for kind in (b"pclr", b"cdef", b"resc", b"resd"))
     right, down, left, up, count = SIZES.unpack_from(content, start)
     channels = content[start + SIZES.size : start + SIZES.size + 3 * count]
-    palette, cdef, captured, shown = (head.partition(box)[2] for box in (b"pclr", b"cdef", b"resc", b"resd"))
     kinds = cdef[5 : 2 + 6 * int.from_bytes(cdef[:2]) : 6]
     depths = set(palette[3 : 3 + palette[2]] if palette else channels[::3])
     if len(depths) != 1 or max(depths) > 15:  # They are stored less 1, those of signed pixels plus 128.
@@ -39,13 +39,13 @@ def open_jpeg_2000(content):
         raise CannotDecode(f"{count} channels that are neither gray nor RGB")
     if palette and count > 1:  # OpenJPEG does not put the channels beside it to those of its colours.
         raise CannotDecode("JPEG 2000 of a palette and further channels, which is not read; convert it to PNG")
-    if b"colr" not in head and int.from_bytes(content[start + 6 : start + 8]) in CINEMA:
+    if not boxes and int.from_bytes(content[start + 6 : start + 8]) in CINEMA:
         raise CannotDecode("JPEG 2000 of digital cinema, in CIE XYZ, which is not read; convert it to RGB")
     bits = max(depths) + 1
-    named, profile = (re.search(rb"colr[%s]..(.+)" % kind, head, re.DOTALL) for kind in (b"\1", b"\2\3"))
-    color = int.from_bytes(named[1][:4], "big") if named else SRGB * (b"colr" not in head)
-    icc = profile[1] if profile else b""
-    if not icc and color not in (CMYK, SRGB, GRAY, SYCC):
+    colors = [bytes(data) for kind, data in boxes if kind == b"colr"]
+    color = next((int.from_bytes(data[3:7]) for data in colors if data[:1] == b"\1"), SRGB * (not colors))
+    icc = next((data[3:] for data in colors if data[:1] in (b"\2", b"\3")), None)
+    if icc is None and color not in (CMYK, SRGB, GRAY, SYCC):
         raise CannotDecode("JPEG 2000 of a colour space that is not read; convert it to RGB")
     cmyk = icc[16:20] == b"CMYK" if icc else color == CMYK
     resolution = None
@@ -57,28 +57,44 @@ def open_jpeg_2000(content):
     def decode():
         # Of more than 8 bits, imagecodecs spoils what it converts from a profile or a space, so it is told of none.
         values = imagecodecs.jpeg2k_decode(head.replace(b"colr", b"hide") + content[start:])
+        if values.max() >> bits:
+            raise CannotDecode("a damaged file (its palette has larger values than it says)")
         values = rescale(values, (1 << bits) - 1)
         if MULTIPLIED in kinds:
             values = unpremultiply(values)
         if color == SYCC and max(channels[1::3]) == 1:  # Where colours are reduced, OpenJPEG converts them.
             values[..., :3] = cv2.cvtColor(values[..., [0, 2, 1]], cv2.COLOR_YCrCb2RGB)
-        return values, icc or None
+        return values, icc
 
     space = "cmyk" if cmyk else None
     orientation = find_orientation_and_profile(content)[0]
-    notes = UNNAMED * untold + (_notes_on_boxes(content) if head else ())
+    notes = UNNAMED * untold + _notes_on_boxes(boxes)
     return Image(right - left, down - up, decode, space, orientation, resolution, bits, notes)
 
 
-def _notes_on_boxes(content):
-    """What of the boxes of a file's content, bytes, is left out, as words."""
-    boxes, at = [], 0
+def _boxes(content):
+    """Gives the boxes in a memoryview, and those in the header's, in turn: (kind, what it holds)."""
+    at = 0
     while at + 8 <= len(content):
         size, kind = struct.unpack_from(">I4s", content, at)
-        boxes.append((kind, content[at + 8 : at + 24]))
+        first = at + 8
         if size == 1:  # The size stands behind the kind.
-            size = int.from_bytes(content[at + 8 : at + 16])
-        at += max(size, 8) if size else len(content)  # Of the last one the size may be 0.
+            size, first = int.from_bytes(content[first : first + 8]), first + 8
+        end = at + size if size else len(content)
+        yield kind, content[first:end]
+        if kind in (b"jp2h", b"res "):
+            yield from _boxes(content[first:end])
+        at = max(first, end)
+
+
+def _first(boxes, kind):
+    """What the first box of a kind holds, bytes; none without one."""
+    return next((bytes(data) for name, data in boxes if name == kind), b"")
+
+
+def _notes_on_boxes(boxes):
+    """What of a file's boxes is left out, as words."""
     notes = FURTHER * ([kind for kind, _ in boxes].count(b"jp2c") > 1)
-    others = any(kind in (b"xml ", b"asoc") or (kind == b"uuid" and start not in CARRIED) for kind, start in boxes)
+    unread = (b"xml ", b"asoc")
+    others = any(kind in unread or (kind == b"uuid" and data[:16] not in CARRIED) for kind, data in boxes)
     return notes + ("data of other programs left out, such as XML or places on a map",) * others

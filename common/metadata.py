@@ -59,6 +59,8 @@ UNTOLD = re.compile(
     rb"|auxC\0{4}(?![\w:]*(alpha|auxid:1)\0)",
     re.DOTALL,
 )
+# How HEIC and AVIF list EXIF and XMP.
+EXIF_ITEM, XMP_ITEM = rb"infe.{8}Exif", rb"infe.{8}mime[^\0]*\0application/rdf\+xml\0"
 # How exiv2 copies each kind. XMP and comments as text: it copies only those properties of a packet that it knows.
 NOTHING = dict.fromkeys(("exif", "iptc", "xmp", "comment", "icc", "thumbnail"), False)
 COPY = {
@@ -259,9 +261,13 @@ def _open_source(content, suffix):
         for tag in filter(None, (layers, iptc if known else None)):
             readable = readable[: tag.offset] + bytes(8) + readable[tag.offset + 8 :]
     source = _open(readable.ljust(128, b"\0"))  # JPEG XL may be too short for exiv2 to know it.
-    # exiv2 does not find all that libheif writes, for GIMP and others.
-    found = suffix not in (".avif", ".heic") or source.read_exif("latin-1") or source.read_raw_xmp("latin-1")
-    return source if found else _open_by_pillow(content, suffix)
+    if suffix not in (".avif", ".heic"):
+        return source
+    # exiv2 does not find all that libheif writes, for GIMP and others, and takes any of several pictures' for the main
+    # one's.
+    several = any(len(re.findall(kind, content, re.DOTALL)) > 1 for kind in (EXIF_ITEM, XMP_ITEM))
+    found = source.read_exif("latin-1") or source.read_raw_xmp("latin-1")
+    return source if found and not several else _open_by_pillow(content, suffix)
 
 
 def _carry(content, suffix):

@@ -47,6 +47,7 @@ FAX = (COMPRESSION.CCITTRLE, COMPRESSION.CCITT_T4, COMPRESSION.CCITT_T6)
 WITH_PREDICTOR = {COMPRESSION[name] for name in ("LZW", "DEFLATE", "ADOBE_DEFLATE", "LZMA", "ZSTD")}
 MATTEING = 32995  # The tag that says of an additional channel, with 1, that it is alpha that multiplies the colours.
 MOST_CHANNELS = 65535  # The type of their number holds no larger one.
+CHUNKS = ("StripOffsets", "TileOffsets")  # The tags that say where the parts of a page begin.
 HEADER = 8  # Bytes that a file begins with, which are no pixels.
 PANASONIC = b"IIU\0"  # How its camera RAW begins.
 LUMA = (299, 1000, 587, 1000, 114, 1000)  # The shares of red, green and blue in JPEG's, as fractions.
@@ -123,6 +124,8 @@ def _open_whole_raw(pages, content):
         if content.startswith(PANASONIC):
             width, height, kind, start = (pages[0].tags.valueof(tag, 0) for tag in (2, 3, 45, 280))
             spans = [(start, start + width * height * 8 // 7)] if kind < 8 else []  # 14 pixels have 16 bytes or more.
+        if any(page.is_tiled and _lacks_chunks(page) for page in packed):
+            raise CannotDecode("a damaged file (pixels are missing)")
         for start, end in spans:
             if end > len(content):
                 raise CannotDecode("a damaged file (pixels are missing)")
@@ -250,8 +253,10 @@ def _decode_page(content, page, photometric, bits):
     ends, size = np.add(page.dataoffsets, page.databytecounts), page.parent.filehandle.size
     # How long contiguous pixels are is known, whatever their tag says.
     short = not page.is_contiguous and (0 in page.databytecounts or ends.max() > size)
-    if short or min(page.dataoffsets) < HEADER or len(ends) < math.prod(page.chunked):
+    if short or min(page.dataoffsets) < HEADER or _lacks_chunks(page):
         raise CannotDecode("a damaged file (pixels are missing)")
+    if any(page.tags[tag].count > math.prod(page.chunked) for tag in CHUNKS if tag in page.tags):
+        raise CannotDecode("a damaged file (it has more strips or tiles than its size makes)")
     if page.compression == COMPRESSION.JPEG:  # tifffile passes over lost pixels.
         if page.shaped[0] > 1:  # Each plane is a gray JPEG, which tifffile would take for one of all channels.
             page.photometric = PHOTOMETRIC.MINISBLACK
@@ -282,6 +287,11 @@ def _decode_page(content, page, photometric, bits):
     elif photometric == PHOTOMETRIC.YCBCR and (page.compression != COMPRESSION.JPEG or page.shaped[0] > 1):
         values[..., :3] = cv2.cvtColor(values[..., [0, 2, 1]], cv2.COLOR_YCrCb2RGB)
     return values
+
+
+def _lacks_chunks(page):
+    """Whether a page has fewer strips or tiles than its size makes."""
+    return len(page.dataoffsets) < math.prod(page.chunked)
 
 
 def _sizes_of_strips(page, bits):

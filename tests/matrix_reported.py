@@ -22,7 +22,7 @@ from matrix_cases import (
     rgb,
     whole,
 )
-from matrix_rare import EXIF, SOFT, jpeg, jpeg_2000, page, page_of_jpeg, png, tiff
+from matrix_rare import EXIF, SOFT, jpeg, jpeg_2000, page, page_of_jpeg, png, tiff, with_color_box
 from PIL import Image
 
 # What says of a photo that it lies on its right side.
@@ -198,6 +198,10 @@ def jpeg_2000_cases():
     boxes = box(b"pclr", b"\0\x10\3\7\7\7" + few), box(b"cmap", places)
     case("palette-of-16.jp2", with_boxes(jpeg_2000(gray(4), 4), *boxes), 1 - gray(4) / 15)
     colors = whole(SOFT, 8)
+    # Letters in a profile that name boxes elsewhere, with what would make alpha of the last channel.
+    more = [(b"text", b"text\0\0\0\0cdef\0\1\0\0\0\2\0\0pclr\0\2\3\3\3\3")]
+    icc = profile(b"RGB ", np.linspace(0, 1, 1024) ** 1.8, more=more)
+    case("boxes-in-its-profile.jp2", with_color_box(b"\2\0\0" + icc), encoded((gray() / 255) ** 1.8))
     swapped = box(b"cdef", struct.pack(">10H", 3, 0, 0, 3, 1, 0, 2, 2, 0, 1))
     case("blue-first.jp2", with_boxes(jpeg_2000(colors[..., ::-1].copy(), 8), swapped), colors / 255)
     multiplied = np.dstack([np.round(rgb() * ALPHA[..., None]).astype(np.uint8), whole(ALPHA, 8)])

@@ -94,7 +94,12 @@ def test_camera_raw_that_lacks_pixels_is_refused(name):
     content = dng(**PACKED)
     middle = len(content) // 1024 * 512
     lost, rest = content[:middle] + bytes(1024) + content[middle + 1024 :], bytes(len(content) - middle)
+    few = content
+    for tag in (324, 325):  # Places and sizes of the tiles, of which one is left.
+        start = few.index(struct.pack("<HH", tag, 4)) + 4
+        few = few[:start] + struct.pack("<I", 1) + few[start + 4 :]
     for damaged, words in (
+        (few, "pixels are missing"),
         (content[:middle], "pixels are missing"),
         (lost, "zeros where sectors of a disk"),
         (content[:middle] + rest, "zeros where sectors of a disk"),

@@ -53,6 +53,20 @@ ALPHA_AND_DEPTH = {
 }
 
 
+def test_metadata_of_heic_is_that_of_its_main_picture(photos):
+    pillow_heif = pytest.importorskip("pillow_heif", reason="needs requirements-formats.txt")
+    packets = [XMP.replace(b"Archive 7", b"Archive %d" % number) for number in range(3)]
+    exif = [exif_with(directory((271, 2, 4, b"%dab\0" % number))) for number in range(3)]
+    for main in range(3):
+        pictures, file = pillow_heif.HeifFile(), io.BytesIO()
+        for packet, data in zip(packets, exif, strict=True):
+            pictures.add_from_pillow(Image.fromarray(photos[0]))
+            pictures[len(pictures) - 1].info |= {"xmp": packet, "exif": data}
+        pictures.save(file, primary_index=main)
+        image, _ = convert(file.getvalue(), ".jpg")
+        assert b"Archive %d" % main in image.info["xmp"] and image.getexif()[271] == f"{main}ab"
+
+
 @pytest.mark.parametrize("write", [avif, heic])
 def test_metadata_is_found_wherever_files_say_it_is(photos, write):
     exif = exif_with(directory(MAKER))

@@ -250,6 +250,15 @@ def test_what_photoshop_says_of_rights_is_said_to_be_left_out(photos, blocks, lo
         assert image.info["photoshop"][1028].endswith(b"the lake".ljust(35, b"."))
 
 
+def test_further_iptc_of_jpeg_is_said_to_be_left_out(photos):
+    for blocks, lost in (((1028, 1028), True), ((1005, 1028), True), ((1028, 1005), False)):
+        content = encode(photos[0], "JPEG")
+        for number in reversed(blocks):
+            content = jpeg_with(content, block(number, b"\x1c\x02\x78\0\4lake"))
+        note = "further IPTC left out: only that of the first segment is used"
+        assert images.decode("photo", content).notes == (note,) * lost
+
+
 def test_paths_of_photoshop_are_said_to_be_left_out(photos):
     for number in (1999, 2000, 2997, 2998):
         content = jpeg_with(encode(photos[0], "JPEG"), block(number, bytes(26)))

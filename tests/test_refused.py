@@ -144,6 +144,8 @@ def damaged_files():
     many, zipped = page(8, 8, 8, photometric=2) | {277: ("I", [1 << 30])}, zlib.compress(rgb().tobytes())
     few = bytearray(tiff((page(8), gray().tobytes())))
     few[few.index(struct.pack("<HHI", 278, 3, 1)) + 8] = HEIGHT // 2  # Two strips, of which one is there.
+    strips = bytearray(by_tifffile(gray(), rowsperstrip=HEIGHT // 3))
+    strips[tifffile.TiffFile(io.BytesIO(strips)).pages.first.tags[278].valueoffset] = HEIGHT
     fax_tags, lines = fax(4)
     more = bytearray(zlib.compress(rgb().tobytes()))  # Three times the rows that its page has.
     more[-1] ^= 1  # Of its checksum.
@@ -198,6 +200,13 @@ def damaged_files():
             f"inks-from-{dots[0]}.tif": (tiff((four | {336: ("H", dots)}, bytes(4 * HEIGHT * WIDTH))), "with SEPARATED")
             for dots in ((255, 0), (16, 235))
         },
+        "strips-too-many.tif": (bytes(strips), "it has more strips or tiles than its size makes"),
+        "palette-of-larger-values.jp2": (
+            with_boxes(
+                jpeg_2000(gray(4), 4), box(b"pclr", b"\0\20\1\3" + bytes([255] * 16)), box(b"cmap", b"\0\0\1\0")
+            ),
+            "its palette has larger values than it says",
+        ),
         "a-strip-too-few.tif": (bytes(few), r"a damaged file \(pixels are missing\)"),
         "strip-at-0.tif": (pixels_at(tiles, 324, 0), r"a damaged file \(pixels are missing\)"),
         "strip-in-the-header.tif": (pixels_at(tiff((page(8), gray().tobytes())), 273, 4), "pixels are missing"),
