@@ -18,6 +18,8 @@ from models.layers import BatchNorm, Conv2D, PadToMultiple, pad_to_multiple
 LOWEST_B = (50, 20, 0, -20, -30, -40, -50, -50, -60, -70, -80, -80, -90, -100, -100, -110, -110, -110, -110, -90)
 HIGHEST_B = (90, 90, 90, 90, 100, 100, 100, 100, 100, 100, 90, 90, 90, 90, 80, 80, 80, 70, 70, 0)
 BINS = 313
+# The file in a run's folder that keeps how often the training set has each bin.
+HISTOGRAM = "ab_histogram.csv"
 GRID = 10
 # As in the released code; the paper says 5.
 NEIGHBOURS = 10
@@ -117,12 +119,12 @@ def learn_class_weights(pairs, folder):
 
     Args:
         pairs: The training set, a tf.data.Dataset of (L, ab).
-        folder: The run's folder, which keeps the histogram as ab_histogram.csv; an existing one is used instead.
+        folder: The run's folder, which keeps the histogram in `HISTOGRAM`; an existing one is used instead.
 
     Returns:
         float32 [313], see `class_weights`.
     """
-    file = folder / "ab_histogram.csv"
+    file = folder / HISTOGRAM
     if not file.exists():
         counts = np.zeros(BINS, np.int64)
         for _, ab in pairs:

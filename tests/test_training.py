@@ -152,6 +152,34 @@ def test_a_run_that_is_killed_and_then_finds_the_disk_full_ends_bit_equal(finish
     assert_bit_equal(tmp_path, straight)
 
 
+def test_a_run_that_is_killed_in_validation_ends_bit_equal(tmp_path, unclassified, monkeypatch):
+    """Checkpoints within the epochs fall on their last step, too, behind which validation begins."""
+    folder, experiment, _ = unclassified
+    experiment = dataclasses.replace(experiment, dataset=(folder / "photos",), epochs=2)
+    train(experiment, tmp_path / "straight")
+    for epoch in range(2):
+
+        def kill(self, logs=None, epoch=epoch):
+            if len(self.history) == epoch:
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Checkpoints, "on_test_begin", kill)
+            with pytest.raises(KeyboardInterrupt):
+                train(experiment, tmp_path / "run", resume=True, save_every_steps=1)
+    train(experiment, tmp_path / "run", resume=True, save_every_steps=1)
+    assert_bit_equal(tmp_path / "run", tmp_path / "straight")
+
+
+def test_a_history_that_a_killed_run_did_not_write_is_written(tmp_path, unclassified):
+    folder, experiment, _ = unclassified
+    run = shutil.copytree(folder / "run", tmp_path / "run")
+    expected = (run / "history.csv").read_text()
+    (run / "history.csv").unlink()
+    train(experiment, run, resume=True)
+    assert (run / "history.csv").read_text() == expected
+
+
 def test_plateau_goes_on_where_it_was(tmp_path):
     def run(epochs, folder, restore=False):
         model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
@@ -240,6 +268,8 @@ def test_training_starts_from_a_trained_model(tmp_path, unclassified):
         np.testing.assert_allclose(first, second, atol=1e-3)
     with pytest.raises(TrainingError, match="its weights, of the network paper, do not fit"):
         train(dataclasses.replace(again, edges=True), tmp_path / "third")
+    with pytest.raises(TrainingError, match="a model of the same network and settings"):
+        train(dataclasses.replace(again, lightness_scale=1.0), tmp_path / "fourth")
     start.unlink()
     assert train(again, tmp_path / "second", resume=True) == history
 
@@ -295,6 +325,16 @@ def test_the_options_to_go_on_with_are_those_of_the_command_line(tmp_path):
     assert read_command_line(["scenes", *options])[1].experiment == made
     with pytest.raises(TrainingError, match="holds a run of the network paper; give another --run-dir"):
         prepare_run(tmp_path, EXPERIMENTS["zhang"], photos, resume=True)
+
+
+def test_a_new_run_learns_the_bins_of_its_own_photos(tmp_path):
+    """Not those of a run that was given up before its first checkpoint."""
+    photos = SimpleNamespace(fingerprint={"count": 0}, paths=[])
+    (tmp_path / "ab_histogram.csv").write_text("of other photos")
+    prepare_run(tmp_path, EXPERIMENTS["zhang"], photos, resume=False, writes=False)
+    assert (tmp_path / "ab_histogram.csv").exists()
+    prepare_run(tmp_path, EXPERIMENTS["zhang"], photos, resume=False)
+    assert not (tmp_path / "ab_histogram.csv").exists()
 
 
 def test_a_run_with_an_option_that_is_gone_does_not_go_on_without_it(tmp_path):

@@ -224,7 +224,8 @@ class Checkpoints(keras.callbacks.Callback):
             variable.assign(value)
 
     def on_train_batch_end(self, batch, logs=None):
-        if self.save_every_steps and steps_done(self.model) % self.save_every_steps == 0:
+        is_last = self.model.stop_training or batch + 1 == self.params["steps"]  # Then `on_epoch_end` saves.
+        if self.save_every_steps and not is_last and steps_done(self.model) % self.save_every_steps == 0:
             # On several machines reading a metric sums it up over them, so every process has to read it.
             metrics = [float(variable.numpy()) for variable in self.model.metrics_variables]
             if self.writes:
@@ -242,9 +243,13 @@ class Checkpoints(keras.callbacks.Callback):
                     with replacing(self.folder / "best.keras") as path:
                         models.save(self.model, path)
                 self._save_last()
-                names = list(self.history[0])
-                rows = [[row[name] for name in names] for row in self.history]
-                write_csv(self.folder / "history.csv", [names, *rows])
+                self.write_history()
+
+    def write_history(self):
+        """Writes history.csv. Raises OSError."""
+        names = list(self.history[0])
+        rows = [[row[name] for name in names] for row in self.history]
+        write_csv(self.folder / "history.csv", [names, *rows])
 
     @contextlib.contextmanager
     def _explain_write_error(self, what):

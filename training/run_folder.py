@@ -12,6 +12,7 @@ from common.errors import first_line
 from common.files import describe_error, lock_folder, replacing, write_json, write_whole
 from configs import Experiment
 from data.pairs import mean_ab
+from models.zhang import HISTOGRAM
 from training.callbacks import Checkpoints, TrainingError, from_best_epoch
 from training.data import name_folders
 
@@ -65,6 +66,7 @@ def prepare_run(folder, experiment, photos, resume, save_every_steps=None, write
         elif (folder / "model.keras").exists():
             raise TrainingError(f"{folder} holds a trained model already; give another --run-dir")
         elif writes:
+            (folder / HISTOGRAM).unlink(missing_ok=True)  # That of a run that was given up.
             made = {"experiment": as_json(experiment), "photos": photos.fingerprint, **describe_run()}
             write_json(folder / "config.json", made)
     except OSError as error:
@@ -131,6 +133,7 @@ def finish_run(folder, checkpoints, data):
             f"{folder / 'best.keras'}: gone or damaged, and it held the best epoch, {best['epoch']}; put it back, or "
             "train anew with another --run-dir"
         ) from error
+    checkpoints.write_history()  # A run that was killed just before it did ends here.
     with replacing(folder / "model.keras") as path:
         models.save(model, path, precision="float16")
     config = read_config(folder)
