@@ -12,7 +12,8 @@ from annotated_types import Interval
 
 from common.options import Count, NotNegative, OnlyWith, Positive, RenderSize, Seed, Share, Side
 
-# The photos to train on: any tree of folders, or of shards. To swap the data set, change this line or pass --dataset.
+# The photos to train on: any tree of folders, or of shards. To swap the data set, change this line, or `dataset` of the
+# experiments that have folders of their own (scenes, demo, natural), or pass --dataset.
 DATASET = Path("datasets/places2")
 # Where `python -m data.fetch NAME` puts the data sets that have a name; see `DATASETS` below.
 FETCHED = Path("datasets")

@@ -31,7 +31,7 @@ MIN_SIDE = 16
 ALIGNMENT = 64
 # Photos are reduced to at most this many times the size that covers the crop, so that a crop shows more than a detail.
 MAX_MARGIN = 1.25
-WAY_OUT = "give a folder with photos (for train.py: --dataset, or DATASET in configs.py)"
+WAY_OUT = "give a folder with photos (for train.py: --dataset, or the experiment's dataset in configs.py)"
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,9 @@ from training.data import colors_in_step, name_folders, prepare_data
 from training.optimizers import make_optimizer
 from training.run_folder import finish_run, own_folder, prepare_run, read_config
 
+# Settings of networks that give their inputs or outputs another meaning.
+MEANINGS = ("lightness_scale", "flow", "encoding")
+
 # Share of a time budget that measuring the speed may take, and the most steps that are timed.
 MEASURING_SHARE = 0.1
 TIMED_STEPS = 20
@@ -113,6 +116,8 @@ def start_from(model, name):
     """Gives a network the weights of a trained model. Raises TrainingError where that is another network."""
     trained = models.load(name)
     try:
+        if any(getattr(trained, setting, None) != getattr(model, setting, None) for setting in MEANINGS):
+            raise ValueError("weights for other numbers")
         model.set_weights(trained.get_weights())
     except ValueError as error:
         network = next(network for network, kind in models.NETWORKS.items() if type(trained) is kind)
