@@ -1,16 +1,14 @@
 """Decoders: what an image's header says, and its pixels with straight alpha in the whole range of their type.
 
-libpng reads PNG; libavif AVIF; OpenImageIO JPEG XL; netpbmfile Netpbm; Pillow WebP, GIF and BMP; FFmpeg BMP in run
-lengths; where it is installed, pillow-heif HEIC. For JPEG see jpeg.py; for JPEG 2000 jpeg_2000.py; for TIFF and camera
-RAW tiff.py. A damaged file makes libraries raise whatever it leads them to; images.py says what.
+libpng reads PNG; libavif AVIF; netpbmfile Netpbm; Pillow WebP, GIF and BMP; FFmpeg BMP in run lengths; where it is
+installed, pillow-heif HEIC. For JPEG see jpeg.py; for JPEG 2000 jpeg_2000.py; for JPEG XL jpeg_xl.py; for TIFF and
+camera RAW tiff.py. A damaged file makes libraries raise whatever it leads them to; images.py says what.
 """
 
-import contextlib
 import importlib
 import io
 import re
 import struct
-import tempfile
 import threading
 import zlib
 from collections.abc import Callable
@@ -19,7 +17,6 @@ from dataclasses import dataclass
 import av
 import imagecodecs
 import numpy as np
-import OpenImageIO as oiio
 from netpbmfile import NetpbmFile
 from PIL import AvifImagePlugin, BmpImagePlugin, GifImagePlugin, WebPImagePlugin
 
@@ -37,14 +34,11 @@ UNNAMED = ("a channel of no named kind taken for transparency",)
 HIGH_DYNAMIC_RANGE = "an image of high dynamic range (PQ or HLG), which is not read; convert it to sRGB"
 # Bytes of a profile in PNG, which is compressed, that are read.
 LARGEST_PROFILE = 1 << 24
-# Megabytes: OpenImageIO refuses to open a larger image and says its size, without having decoded anything.
-HEADER_ONLY, ANY_SIZE = 1, 1 << 24
 IN_RUNS, IN_FIELDS = (1, 2), 3  # BMP's compressions: run lengths, and bits that the header names.
 # Bytes of a disk's sector. Where it could not be read, copies of a file have zeros in its place.
 SECTOR = 512
 LOST = re.compile(rb"\0{%d,}" % SECTOR)
 
-_opening = threading.Lock()
 _using_log = threading.Lock()  # FFmpeg's, of which the level is one for the whole process.
 
 
@@ -242,56 +236,6 @@ def open_netpbm(content):
 
     notes = FURTHER * (file.frames > 1) + ("comments left out",) * (b"#" in header[0])
     return Image(file.width, file.height, decode, notes=notes)
-
-
-def open_jpeg_xl(content):
-    """JPEG XL by OpenImageIO."""
-    file, error = _open_jpeg_xl_file(content, HEADER_ONLY)
-    claimed = re.search(r"claimed to be (\d+)x(\d+)", error)
-    if not file and not claimed:
-        raise ValueError(error)
-    width, height = (file.spec().width, file.spec().height) if file else map(int, claimed.groups())
-    animated = False
-    with contextlib.suppress(av.FFmpegError), av.open(io.BytesIO(content)) as file:
-        animated = file.format.name == "jpegxl_anim"
-
-    def decode():
-        file, error = _open_jpeg_xl_file(content, ANY_SIZE)
-        if not file:
-            raise ValueError(error)
-        spec = file.spec()
-        if str(spec.format) not in ("uint8", "uint16"):
-            raise CannotDecode(f"pixels of type {spec.format}; convert it to 8 or 16 bits")
-        if animated and spec.format != "uint8":  # imagecodecs does not tell how many of their 16 bits count.
-            raise CannotDecode("animated, with more than 8 bits, which is not read; convert it to 8 bits")
-        values = file.read_image(0, 0, 0, spec.nchannels, spec.format)
-        if values is None or file.has_error:
-            raise ValueError(file.geterror())
-        if animated:  # OpenImageIO gives the last picture.
-            values = imagecodecs.jpegxl_decode(content, 0)
-        icc = spec.getattribute("ICCProfile")
-        icc = icc if icc is None else np.asarray(icc, np.uint8).tobytes()
-        is_gray = icc and icc[16:20] == b"GRAY"
-        # OpenImageIO does not tell whether the second channel of gray is alpha; imagecodecs gives others as planes.
-        if is_gray and spec.nchannels > 1 and imagecodecs.jpegxl_decode(content, 0).shape != (height, width, 2):
-            raise CannotDecode("JPEG XL of gray with channels of no named kind, which is not read; convert it to gray")
-        return values.reshape(height, width, -1), icc
-
-    return Image(width, height, decode, notes=FURTHER * animated)
-
-
-def _open_jpeg_xl_file(content, megabytes):
-    """(oiio.ImageInput or None, error) of an image of at most so many megabytes. It reads from files only."""
-    config = oiio.ImageSpec()
-    config.attribute("oiio:UnassociatedAlpha", 1)
-    # The limit is one for the whole process, and the image is decoded on opening.
-    with tempfile.NamedTemporaryFile(suffix=".jxl") as copy, _opening:
-        # OpenImageIO takes files of less than 128 bytes for damaged, and libjxl looks past what follows.
-        copy.write(content.ljust(128, b"\0"))
-        copy.flush()
-        oiio.attribute("limits:imagesize_MB", megabytes)
-        oiio.attribute("try_all_readers", 0)
-        return oiio.ImageInput.open(copy.name, config), oiio.geterror()
 
 
 def open_bmp(content):

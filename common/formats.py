@@ -7,6 +7,7 @@ from common import decoders
 from common.files import RAW_SUFFIXES
 from common.jpeg import open_jpeg
 from common.jpeg_2000 import open_jpeg_2000
+from common.jpeg_xl import open_jpeg_xl
 from common.tiff import open_camera_raw, open_tiff
 
 # Formats whose decoders take zeros in place of lost bytes for pixels, and what stands before the pixels.
@@ -26,7 +27,7 @@ FORMATS = {
     ".bmp": (decoders.open_bmp, rb"BM|[\x28\x6c\x7c]\0\0\0.{8}\x01\0[\x01\4\x08\x10\x18\x20]\0[\0-\3]\0\0\0"),
     ".jp2": (open_jpeg_2000, rb"\0\0\0\x0cjP  \r\n\x87\n"),
     ".j2k": (open_jpeg_2000, rb"\xff\x4f\xff\x51"),
-    ".jxl": (decoders.open_jpeg_xl, rb"\0\0\0\x0cJXL \r\n\x87\n|\xff\x0a"),
+    ".jxl": (open_jpeg_xl, rb"\0\0\0\x0cJXL \r\n\x87\n|\xff\x0a"),
     ".pbm": (decoders.open_netpbm, rb"P[14]"),
     ".pgm": (decoders.open_netpbm, rb"P[25]"),
     ".ppm": (decoders.open_netpbm, rb"P[36]"),

@@ -1,5 +1,6 @@
 """More files for test_matrix.py: what phones, scanners and programs write, and readers get wrong."""
 
+import base64
 import io
 import struct
 import zlib
@@ -209,7 +210,47 @@ def jpeg_2000_cases():
     case("multiplied.jp2", with_boxes(jpeg_2000(multiplied, 8), kinds), alpha=ALPHA, tolerance=4)
 
 
+# As cjxl 0.7 wrote it in 8 lossy bits: gray of 0 to 63 from left to right, of a profile with the exponent 1.8.
+LOSSY_JPEG_XL = base64.b85decode(
+    b"{|Zk)8utqWa$+8UP#e2Oh-6n-`+okW5H0jIwl!2}Ot6<zOfV7`J{;ZlA_8F2S>~Ly{R;p<*T?;z3Gi-`Aow|osjZq~_$~I&{QMo-"
+    b"Zi`^iQ#L&4CAe?vVT-ZiivWT}aKi-"
+    b"(nC8U%?8L;pq@<jboP>;o1n<4|R$FPUbk;ekq;k$UrIcAAlrcgHVT2hsV%z`#5(oe&1HZ~B0RT{;GRnBY%ekH}KXh13+qllqR@)Y"
+    b"qB#Mk<lXL=yNeT*_F2-P7jPa1z_9Vr-yT&Lf9%GEuF&V-"
+    b"F00W~k`aigy3>yFn^Kk@E@b85%6=`9Nfqp?@Fk&%8AA}ySPuxNRb$;$cf&W6l#1U+fEr5ppBV=0z0MhUPAV=j!cH{ySA^!jAa`YZ"
+    b"5WJhbLur<?_xY!a&K|w*0$Hegh_ZTb@V?+p2=g@_FA>=yc<F6;U`Z{B(ucxf~3NpN}gsA&My1Xv"
+)
+
+
+def jpeg_xl_header(multiplied):
+    """The header of a lossless codestream of RGBA in 8 bits, whose colours may be multiplied by alpha."""
+    rows, columns = (f"{side // 8 - 1:05b}"[::-1] for side in (HEIGHT, WIDTH))
+    size = f"1{rows}000{columns}"
+    alpha = f"0_00_000_00_00_{multiplied:d}"  # Not the usual one: its kind, bits, size, name.
+    # Nothing beside the usual, 8 bits, channels of few bits, one more of these, no lossy colours, usual ones.
+    bits = f"{size}_00_000_1_10_{alpha}_0_1_00_1".replace("_", "")
+    return b"\xff\x0a" + np.packbits([int(bit) for bit in bits], bitorder="little").tobytes()
+
+
+def jpeg_xl_cases():
+    alpha = whole(ALPHA, 8)
+    multiplied = np.dstack([np.round(rgb() * ALPHA[..., None]).astype(np.uint8), alpha])
+    content = imagecodecs.jpegxl_encode(multiplied, lossless=True)
+
+    def shows(stream):
+        try:
+            return np.array_equal(imagecodecs.jpegxl_decode(stream), multiplied)
+        except RuntimeError:
+            return False
+
+    # Behind the header, which ends with a whole byte.
+    (pixels,) = [content[end:] for end in range(4, 20) if shows(jpeg_xl_header(False) + content[end:])]
+    case("multiplied.jxl", jpeg_xl_header(True) + pixels, alpha=ALPHA, tolerance=4)
+    case("lossy-with-profile.jxl", LOSSY_JPEG_XL, encoded(np.tile(np.arange(64) / 255, (64, 1)) ** 1.8), tolerance=1.1)
+    case("not-multiplied.jxl", imagecodecs.jpegxl_encode(np.dstack([rgb(), alpha]), lossless=True), alpha=ALPHA)
+
+
 orientation_cases()
+jpeg_xl_cases()
 samsung_cases()
 stereo_cases()
 tiff_cases()
