@@ -4,7 +4,8 @@
     python -m evaluation.scores results/*/photos.csv --reference without --seeds
 
 As a script, it joins tables that evaluate.py wrote about the same photos, and needs no weights. With --seeds, models
-whose names differ only in a final number, such as with-0, with-1 and with-2, are compared as one, seed by seed.
+whose names differ only in a final number, such as with-0, with-1 and with-2, are compared as one, seed by seed: with-1
+with without-1. Seeds that only one of the two has count for its mean, but not for the difference.
 """
 
 import csv
@@ -12,14 +13,14 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from common.command_line import counted, describe_run, parse, prepare_imports, run
+from common.command_line import counted, describe_run, finish, parse, prepare_imports, run
 
 if __name__ == "__main__":
     prepare_imports()
 
 import numpy as np
 import tyro
-from scipy.stats import bootstrap, ttest_1samp
+from scipy.stats import bootstrap, sem, t
 
 from common.errors import OptionError, UserError
 from common.files import write_csv, write_json
@@ -131,30 +132,49 @@ def over_seeds(means):
     """Groups means by the model's name without its seed: "scenes-0" and "scenes-1" become "scenes".
 
     Returns:
-        {name: {metric: float [seeds]}}, in the order given; one value for a model without a seed.
+        {name: {metric: {seed: value}}}. Seeds are as the names have them, "0" and "1"; "" for a model without one.
     """
     groups = {}
     for model, metrics in means.items():
         name, _, seed = model.rpartition("-")
-        group = groups.setdefault(name if seed.isdigit() else model, {})
+        name, seed = (name, seed) if seed.isdecimal() else (model, "")
+        group = groups.setdefault(name, {})
         for metric, value in metrics.items():
-            group.setdefault(metric, []).append(value)
-    return {name: {metric: np.array(values) for metric, values in metrics.items()} for name, metrics in groups.items()}
+            group.setdefault(metric, {})[seed] = value
+    return groups
 
 
 def seed_differences(groups, reference):
-    """Differences of the other groups of `over_seeds` from a reference group with as many seeds, seed by seed.
+    """Differences of the other groups of `over_seeds` from a reference group, over the seeds that both have.
 
     Returns:
-        {name: {metric: (mean, low, high)}} of group minus reference, with the 95 % confidence interval of a paired
-        t-test over the seeds.
+        ({name: {metric: (mean, low, high)}}, notes): group minus reference, with the 95 % confidence interval of a
+        paired t-test over the seeds; and sentences about groups and seeds that are left out. Groups without seeds, such
+        as gray, are left out without one.
     """
-    seeds = {name: len(next(iter(metrics.values()))) for name, metrics in groups.items()}
-    return {
-        name: {metric: _seed_interval(values - groups[reference][metric]) for metric, values in metrics.items()}
-        for name, metrics in groups.items()
-        if name != reference and seeds[name] == seeds[reference]
-    }
+    differences, notes = {}, []
+    base, base_seeds = groups[reference], _seeds(groups[reference])
+    for name, metrics in groups.items():
+        seeds = _seeds(metrics)
+        if name == reference or not seeds:
+            continue
+        shared = [seed for seed in seeds if seed in base_seeds]
+        alone = [f"{name}-{seed}" for seed in seeds if seed not in shared]
+        alone += [f"{reference}-{seed}" for seed in base_seeds if seed not in shared]
+        if len(shared) < 2:
+            count = counted(len(shared), "seed")
+            notes.append(f"{name}: not compared with {reference}: they share {count}; score two or more of both")
+            continue
+        if alone:
+            over, left_out = ", ".join(shared), ", ".join(alone)
+            notes.append(f"{name}: compared with {reference} over seeds {over}; left out: {left_out}")
+        differences[name] = {
+            metric: _seed_interval(np.array([values[seed] - base[metric][seed] for seed in shared]))
+            for metric, values in metrics.items()
+        }
+    if not differences and not notes:
+        notes.append(f"nothing is compared: no other model than {reference} has seeds, as NAME-0 and NAME-1 have")
+    return differences, notes
 
 
 def format_means(means):
@@ -195,13 +215,20 @@ def describe_mean(values, digits):
     return f"{values.mean():.{digits}f}{interval}"
 
 
+def _seeds(metrics):
+    """The seeds of a group of `over_seeds`, in the order of their numbers; none for a model without one."""
+    return sorted(filter(None, next(iter(metrics.values()))), key=int)
+
+
 def _seed_interval(differences):
-    interval = ttest_1samp(differences, 0).confidence_interval()
-    return float(differences.mean()), float(interval.low), float(interval.high)
+    """(mean, low, high) of two or more differences, [seeds], with the 95 % interval of a t-test."""
+    mean, half = differences.mean(), t.ppf(0.975, len(differences) - 1) * sem(differences)
+    return float(mean), float(mean - half), float(mean + half)
 
 
 def _spread(values):
-    """A value, or the mean ± the standard deviation of several; "-" where one is not finite."""
+    """A value, or the mean ± the standard deviation of several, {seed: value}; "-" where one is not finite."""
+    values = list(values.values()) if isinstance(values, dict) else values
     mean, deviation = np.mean(values), f" ± {np.std(values, ddof=1):.2g}" if np.size(values) > 1 else ""
     # Rounding errors around zero are shown as 0.
     return f"{mean if abs(mean) > 1e-12 else 0:.4g}{deviation}" if np.isfinite(mean) else "-"
@@ -227,10 +254,14 @@ def main():
     means = over_seeds(scores.means()) if options.seeds else scores.means()
     if options.reference not in means:
         raise OptionError(f"--reference {options.reference}: the tables have {', '.join(means)}")
-    print(counted(len(scores.photos), "photo"))
-    print(format_means(means))
-    differences = seed_differences(means, options.reference) if options.seeds else scores.differences(options.reference)
-    print(f"differences from {options.reference}, 95 % intervals\n{format_differences(differences)}")
+    if options.seeds:
+        differences, notes = seed_differences(means, options.reference)
+    else:
+        differences, notes = scores.differences(options.reference), []
+    tables = [counted(len(scores.photos), "photo"), format_means(means)]
+    if lines := format_differences(differences):
+        tables.append(f"differences from {options.reference}, 95 % intervals\n{lines}")
+    finish("\n".join(tables), [], notes)
 
 
 if __name__ == "__main__":

@@ -109,18 +109,70 @@ def test_tables_that_do_not_belong_together_are_named(scores, tmp_path):
     assert status == 2 and "base, better, same" in errors[0]
 
 
+def of_one_photo(**psnr):
+    """Scores of one photo, from the psnr of each model; "_" in its name stands for "-"."""
+    return Scores(["1"], {model.replace("_", "-"): {"psnr": np.array([float(value)])} for model, value in psnr.items()})
+
+
 def test_seeds_are_put_together(tmp_path):
     """Against the textbook: three paired differences of mean 1 and standard deviation 1, and t(2) = 4.303."""
-    psnr = {"gray": 18, "with-0": 20, "without-0": 20, "with-1": 22, "without-1": 21, "with-2": 24, "without-2": 22}
-    scores = Scores(["1"], {model: {"psnr": np.array([float(value)])} for model, value in psnr.items()})
+    scores = of_one_photo(gray=18, with_0=20, without_10=22, with_1=22, without_1=21, with_10=24, without_0=20)
     groups = over_seeds(scores.means())
-    assert list(groups) == ["gray", "with", "without"] and list(groups["with"]["psnr"]) == [20, 22, 24]
-    ((model, metrics),) = seed_differences(groups, "without").items()
-    assert model == "with"
-    np.testing.assert_allclose(metrics["psnr"], [1, 1 - 4.3027 / 3**0.5, 1 + 4.3027 / 3**0.5], rtol=1e-4)
+    assert groups["gray"]["psnr"] == {"": 18} and groups["with"]["psnr"] == {"0": 20, "1": 22, "10": 24}
+    assert list(groups) == ["gray", "with", "without"]
+    differences, notes = seed_differences(groups, "without")
+    assert list(differences) == ["with"] and notes == []
+    expected = [1, 1 - 4.3027 / 3**0.5, 1 + 4.3027 / 3**0.5]
+    np.testing.assert_allclose(differences["with"]["psnr"], expected, rtol=1e-4)
     scores.save(tmp_path, {}, "gray")
-    status, output, _ = call("-m", "evaluation.scores", tmp_path / "photos.csv", "--reference", "without", "--seeds")
+    status, output, errors = call(
+        "-m", "evaluation.scores", tmp_path / "photos.csv", "--reference", "without", "--seeds"
+    )
     assert status == 0 and "gray      18" in output and "with  22 ± 2" in output and "without  21 ± 1" in output
-    assert "-1.48 .. +3.48" in output and "*" not in output
+    assert "-1.48 .. +3.48" in output and "*" not in output and errors == []
     status, _, errors = call("-m", "evaluation.scores", tmp_path / "photos.csv", "--reference", "with-0", "--seeds")
     assert status == 2 and "the tables have gray, with, without" in errors[0]
+
+
+def test_groups_are_compared_over_the_seeds_that_both_have(tmp_path):
+    """Against the textbook: differences of 1 and 2, whose mean has a standard error of 0.5, and t(1) = 12.706."""
+    scores = of_one_photo(
+        with_0=20, with_10=24, with_2=22, without_2=21, without_3=35, without_10=22, once_2=30, equal_2=21, equal_10=22
+    )
+    differences, _ = seed_differences(over_seeds(scores.means()), "without")
+    assert list(differences) == ["with", "equal"] and differences["equal"]["psnr"] == (0, 0, 0)
+    np.testing.assert_allclose(differences["with"]["psnr"], [1.5, 1.5 - 6.3531, 1.5 + 6.3531], rtol=1e-4)
+    scores.save(tmp_path, {}, "with-0")
+    status, output, errors = call(
+        "-m", "evaluation.scores", tmp_path / "photos.csv", "--reference", "without", "--seeds"
+    )
+    _, _, of_with, of_without, *_ = output.splitlines()
+    assert status == 0 and of_with.split() == "with 22 ± 2".split()  # Of all its seeds.
+    assert of_without.split() == "without 26 ± 7.8".split()
+    assert errors == [
+        "with: compared with without over seeds 2, 10; left out: with-0, without-3",
+        "once: not compared with without: they share 1 seed; score two or more of both",
+        "equal: compared with without over seeds 2, 10; left out: without-3",
+    ]
+
+
+@pytest.mark.filterwarnings("error")
+def test_too_few_seeds_are_said_and_not_compared(tmp_path):
+    of_one_photo(gray=18, with_0=20, without_0=21).save(tmp_path, {}, "gray")
+    for reference, note in (
+        ("without", ["with: not compared with without: they share 1 seed; score two or more of both"]),
+        (
+            "gray",
+            [
+                f"{name}: not compared with gray: they share 0 seeds; score two or more of both"
+                for name in ("with", "without")
+            ],
+        ),
+    ):
+        status, output, errors = call(
+            "-m", "evaluation.scores", tmp_path / "photos.csv", "--reference", reference, "--seeds"
+        )
+        assert status == 0 and "with    20" in output and "differences" not in output and errors == note
+    of_one_photo(gray=18, with_0=20, with_1=21).save(tmp_path, {}, "gray")
+    *_, errors = call("-m", "evaluation.scores", tmp_path / "photos.csv", "--reference", "with", "--seeds")
+    assert len(errors) == 1 and "no other model than with has seeds" in errors[0]
