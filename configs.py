@@ -49,6 +49,16 @@ DATASETS = {
 }
 
 
+# The networks: the module and the class of each.
+NETWORKS = {
+    "paper": "models.colorization:PaperColorizer",
+    "colornet": "models.colornet:ColorNet",
+    "iizuka": "models.iizuka:IizukaColorizer",
+    "zhang": "models.zhang:ZhangColorizer",
+    "residual-encoder": "models.residual_encoder:ResidualEncoder",
+}
+
+
 @dataclass(frozen=True)
 class Experiment:
     """One trained model: its data, network and recipe. The defaults are the recipe that the paper published."""
@@ -84,7 +94,7 @@ class Experiment:
     # --- network; a field that only other networks know has no effect, and is refused on the command line
 
     # Which network to build; see models/.
-    model: Literal["paper", "colornet", "iizuka", "zhang", "residual-encoder"] = "paper"
+    model: Literal[*NETWORKS] = "paper"
     classification_size: Side = 256  # paper: height and width of the copy that the classification network sees.
     lightness_scale: Positive = 1.0  # paper: the network sees L (0..100) divided by this.
     edges: bool = True  # paper, residual-encoder: with the edge detection network.

@@ -1,32 +1,23 @@
 """Builds, saves and loads the networks."""
 
 import json
+import pkgutil
 import warnings
 import zipfile
 
 import keras
 import numpy as np
 
+import configs
 from common import trained
 from common.errors import OptionError, first_line
 from common.files import describe_error
 from common.trained import ModelError
 from configs import RUNS, WEIGHTS
-from models.colorization import PaperColorizer
 from models.colorizer import ClassifyingColorizer, Colorizer
-from models.colornet import ColorNet
-from models.iizuka import IizukaColorizer
 from models.precision import ignore_keras_json, numeric_policy
-from models.residual_encoder import ResidualEncoder
-from models.zhang import ZhangColorizer
 
-NETWORKS = {
-    "paper": PaperColorizer,
-    "colornet": ColorNet,
-    "iizuka": IizukaColorizer,
-    "zhang": ZhangColorizer,
-    "residual-encoder": ResidualEncoder,
-}
+NETWORKS = {name: pkgutil.resolve_name(place) for name, place in configs.NETWORKS.items()}
 
 
 def build(experiment, classes=0):
