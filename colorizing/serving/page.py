@@ -12,6 +12,7 @@ import models
 from colorizing.hints import format_hints, parse_hints
 from colorizing.pixels import shrink, to_gray
 from colorizing.serving.hint_editor import SWATCH, Edits, ab_of_picked, draw_dots, offer
+from colorizing.serving.uploads import Blocks
 from common.errors import UserError
 from common.files import HINTS_SUFFIX, is_photo
 from common.samples import as_color
@@ -36,7 +37,7 @@ class Page:
         self._service = service
         self._folder = folder
         cache = LOOK_SECONDS, KEPT_SECONDS
-        with gradio.Blocks(title=TITLE, analytics_enabled=False, delete_cache=cache) as self.blocks:
+        with Blocks(folder, title=TITLE, analytics_enabled=False, delete_cache=cache) as self.blocks:
             gradio.Markdown(INTRODUCTION)
             self._add_photo()
             self._add_hints()
