@@ -95,7 +95,7 @@ class Page:
         """Calls the methods below at what a visitor does. Each change of the dots colorizes the photo anew."""
         edits, private, last = self._edits, {"api_visibility": "private"}, {"trigger_mode": "always_last"}
         paint = self._colorize, [self._photo, self._model, self._saturation, edits], self._outputs()
-        self._photo.change(Edits, None, edits, **private, **last).then(*paint, **private)
+        self._photo.change(Edits, None, edits, **private, **last).then(*paint, **private, **last)
         gradio.on([self._model.change, self._saturation.change], *paint, **private, **last)
         edits.change(*paint, show_progress="minimal", **private, **last)
         self._result.select(_click, [edits, self._size, self._moving], edits, **private)
