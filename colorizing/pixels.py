@@ -104,7 +104,9 @@ def shrink(pixels, scale):
     """Reduces pixels, [height, width, ...], by a scale below 1; with another scale, returns them as they are."""
     if scale >= 1:
         return pixels
-    return cv2.resize(np.ascontiguousarray(pixels), None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    # No side becomes shorter than a pixel, as that of a very long photo would.
+    down, across = (max(scale, 1 / side) for side in pixels.shape[:2])
+    return cv2.resize(np.ascontiguousarray(pixels), None, fx=across, fy=down, interpolation=cv2.INTER_AREA)
 
 
 def side_by_side(*photos):

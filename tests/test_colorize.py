@@ -184,6 +184,12 @@ def test_pictures_shrink_to_the_means_of_blocks_and_never_grow(photos):
     assert shrink(small, 1) is small and shrink(small, 2) is small
 
 
+@pytest.mark.parametrize("shape", [(1, 5000), (5000, 1, 3), (2, 4801)])
+def test_a_very_long_picture_keeps_a_pixel_of_its_shorter_side(shape):
+    small = shrink(np.full(shape, 7, np.uint8), 1600 / max(shape))
+    assert sorted(small.shape[:2]) == [1, 1600] and (small == 7).all()
+
+
 def test_predicted_ab_is_what_is_painted(gray):
     class Pale(Painter):
         def colorize(self, lightness):

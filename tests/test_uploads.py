@@ -2,10 +2,13 @@
 
 import json
 
+import numpy as np
 import pytest
 from small_networks import Gray
 
 from colorizing.serving import service
+from common import images
+from common.images import Photo
 from configs import SAMPLES
 
 pytest.importorskip("gradio", reason="the server needs requirements-app.txt")
@@ -97,6 +100,18 @@ def test_no_other_file_is_read_and_none_is_told_to_exist(client, tmp_path, mark)
 def test_an_address_beside_the_path_is_not_fetched(client):
     good, answer = colorize(client, {"path": None, "url": "https://127.0.0.1:1/a.jpg"} | MARK)
     assert good and "colorized" not in answer
+
+
+def test_an_empty_saturation_is_1(client):
+    path = upload(client, "a.jpg", PHOTO.read_bytes())
+    good, answer = colorize(client, {"path": path} | MARK, saturation=None)
+    assert good and "a-colorized.jpg" in answer
+
+
+def test_a_very_long_photo_is_taken(client):
+    photo = bytes(images.encode("photo", Photo(np.full((1, 5000), 90, np.uint8)), ".png")[0])
+    good, answer = colorize(client, {"path": upload(client, "long.png", photo)} | MARK)
+    assert good and "5000 x 1 pixels" in answer
 
 
 def test_an_example_is_taken(client):
