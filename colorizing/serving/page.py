@@ -62,6 +62,9 @@ class Page:
         with gradio.Row():
             self._model = gradio.Dropdown(models.names(), value=MODEL, label="Model")
             self._saturation = gradio.Slider(0, 2, value=1, step=0.05, label="Saturation")
+            # The field beside the slider is null while it is empty, which Gradio would show as an internal error.
+            number_of = self._saturation.preprocess
+            self._saturation.preprocess = lambda payload: 1 if payload is None else number_of(payload)
 
     def _add_hints(self):
         self._edits, self._size, self._offered = gradio.State(Edits()), gradio.State(), gradio.State([])
