@@ -63,6 +63,14 @@ def test_health_names_models_and_formats(client):
     assert health["status"] == "ok" and "scenes" in health["models"] and {"jpg", "png", "tif"} <= set(health["formats"])
 
 
+def test_health_takes_head_and_refuses_other_methods(client):
+    answer = client.head("/api/health")
+    assert answer.status_code == 200 and not answer.content
+    for method in ("POST", "PROPFIND"):
+        answer = client.request(method, "/api/health")
+        assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")
+
+
 @pytest.mark.parametrize(
     ("suffix", "kind"), [(".png", "image/png"), (".jpg", "image/jpeg"), (".tif", "image/tiff"), (".webp", "image/webp")]
 )
@@ -133,7 +141,7 @@ def test_what_is_not_known_is_refused(client, photos):
 
 
 def test_a_photo_that_is_not_sent_or_that_curl_changed_is_explained(client, photos):
-    for method in ("GET", "OPTIONS", "PUT"):
+    for method in ("GET", "OPTIONS", "PUT", "PROPFIND", "TRACE", "ODD"):
         response = client.request(method, "/api/colorize")
         assert (response.status_code, response.headers["allow"]) == (405, "POST")
         assert response.json()["detail"].startswith("send a photo, with POST")

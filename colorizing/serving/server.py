@@ -52,14 +52,9 @@ def make_server(limits):
         problems = [f"{problem['loc'][-1]} {problem['input']}: {problem['msg']}" for problem in error.errors()]
         return JSONResponse({"detail": "; ".join(problems)}, 422)
 
-    @server.get("/api/health")
+    @server.api_route("/api/health", methods=["GET", "HEAD"])
     def health():
         return {"status": "ok", "models": models.names(), "formats": sorted(s[1:] for s in PHOTO_SUFFIXES)}
-
-    # Without this, the page answers that there is no such address.
-    @server.api_route("/api/colorize", methods="GET HEAD OPTIONS PUT PATCH DELETE".split(), include_in_schema=False)
-    def refuse():
-        raise fastapi.HTTPException(405, "send a photo, with POST: curl --data-binary @photo.jpg", {"Allow": "POST"})
 
     @server.post("/api/colorize")
     async def colorize(
@@ -90,6 +85,11 @@ def make_server(limits):
             result.content, media_type=media_type(result.suffix), headers={NOTES: losses} if losses else None
         )
 
+    # Without these, the page answers other methods that there is no such address.
+    server.router.add_route("/api/health", Refusal("ask with GET", "GET, HEAD"), include_in_schema=False)
+    explanation = "send a photo, with POST: curl --data-binary @photo.jpg"
+    server.router.add_route("/api/colorize", Refusal(explanation, "POST"), include_in_schema=False)
+
     # Gradio keeps uploads in this folder, which is deleted when the server ends.
     folder = tempfile.TemporaryDirectory(prefix="colorize-")
     os.environ["GRADIO_TEMP_DIR"] = folder.name
@@ -106,6 +106,22 @@ def make_server(limits):
         head=HEAD,
         theme=gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
     )
+
+
+class Refusal:
+    """Answers requests of every method that the routes before it do not take: 405, with a sentence."""
+
+    def __init__(self, explanation, allowed):
+        """
+        Args:
+            explanation: The sentence.
+            allowed: The methods that are taken, as in the header Allow.
+        """
+        self._explanation = explanation
+        self._allowed = allowed
+
+    async def __call__(self, scope, receive, send):
+        raise fastapi.HTTPException(405, self._explanation, {"Allow": self._allowed})
 
 
 async def split_request(headers, content):
