@@ -198,6 +198,16 @@ def test_the_page_may_load_nothing_from_elsewhere(client):
         assert client.get(f"/gradio_api/file={path}").status_code in (403, 404), path
 
 
+@pytest.mark.parametrize("path", ["/", "/config", "/api/health", "/gradio_api/queue/status"])
+@pytest.mark.parametrize("host", ["colorize.example.org", "127.0.0.1:7860"])
+def test_no_other_site_reads_what_the_server_answers(client, path, host):
+    headers = {"host": host, "origin": "https://evil.example"}
+    asked = client.options(path, headers=headers | {"access-control-request-method": "GET"})
+    for answer in (asked, client.get(path, headers=headers)):
+        assert not any(name.startswith("access-control-allow-origin") for name in answer.headers)
+    assert answer.status_code == 200 and asked.status_code == 400
+
+
 @pytest.fixture
 def cheap(monkeypatch):
     monkeypatch.setattr(service, "_load", lambda name: Gray())

@@ -6,6 +6,7 @@ import tempfile
 import fastapi
 import gradio
 from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.cors import CORSMiddleware
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
@@ -51,6 +52,9 @@ def make_server(limits):
         """Says in one sentence, as all other errors do, what is wrong with a query."""
         problems = [f"{problem['loc'][-1]} {problem['input']}: {problem['msg']}" for problem in error.errors()]
         return JSONResponse({"detail": "; ".join(problems)}, 422)
+
+    # Without it, Gradio lets pages of other servers read its answers.
+    server.add_middleware(CORSMiddleware, allow_origins=[])
 
     @server.api_route("/api/health", methods=["GET", "HEAD"])
     def health():
