@@ -6,7 +6,9 @@ The page is at /, the API at /api/colorize and /api/health. The server listens o
 otherwise.
 """
 
+import asyncio
 import contextlib
+import logging
 import signal
 import socket
 from dataclasses import dataclass
@@ -26,6 +28,9 @@ from colorizing.serving.service import Limits, share_one_heap
 from common.errors import UserError
 from common.files import describe_error
 from models.precision import choose_policy, describe_devices
+
+# Seconds for requests to end before the server does. Docker kills it after ten.
+GRACE_SECONDS = 8
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,20 @@ def listen(host, port):
         raise UserError(f"{host}: not a name that a host can have; give another --host") from error
 
 
+class Server(uvicorn.Server):
+    """A uvicorn.Server that waits for requests when it ends, but not for pages that are open somewhere."""
+
+    async def shutdown(self, sockets=None):
+        logging.getLogger("uvicorn.error").addFilter(unlike_cancelled)
+        self.config.app.state.pages_end.set()
+        await super().shutdown(sockets)
+
+
+def unlike_cancelled(record):
+    """Whether a log record is of anything but a request that is cut off at the end: uvicorn takes it for a fault."""
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
+
+
 def main():
     options = parse(Options, "app.py")
     listening = listen(options.host, options.port)
@@ -59,7 +78,10 @@ def main():
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
             signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
-        uvicorn.Server(uvicorn.Config(server, log_level="warning", limit_concurrency=200)).run(sockets=[listening])
+        config = uvicorn.Config(
+            server, log_level="warning", limit_concurrency=200, timeout_graceful_shutdown=GRACE_SECONDS
+        )
+        Server(config).run(sockets=[listening])
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The HTTP API: photos in, photos out, limits, and hostile uploads."""
 
 import asyncio
+import socket
 import threading
 import time
 
@@ -22,9 +23,10 @@ from common.errors import UserError
 from common.images import Photo
 
 pytest.importorskip("gradio", reason="the server needs requirements-app.txt")
+import uvicorn
 from fastapi.testclient import TestClient
 
-from app import listen
+from app import Server, listen
 from colorizing.serving.server import make_server
 from colorizing.serving.service import Busy, Limits, Service
 
@@ -189,6 +191,23 @@ def test_an_upload_that_breaks_off_is_no_fault_of_the_server(client):
     scope = {"type": "http", "method": "POST", "path": "/api/colorize", "query_string": b"", "headers": headers}
     asyncio.run(client.app(scope, receive, send))
     assert all(message.get("status", 400) == 400 for message in sent)
+
+
+def test_an_upload_that_hangs_does_not_keep_the_server_from_its_end(caplog):
+    with listen("127.0.0.1", 0) as listening:
+        server = Server(uvicorn.Config(make_server(Limits()), log_config=None, timeout_graceful_shutdown=1))
+        running = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        running.start()
+        with socket.create_connection(listening.getsockname()) as visitor:
+            visitor.sendall(b"POST /api/colorize HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9000\r\n\r\nphoto")
+            deadline = time.monotonic() + 60
+            while not server.server_state.tasks and time.monotonic() < deadline:
+                time.sleep(0.01)
+            server.should_exit = True
+            running.join(30)
+    assert not running.is_alive()
+    errors = [record for record in caplog.records if record.name == "uvicorn.error" and record.levelname == "ERROR"]
+    assert len(errors) == 1 and not errors[0].exc_info  # That a request was cut off.
 
 
 def test_the_page_may_load_nothing_from_elsewhere(client):

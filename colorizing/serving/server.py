@@ -98,7 +98,7 @@ def make_server(limits):
     folder = tempfile.TemporaryDirectory(prefix="colorize-")
     os.environ["GRADIO_TEMP_DIR"] = folder.name
     server.state.folder = folder
-    return gradio.mount_gradio_app(
+    gradio.mount_gradio_app(
         server,
         Page(service, folder.name).blocks,
         "/",
@@ -110,6 +110,9 @@ def make_server(limits):
         head=HEAD,
         theme=gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
     )
+    # Every open page holds a connection, until Gradio is told by this event that the server ends.
+    server.state.pages_end = server.routes[-1].app.stop_event
+    return server
 
 
 class Refusal:
