@@ -1,6 +1,9 @@
 """Visitors' files on the page's server: which of them it takes, and when they are removed."""
 
 import json
+import os
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +17,7 @@ from configs import SAMPLES
 pytest.importorskip("gradio", reason="the server needs requirements-app.txt")
 from fastapi.testclient import TestClient
 
+from colorizing.serving import uploads
 from colorizing.serving.server import make_server
 from colorizing.serving.service import Limits
 
@@ -118,3 +122,33 @@ def test_an_example_is_taken(client):
     good, answer = ask(client, ("dataset",), 0)
     (photo, *_) = json.loads(answer)["data"]
     assert good and colorize(client, {"path": photo["value"]["path"]} | MARK)[0]
+
+
+def test_old_files_are_removed_even_if_their_upload_broke_off_and_the_examples_stay(monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", "")  # So that what the server sets is forgotten.
+    monkeypatch.setattr(uploads, "LOOK_SECONDS", 0.01)
+    server = make_server(Limits())
+    folder = Path(server.state.folder.name)
+    examples = set(folder.rglob("*"))
+    assert PHOTO.name in {path.name for path in examples}
+    old = time.time() - uploads.KEPT_SECONDS - 1
+    for path in examples:
+        os.utime(path, (old, old))
+    with TestClient(server) as client:
+        whole, fresh = (Path(upload(client, name, name.encode())) for name in ("whole.jpg", "fresh.jpg"))
+        broken, empty = folder / "tmp1", folder / "tmp2"
+        broken.write_bytes(b"broken off")
+        empty.mkdir()
+        for path in (whole, broken, empty):
+            os.utime(path, (old, old))
+        wait_until_gone(whole, broken, empty)
+        os.utime(whole.parent, (old, old))
+        wait_until_gone(whole.parent)
+        assert set(folder.rglob("*")) == examples | {fresh.parent, fresh}
+
+
+def wait_until_gone(*paths):
+    deadline = time.monotonic() + 30
+    while any(path.exists() for path in paths):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

@@ -21,8 +21,6 @@ from configs import MODEL, SAMPLES
 TITLE = "Colour for gray photographs"
 # Longer side in pixels of what the page shows; the download has the photo's own size.
 PREVIEW_SIZE = 1600
-# Seconds after which visitors' files are removed, and seconds between two searches for such files.
-KEPT_SECONDS, LOOK_SECONDS = 600, 60
 INTRODUCTION = f"""# {TITLE}
 Drop a photo below, or paste it. It stays on this server for ten minutes and goes nowhere else."""
 HINTS = """## Put a colour right
@@ -36,8 +34,7 @@ class Page:
     def __init__(self, service, folder):
         self._service = service
         self._folder = folder
-        cache = LOOK_SECONDS, KEPT_SECONDS
-        with Blocks(folder, title=TITLE, analytics_enabled=False, delete_cache=cache) as self.blocks:
+        with Blocks(folder, title=TITLE, analytics_enabled=False) as self.blocks:
             gradio.Markdown(INTRODUCTION)
             self._add_photo()
             self._add_hints()

@@ -38,7 +38,12 @@ document.addEventListener("load", ({target}) => {if (target.tagName === "IMG") t
 def make_server(limits):
     """The server: a fastapi.FastAPI with the API, the page, and the rule that the page loads nothing from elsewhere."""
     service = Service(limits)
-    server = fastapi.FastAPI(title=TITLE, docs_url=None, redoc_url=None)
+    # Gradio keeps uploads in this folder, which is deleted when the server ends.
+    folder = tempfile.TemporaryDirectory(prefix="colorize-")
+    os.environ["GRADIO_TEMP_DIR"] = folder.name
+    blocks = Page(service, folder.name).blocks
+    server = fastapi.FastAPI(title=TITLE, docs_url=None, redoc_url=None, lifespan=blocks.sweeping)
+    server.state.folder = folder
 
     @server.middleware("http")
     async def add_policy(request, call_next):
@@ -94,13 +99,9 @@ def make_server(limits):
     explanation = "send a photo, with POST: curl --data-binary @photo.jpg"
     server.router.add_route("/api/colorize", Refusal(explanation, "POST"), include_in_schema=False)
 
-    # Gradio keeps uploads in this folder, which is deleted when the server ends.
-    folder = tempfile.TemporaryDirectory(prefix="colorize-")
-    os.environ["GRADIO_TEMP_DIR"] = folder.name
-    server.state.folder = folder
     gradio.mount_gradio_app(
         server,
-        Page(service, folder.name).blocks,
+        blocks,
         "/",
         footer_links=[],
         run_history=False,
