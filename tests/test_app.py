@@ -176,21 +176,34 @@ def test_errors_are_4xx_with_a_message(client, photos):
         assert isinstance(response.json()["detail"], str)
 
 
-def test_an_upload_that_breaks_off_is_no_fault_of_the_server(client):
-    """What uvicorn tells the server and is told; errors that reach uvicorn end up on the terminal."""
-    received = iter([{"type": "http.request", "body": b"\xff\xd8", "more_body": True}, {"type": "http.disconnect"}])
+def upload_slowly(server, length, *messages):
+    """What the server answers to an upload of a length, of which it is told some messages and then nothing more."""
+    received = iter(messages)
     sent = []
 
     async def receive():
-        return next(received)
+        return next(received, None) or await asyncio.Event().wait()
 
     async def send(message):
         sent.append(message)
 
-    headers = [(b"content-length", b"9000")]
+    headers = [(b"content-length", str(length).encode())]
     scope = {"type": "http", "method": "POST", "path": "/api/colorize", "query_string": b"", "headers": headers}
-    asyncio.run(client.app(scope, receive, send))
-    assert all(message.get("status", 400) == 400 for message in sent)
+    asyncio.run(asyncio.wait_for(server(scope, receive, send), 30))
+    return [message["status"] for message in sent if "status" in message]
+
+
+BEGINNING = {"type": "http.request", "body": b"\xff\xd8", "more_body": True}
+
+
+def test_an_upload_that_breaks_off_is_no_fault_of_the_server(client):
+    """Errors that reach uvicorn end up on the terminal."""
+    assert upload_slowly(client.app, 9000, BEGINNING, {"type": "http.disconnect"}) in ([], [400])
+
+
+def test_an_upload_has_its_time_and_one_that_says_it_is_too_large_is_not_waited_for(client):
+    assert upload_slowly(client.app, 600_000) == [413]
+    assert upload_slowly(make_server(Limits(max_seconds=0.1)), 9000, BEGINNING) == [408]
 
 
 def test_an_upload_that_hangs_does_not_keep_the_server_from_its_end(caplog):

@@ -1,5 +1,6 @@
 """The server: the HTTP API, the page, and the rule that the page loads nothing from elsewhere."""
 
+import asyncio
 import os
 import tempfile
 
@@ -76,13 +77,8 @@ def make_server(limits):
             raise fastapi.HTTPException(400, f"unknown: {', '.join(sorted(unknown))}; there are model and saturation")
         if len(names) > len(set(names)):
             raise fastapi.HTTPException(400, f"{', '.join(names)}; give model and saturation once each")
-        content = bytearray()
         try:
-            async for chunk in request.stream():
-                content += chunk
-                if len(content) > limits.max_megabytes * 1e6:
-                    raise fastapi.HTTPException(413, f"more than {limits.max_megabytes:g} MB; reduce the photo")
-            photo, hints = await split_request(request.headers, bytes(content))
+            photo, hints = await split_request(request.headers, await read_body(request, limits))
             result = await service.colorize("photo", photo, model, saturation, hints)
         except UserError as error:
             raise fastapi.HTTPException(status_of(error), f"{error}{advice(request.headers, error)}") from error
@@ -114,6 +110,29 @@ def make_server(limits):
     # Every open page holds a connection, until Gradio is told by this event that the server ends.
     server.state.pages_end = server.routes[-1].app.stop_event
     return server
+
+
+async def read_body(request, limits):
+    """The body of a request, bytes.
+
+    Raises:
+        fastapi.HTTPException: It is too large, by its Content-Length or in fact, or takes too long.
+        ClientDisconnect: It broke off.
+    """
+    too_large = fastapi.HTTPException(413, f"more than {limits.max_megabytes:g} MB; reduce the photo")
+    claimed = request.headers.get("content-length", "")
+    if claimed.isdecimal() and int(claimed) > limits.max_megabytes * 1e6:
+        raise too_large
+    content = bytearray()
+    try:
+        async with asyncio.timeout(limits.max_seconds):
+            async for chunk in request.stream():
+                content += chunk
+                if len(content) > limits.max_megabytes * 1e6:
+                    raise too_large
+    except TimeoutError:
+        raise fastapi.HTTPException(408, f"the upload took longer than {limits.max_seconds:g} seconds") from None
+    return bytes(content)
 
 
 class Refusal:
