@@ -132,6 +132,22 @@ def test_a_photo_becomes_coloured(server, browser, gray_file, tmp_path):
     page.close()
 
 
+def test_a_photo_that_replaces_one_in_work_gets_its_own_result(server, browser, gray_file, tmp_path):
+    slow = tmp_path / "slow.jp2"  # Noise takes JPEG 2000 a second.
+    cv2.imwrite(str(slow), np.random.default_rng(0).integers(0, 65536, (1200, 1600, 3), np.uint16))
+    page = open_page(browser, server, 1440, [])
+
+    def asks_for_colours(request):
+        return "/queue/join" in request.url and "natural" in request.post_data_json["data"]
+
+    with page.expect_request(asks_for_colours, timeout=SECONDS):
+        upload(page, slow)
+    upload(page, gray_file)
+    wait_for_colour(page)
+    assert download(page, tmp_path).name == "a gray photo-colorized.png"
+    page.close()
+
+
 def download_when(page, folder, holds):
     """The download as soon as a condition on its Lab holds."""
     for _ in range(100):
