@@ -41,9 +41,10 @@ def server(tmp_path_factory, browser):
             time.sleep(0.1)
     assert list(folder.glob("colorize-*"))
     yield address
-    page = open_page(browser, address, 1440, [])
-    with page.expect_request("**/heartbeat/*"):  # The connection that a page keeps open.
-        page.reload()
+    page = browser.new_page()
+    with page.expect_response("**/heartbeat/*"):  # The connection that a page keeps open.
+        page.goto(address)
+    page.wait_for_timeout(500)  # For what else the page loads.
     script.send(signal.SIGTERM)
     status, _, errors = script.wait(timeout=6)  # Docker waits for ten seconds, and a hanging request takes eight.
     assert status == 0 and not any("Traceback" in line for line in errors), errors
