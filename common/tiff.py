@@ -208,8 +208,8 @@ def _has_usual_numbers(page, photometric, bits):
 def _further_channels(page, colors):
     """The kinds of a page's channels beyond its colours. As in libtiff, an old tag (Matteing) may name the first one,
     and those that no tag names are there, too."""
-    kinds = page.extrasamples or (EXTRASAMPLE.ASSOCALPHA,) * (page.tags.valueof(MATTEING) == 1)
     count = min(page.samplesperpixel, MOST_CHANNELS) - colors  # A damaged file may claim billions.
+    kinds = page.extrasamples or (EXTRASAMPLE.ASSOCALPHA,) * (count > 0 and page.tags.valueof(MATTEING) == 1)
     return (*kinds, *[EXTRASAMPLE.UNSPECIFIED] * (count - len(kinds)))
 
 

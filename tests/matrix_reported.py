@@ -88,6 +88,7 @@ def tiff_cases():
     multiplied = np.dstack([np.round(rgb() * ALPHA[..., None]).astype(np.uint8), whole(ALPHA, 8)])
     tags = page(8, 8, 8, 8, photometric=2, t32995=("H", [1]))  # What named alpha before there was a tag for channels.
     case("multiplied-by-an-old-tag.tif", tiff((tags, multiplied.tobytes())), alpha=ALPHA, tolerance=4)
+    case("alpha-by-an-old-tag-alone.tif", tiff((page(8, 8, 8, photometric=2, t32995=("H", [1])), rgb().tobytes())))
     tags, more = page(8, 8, 8, 8, 8, photometric=2, t338=("H", [2])), np.dstack([rgb(), whole(ALPHA, 8), 255 - gray()])
     case("one-of-two-more-channels-named.tif", tiff((tags, more.tobytes())), alpha=ALPHA)
     # Differences of pixels are for other compressions, so the tag means nothing.
