@@ -8,6 +8,7 @@ import fastapi
 import gradio
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
+from starlette.datastructures import MutableHeaders
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
@@ -46,13 +47,6 @@ def make_server(limits):
     server = fastapi.FastAPI(title=TITLE, docs_url=None, redoc_url=None, lifespan=blocks.sweeping)
     server.state.folder = folder
 
-    @server.middleware("http")
-    async def add_policy(request, call_next):
-        response = await call_next(request)
-        response.headers["Content-Security-Policy"] = POLICY
-        response.headers["X-Content-Type-Options"] = "nosniff"
-        return response
-
     @server.exception_handler(RequestValidationError)
     async def explain(request, error):
         """Says in one sentence, as all other errors do, what is wrong with a query."""
@@ -61,6 +55,7 @@ def make_server(limits):
 
     # Without it, Gradio lets pages of other servers read its answers.
     server.add_middleware(CORSMiddleware, allow_origins=[])
+    server.add_middleware(WithPolicy)
 
     @server.api_route("/api/health", methods=["GET", "HEAD"])
     def health():
@@ -133,6 +128,25 @@ async def read_body(request, limits):
     except TimeoutError:
         raise fastapi.HTTPException(408, f"the upload took longer than {limits.max_seconds:g} seconds") from None
     return bytes(content)
+
+
+class WithPolicy:
+    """Middleware that adds what browsers may do with answers to their headers.
+
+    FastAPI's own kind would take a request that its browser breaks off for a fault.
+    """
+
+    def __init__(self, app):
+        self._app = app
+
+    async def __call__(self, scope, receive, send):
+        async def send_with_policy(message):
+            if message["type"] == "http.response.start":
+                headers = {"Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff"}
+                MutableHeaders(scope=message).update(headers)
+            await send(message)
+
+        await self._app(scope, receive, send_with_policy)
 
 
 class Refusal:
