@@ -22,6 +22,7 @@ if __name__ == "__main__":
 import keras
 import uvicorn
 from annotated_types import Interval
+from starlette.requests import ClientDisconnect
 
 from colorizing.serving.server import make_server
 from colorizing.serving.service import Limits, share_one_heap
@@ -55,15 +56,18 @@ def listen(host, port):
 class Server(uvicorn.Server):
     """A uvicorn.Server that waits for requests when it ends, but not for pages that are open somewhere."""
 
+    async def startup(self, sockets=None):
+        logging.getLogger("uvicorn.error").addFilter(is_of_server)  # Of others it would print a traceback.
+        await super().startup(sockets)
+
     async def shutdown(self, sockets=None):
-        logging.getLogger("uvicorn.error").addFilter(unlike_cancelled)
         self.config.app.state.pages_end.set()
         await super().shutdown(sockets)
 
 
-def unlike_cancelled(record):
-    """Whether a log record is of anything but a request that is cut off at the end: uvicorn takes it for a fault."""
-    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
+def is_of_server(record):
+    """Whether a log record is of anything but a request that a visitor, or the end, broke off."""
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError | ClientDisconnect))
 
 
 def main():
