@@ -32,9 +32,10 @@ class Bits:
 
     def take(self, count):
         """The next bits as a number, the first bit the lowest."""
-        bits = range(self.place, self.place + count)
+        first, shift = divmod(self.place, 8)
         self.place += count
-        return sum((self.content[place // 8] >> place % 8 & 1) << place - bits.start for place in bits)
+        data = self.content[first : -(-self.place // 8)]
+        return int.from_bytes(data, "little") >> shift & (1 << count) - 1
 
     def choose(self, *choices):
         """A number in one of four forms, which two bits choose: (bits that follow, what is added to them)."""
