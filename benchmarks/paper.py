@@ -7,12 +7,10 @@ the table gives medians and ranges. The input pipeline is measured on one core, 
 memory in processes of their own. Photos are those of the data set, resized to 256x256 and written as baseline JPEGs.
 The network is the paper's at 256x256 with random weights, except in test.py.
 
-The limit of the network's speed is what a product of two 4096x4096 matrices reaches in the same type. Operations are
-counted from the layers: each weight of a kernel costs a multiplication and an addition wherever its kernel is applied,
-once in the forward pass and twice in the backward pass, for the gradients of the kernel and of the layer's input.
-Layers that see L or edges need no gradient of their input. Activations, up-sampling, the edge map, the loss and the
-optimizer count as nothing. Layers count as the package computes them: one product for the fusion layer's vector, and
-four weights at each place of a doubled grid instead of nine.
+The limit of the network's speed is what a product of two 4096x4096 matrices reaches in the same type. TensorFlow counts
+the multiplications and additions in convolutions and matrix products; activations, up-sampling, the loss and the
+optimizer count as nothing. A training step takes three times those of the forward pass: the gradients of the kernels
+and of the layers' inputs take as many each.
 """
 
 import sys
@@ -41,7 +39,6 @@ from common import images
 from configs import EXPERIMENTS
 from data.pairs import Pairs, TrainingOrder, lab_pair, training_crops, without_autotuning
 from data.photos import PhotoStore, find_photos, is_gray
-from models.colorization import Fusion
 from models.edge_detection import canny
 from models.precision import choose_policy
 from training.optimizers import make_optimizer
@@ -146,28 +143,21 @@ def pipeline(folder, rounds):
 
 
 def operations(model, size):
-    """Floating-point operations of the paper's network on one photo, (forward, forward and backward).
+    """Floating-point operations of a network's forward pass on one photo, as TensorFlow counts them.
 
     Args:
-        model: A `PaperColorizer`, or another model of the same layers.
+        model: A model whose inputs have one channel.
         size: Height and width of the photo.
     """
-    weighted = [layer for layer in model.layers if layer.weights]
-    grids = keras.Model(model.inputs, [layer.output for layer in weighted])
-    outputs = grids([np.zeros((1, size, size, 1), np.float32) for _ in model.inputs])
-    forward = total = 0
-    for layer, output in zip(weighted, outputs, strict=True):
-        positions = int(np.prod(output.shape[1:-1]))
-        kernel = layer.weights[0].shape
-        uses = np.prod(kernel) * positions
-        if isinstance(layer, Fusion):
-            vector = layer.input[1].shape[-1] * layer.filters
-            uses -= vector * (positions - 1)
-        if getattr(layer, "doubled", False):
-            uses = uses * 4 // 9
-        forward += 2 * uses
-        total += 2 * uses * (2 if kernel[-2] == 1 and positions > 1 else 3)
-    return int(forward), int(total)
+    profiler = tf.compat.v1.profiler
+    inputs = keras.tree.map_structure(lambda _: tf.TensorSpec((1, size, size, 1)), model.input)
+    graph = tf.function(model, autograph=False).get_concrete_function(inputs).graph
+    options = profiler.ProfileOptionBuilder(profiler.ProfileOptionBuilder.float_operation()).with_empty_output()
+    node, total = profiler.profile(graph, cmd="op", options=options.build()), 0
+    while node.children:
+        (node,) = node.children
+        total += node.float_ops if node.name.startswith(("Conv2D", "MatMul")) else 0
+    return total
 
 
 def make_product(dtype):
@@ -230,16 +220,15 @@ def network(folder, rounds):
         "original large": lambda: original.colorize(published, photo, result),
         "files": lambda: (images.read(photo), images.write(result, colored)),
     }
-    counted = {"original": operations(published, original.SIZE), "package": operations(model, original.SIZE)}
-    for name, (forward, training) in counted.items():
-        say(f"{name}: {forward / 1e9:.1f} GFLOP a photo forward, {training / 1e9:.1f} in a training step")
+    forward = operations(model, original.SIZE)
+    for name, count in {"original": operations(published, original.SIZE), "package": forward}.items():
+        say(f"{name}: {count / 1e9:.1f} GFLOP a photo, forward")
     times = time_rounds(runs, rounds)
-    forward, training = counted["package"]
     speed = {name: BATCH_SIZE / times[name] for name in ("step", "original step", "network", "original network")}
     rate = PRODUCT_OPERATIONS / times["product"]
     product, large = f"{dtype} matrix product", f"{LARGE} megapixels, file to file"
     return [
-        compare("training step", "photos/s", speed["step"], speed["original step"], rate / training, product),
+        compare("training step", "photos/s", speed["step"], speed["original step"], rate / (3 * forward), product),
         compare("network, L to ab", "photos/s", speed["network"], speed["original network"], rate / forward, product),
         compare(large, "s", times["large"], times["original large"], times["files"], "decoding and encoding"),
     ]

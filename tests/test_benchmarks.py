@@ -3,13 +3,12 @@
 import os
 import sys
 
+import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from processes import call
 from skimage import color
 from small_networks import Gray
-from tensorflow.python.profiler import option_builder
 
 from benchmarks import hints, original, paper
 from benchmarks.paper import compare, make_photos, make_step, operations
@@ -17,7 +16,7 @@ from benchmarks.timing import call_in_process, measure_command, show, time_round
 from colorizing.hints import Hint
 from common.images import read_photo, write_photo
 from data.pairs import lab_pair
-from models.colorization import PaperColorizer
+from models.layers import Conv2D
 
 
 def test_original_pair_is_that_of_the_package_where_saturation_stays_valid(photos):
@@ -48,44 +47,13 @@ def test_original_network_has_the_published_parameters_and_colorizes_to_its_own_
     assert read_photo(tmp_path / "result.png").shape == (256, 256, 3)
 
 
-def count_with_tensorflow(function, *signature):
-    """Floating-point operations of the convolutions and matrix products in a function, as TensorFlow counts them."""
-    options = option_builder.ProfileOptionBuilder(option_builder.ProfileOptionBuilder.float_operation())
-    graph = function.get_concrete_function(*signature).graph
-    node = tf.compat.v1.profiler.profile(graph, cmd="op", options=options.with_empty_output().build())
-    count = 0
-    while node.children:
-        (node,) = node.children
-        count += node.float_ops if node.name.startswith(("Conv2D", "MatMul")) else 0
-    return count
-
-
-def test_operations_are_those_that_tensorflow_counts():
-    model = original.network(64)
-    signature = [tf.TensorSpec((1, 64, 64, 1))] * 2
-
-    @tf.function
-    def forward(*inputs):
-        return model(list(inputs))
-
-    @tf.function
-    def gradients(*inputs):
-        with tf.GradientTape() as tape:
-            loss = tf.reduce_sum(model(list(inputs)))
-        return tape.gradient(loss, model.trainable_weights)
-
-    # TensorFlow's graph has the gradients of L and edges, too, though nothing asks for them: 64, 64 and 8 filters.
-    unused = 2 * 9 * (64 + 64 + 8) * 32 * 32
-    expected = count_with_tensorflow(forward, *signature), count_with_tensorflow(gradients, *signature) - unused
-    assert operations(model, 64) == expected
-
-
-def test_operations_that_the_package_saves_do_not_count():
-    model, published = PaperColorizer(classification_size=64), original.network(64)
-    vector = 2 * 1000 * 256 * (8 * 8 - 1)
-    doubled = 2 * (9 - 4) * (128 * 64 * 16 * 16 + 64 * 32 * 32 * 32)
-    forward, total = np.subtract(operations(published, 64), operations(model, 64))
-    assert forward == vector + doubled and total == 3 * forward
+def test_operations_are_multiplications_and_additions():
+    photo = keras.Input((16, 16, 1))
+    features = Conv2D(4, 3, 2, padding="same", activation="relu")(photo)  # Of 8x8 values; then of 16x16, on 8x8.
+    features = Conv2D(6, 3, padding="same", doubled=True)(features)
+    model = keras.Model(photo, keras.layers.Dense(5)(keras.layers.Flatten()(features)))
+    expected = 2 * (9 * 4 * 8 * 8 + 16 * 4 * 6 * 8 * 8 + 16 * 16 * 6 * 5)
+    assert operations(model, 16) == expected
 
 
 def test_rounds_call_once_more_than_they_time():
