@@ -1,14 +1,9 @@
-"""A reimplementation of the paper's published code, with whose speed the package's is compared.
-
-    python -m benchmarks.original PHOTO RESULT
+"""A reimplementation of the paper's published code, with whose speed `benchmarks.paper` compares the package's.
 
 Colours go through scikit-image in Python, one photo after another; the edge map is an input of the network, made by
 scikit-image, too; the network has its layers as the tables list them, in float32, with the global vector repeated over
-the grid and concatenated. As a script, this colorizes one photo as the published test code did: it reduces the photo
-to 256x256, and that is the size of the result. The weights are random, since they do not change the speed.
+the grid and concatenated. Photos are reduced to 256x256, and that is the size of the results.
 """
-
-import sys
 
 import keras
 import numpy as np
@@ -80,7 +75,3 @@ def colorize(model, path, result):
     inputs = [lightness[None, ..., None], feature.canny(lightness)[None, ..., None].astype(np.float32)]
     ab = model.predict(inputs, verbose=0)[0] * AB_SCALE
     io.imsave(result, util.img_as_ubyte(color.lab2rgb(np.dstack([lightness, ab]))))
-
-
-if __name__ == "__main__":
-    colorize(network(), *sys.argv[1:])

@@ -3,9 +3,9 @@
     python -m benchmarks.paper --dataset DIR
 
 benchmarks/original.py is the published way. Both are timed by turns in one run, and ratios are taken within a round;
-the table gives medians and ranges. The input pipeline is measured on one core, the network on all cores, start-up and
-memory in processes of their own. Photos are those of the data set, resized to 256x256 and written as baseline JPEGs.
-The network is the paper's at 256x256 with random weights, except in test.py.
+the table gives medians and ranges. The input pipeline is measured on one core, the network on all cores, memory in
+processes of its own. Photos are those of the data set, resized to 256x256 and written as baseline JPEGs. The network is
+the paper's at 256x256 with random weights.
 
 The limit of the network's speed is what a product of two 4096x4096 matrices reaches in the same type. TensorFlow counts
 the multiplications and additions in convolutions and matrix products; activations, up-sampling, the loss and the
@@ -13,7 +13,6 @@ optimizer count as nothing. A training step takes three times those of the forwa
 and of the layers' inputs take as many each.
 """
 
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +32,7 @@ from skimage import feature
 import models
 from benchmarks import original
 from benchmarks.colorizing import write_gray
-from benchmarks.timing import Rounds, call_in_process, measure_command, print_table, show, time_rounds
+from benchmarks.timing import Rounds, call_in_process, print_table, show, time_rounds
 from colorizing.photo import Pipeline
 from common import images
 from configs import EXPERIMENTS
@@ -57,7 +56,7 @@ PRODUCT_OPERATIONS = 2 * PRODUCT**3
 
 HEADER = ("what", "unit", "package", "published way", "times better", "limit", "share of the limit")
 
-Part = Literal["pipeline", "network", "processes", "memory"]
+Part = Literal["pipeline", "network", "memory"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,29 +233,6 @@ def network(folder, rounds):
     ]
 
 
-def processes(folder, rounds):
-    """Compares processes that colorize one photo: seconds from start to end, and peak memory."""
-    sizes = {"256x256": np.prod(CROP) / 1e6, f"{LARGE} megapixels": LARGE}
-    commands = {"import": ["-c", "import keras"]}
-    for name, megapixels in sizes.items():
-        photo = write_gray(folder / f"{megapixels:g}.jpg", megapixels)
-        commands[name] = ["test.py", photo, "--output", folder / "results"]
-        commands[f"original {name}"] = ["-m", "benchmarks.original", photo, folder / "result.jpg"]
-    figures = {name: [] for name in commands}
-    for _ in range(rounds + 1):
-        for name, command in commands.items():
-            figures[name].append(measure_command([sys.executable, *command]))
-    # The first round fills the disk's cache. [seconds or GB, round]
-    figures = {name: np.transpose(values[1:]) for name, values in figures.items()}
-    rows = []
-    for name in sizes:
-        own, published, alone = (figures[kind] for kind in (name, f"original {name}", "import"))
-        for index, (what, unit) in enumerate((("cold process", "s"), ("peak memory", "GB"))):
-            row = compare(f"{name}, {what}", unit, own[index], published[index], alone[index], "Keras alone")
-            rows.append(row)
-    return rows
-
-
 def take_steps(published):
     """Takes a few training steps, see `make_step`. For a process of its own."""
     step = make_step(published)
@@ -278,7 +254,6 @@ def main():
         measure = {
             "pipeline": lambda: call_in_process(pipeline, folder / "photos", rounds, cores=1)[0],
             "network": lambda: call_in_process(network, folder, rounds)[0],
-            "processes": lambda: processes(folder, rounds),
             "memory": lambda: memory(rounds),
         }
         rows = [row for part in options.parts for row in measure[part]()]

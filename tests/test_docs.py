@@ -11,7 +11,6 @@ import pytest
 from conftest import ROOT
 
 import train
-from benchmarks import original
 from common.errors import OptionError
 
 PAGES = [ROOT / name for name in ("README.md", "weights/README.md", "data/samples/README.md")]
@@ -64,7 +63,7 @@ COMMANDS = {command: place for command, place in documented().items() if command
 
 def test_commands_are_found_where_they_stand():
     places = {str(place) for place in COMMANDS.values()}
-    assert {"README.md", "weights/README.md", "docs/results.md", "train.py", "benchmarks/original.py"} <= places
+    assert {"README.md", "weights/README.md", "docs/results.md", "train.py", "benchmarks/paper.py"} <= places
     expanded = ("test.py", *(f"data/samples/{name}.jpg" for name in ("mountain-lake", "canyon-river", "castle-forest")))
     assert any(command[:4] == expanded for command in COMMANDS)
 
@@ -80,8 +79,6 @@ def test_commands_are_understood(command, monkeypatch):
         module = importlib.import_module(name)
     except (ImportError, SystemExit) as missing:
         pytest.skip(str(missing))
-    if module is original:
-        return  # It has no options.
 
     def stop(function):
         """The function, which ends the script after it has read the command line."""
