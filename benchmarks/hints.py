@@ -1,21 +1,18 @@
-"""What colour hints gain, and what the correction costs.
+"""What colour hints gain.
 
-    python -m benchmarks.hints gain datasets/natural/test
-    python -m benchmarks.hints cost
+    python -m benchmarks.hints datasets/natural/test
 
-`gain` follows Zhang et al., *Real-Time User-Guided Image Colorization with Learned Deep Priors*, SIGGRAPH 2017: hints
+This follows Zhang et al., *Real-Time User-Guided Image Colorization with Learned Deep Priors*, SIGGRAPH 2017: hints
 at random places, each with the photo's mean ab of 7x7 pixels there. The hints of one draw are nested. It compares three
 ways to spread a correction: `hints`, the package's; `lightness`, the same without the network's ab and features; and
 `distance`, also without lightness.
 """
 
-import asyncio
-import functools
 from dataclasses import dataclass
 from pathlib import Path
 
 from common.command_line import parse, prepare_imports, run
-from common.options import Count, IfGiven, Model
+from common.options import Count, IfGiven
 
 if __name__ == "__main__":
     prepare_imports()
@@ -26,12 +23,11 @@ import tyro
 from tqdm import tqdm
 
 import models
-from benchmarks.timing import Rounds, megapixel, print_table, show, time_rounds
-from colorizing.hints import NOISE, Hint, correct, describe, spread
+from benchmarks.timing import print_table
+from colorizing.hints import NOISE, Hint, describe, spread
 from colorizing.photo import Pipeline
 from colorizing.pixels import shrink
-from colorizing.serving.service import Limits, Service
-from common.images import decode, read_photo
+from common.images import read_photo
 from configs import MODEL
 from data.photos import find_photos
 from evaluation.metrics import psnr
@@ -46,27 +42,18 @@ DRAWS = 5
 SIDE = 256
 # Side in pixels of the patch whose mean ab a hint has.
 PATCH = 7
-# Shorter sides of what the network sees, and numbers of hints, whose cost is measured.
-SIZES, COST_COUNTS = (128, 224), (0, 1, 10, 100)
 # Ways to spread a correction, see above: the channels of `describe` that each uses, and the variance of hints at which
 # it gains most.
 METHODS = {"hints": (None, NOISE), "lightness": (3, 0.1), "distance": (2, 0.3)}
 
 
 @dataclass(frozen=True)
-class Gain:
-    """PSNR and ab error by the number of hints."""
+class Options:
+    """Measures PSNR and ab error by the number of hints."""
 
     photos: tyro.conf.Positional[Path]  # Folder of colour photos, searched recursively.
     models: tuple[str, ...] = (MODEL,)  # Trained models.
     count: IfGiven[Count] = None  # Photos, evenly chosen from all. Default: all.
-
-
-@dataclass(frozen=True)
-class Cost(Rounds):
-    """Milliseconds of a correction, and of a photo of one megapixel from file to file, as on the page."""
-
-    model: Model = MODEL
 
 
 def draw_hints(ab, count, random):
@@ -104,7 +91,8 @@ def measure_gain(pipeline, photo, seed):
     return np.mean(scores, axis=1)
 
 
-def report_gain(options):
+def report(options):
+    """Prints a table and the gains of ten hints for each model."""
     paths = find_photos(options.photos).paths
     count = min(options.count or len(paths), len(paths))
     paths = [paths[number * len(paths) // count] for number in range(count)]
@@ -130,33 +118,10 @@ def report_gain(options):
             print(f"ten over none, {method}: {describe_mean(gain, 2)} dB")
 
 
-def report_cost(options):
-    def in_milliseconds(function):
-        """{count: milliseconds, as words} that a function of so many hints takes."""
-        runs = {count: functools.partial(function, hints[:count]) for count in COST_COUNTS}
-        return {count: show(1e3 * took, 0) for count, took in time_rounds(runs, options.rounds).items()}
-
-    content, service = megapixel(), Service(Limits())
-    photo = decode("photo", content).pixels
-    hints = draw_hints(np.asarray(ab_from_rgb(photo)), max(COST_COUNTS), np.random.default_rng(0))
-    model = models.load(options.model)
-    table = []
-    for size in SIZES:
-        pipeline = Pipeline(model, size)
-        lightness = pipeline.reduce(photo)
-        ab, features = pipeline.predict(lightness[None])[0], pipeline.features(lightness)
-        took = in_milliseconds(functools.partial(correct, ab, lightness, features=features))
-        table += [[f"{ab.shape[1]}x{ab.shape[0]}", str(count), words] for count, words in took.items()]
-    print_table(["the network sees", "hints", "correction, ms"], table)
-    took = in_milliseconds(lambda hints: asyncio.run(service.colorize("photo", content, options.model, hints=hints)))
-    for count, words in took.items():
-        print(f"a JPEG file of 1 megapixel to another, {count} hints: {words} ms")
-
-
 def main():
-    options = parse(Gain | Cost, "-m benchmarks.hints", description="Measures what colour hints gain and cost.")
+    options = parse(Options, "-m benchmarks.hints")
     keras.config.set_dtype_policy(choose_policy())
-    {Gain: report_gain, Cost: report_cost}[type(options)](options)
+    report(options)
 
 
 if __name__ == "__main__":

@@ -20,10 +20,12 @@ from common.command_line import parse, prepare_imports, run
 if __name__ == "__main__":
     prepare_imports()
 
+import cv2
 import numpy as np
 
-from benchmarks.timing import megapixel, print_table, seconds, start
-from configs import MODEL
+from benchmarks.timing import print_table, seconds, start
+from common.images import Photo, encode, read_photo
+from configs import MODEL, SAMPLES
 
 # Visitors at a time, and requests for each number of them.
 VISITORS, REQUESTS = (1, 4, 16), 96
@@ -34,6 +36,12 @@ class Options:
     """Measures requests a second and latency of the server."""
 
     model: str = MODEL  # A trained model: the name of a run of yours or of weights that ship.
+
+
+def megapixel():
+    """A sample photo of one megapixel, the content of a JPEG file."""
+    photo = cv2.resize(read_photo(SAMPLES / "castle-forest.jpg"), (1224, 816), interpolation=cv2.INTER_AREA)
+    return bytes(encode("photo", Photo(photo), ".jpg")[0])
 
 
 def visit(address, content, visitors, requests):

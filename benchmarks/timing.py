@@ -8,12 +8,9 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
-from common.images import Photo, encode, read_photo
 from common.options import Count
-from configs import SAMPLES
 
 # Seconds between two readings of a process's memory.
 INTERVAL = 0.01
@@ -24,12 +21,6 @@ class Rounds:
     """Options of all benchmarks that time in rounds."""
 
     rounds: Count = 5  # Rounds of measurements.
-
-
-def megapixel():
-    """A sample photo of one megapixel, the content of a JPEG file."""
-    photo = cv2.resize(read_photo(SAMPLES / "castle-forest.jpg"), (1224, 816), interpolation=cv2.INTER_AREA)
-    return bytes(encode("photo", Photo(photo), ".jpg")[0])
 
 
 def seconds(function):

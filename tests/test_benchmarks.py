@@ -117,7 +117,7 @@ def test_a_gray_photo_has_no_part_in_the_gain(tmp_path, photos, monkeypatch, cap
         write_photo(tmp_path / f"{name}.png", photo)
     monkeypatch.setattr(hints.models, "load", lambda name: Gray())
     monkeypatch.setattr(hints, "COUNTS", (0, 10))
-    hints.report_gain(hints.Gain(photos=tmp_path))
+    hints.report(hints.Options(photos=tmp_path))
     told = capsys.readouterr().out
     assert f"2 photos of {tmp_path.name}" in told and "nan" not in told and "inf" not in told
 
