@@ -69,9 +69,6 @@ def colorize_photo(model, photo):
     small_lightness = lightness_from_gray(gray)
     ab = model.infer(small_lightness)
 
-    def mean_of_nine(values):
-        return resize_with(mean_matrix(rows), mean_matrix(columns), values)
-
     slope = GAIN * slopes(ab, small_lightness, mean_of_nine)
     round_trip = resize_with(round_trip_matrix(rows), round_trip_matrix(columns), ab)
     channels = tf.concat([2 * ab - round_trip, slope, small_lightness], axis=-1)
@@ -103,11 +100,9 @@ def cubic_matrix(size, new_size):
     return tf.matmul(weights, tf.one_hot(tf.clip_by_value(pixels, 0, size - 1), size))
 
 
-def mean_matrix(size):
-    """The matrix [size, size] that takes the mean of each value and its two neighbours, with repeated end values."""
-    pixels = tf.range(size)
-    neighbours = [tf.one_hot(tf.clip_by_value(pixels + step, 0, size - 1), size) for step in (-1, 0, 1)]
-    return tf.add_n(neighbours) / 3
+def mean_of_nine(values):
+    """The mean over each pixel's 3x3 neighbourhood of values, [1, height, width, channels], mirrored at the borders."""
+    return tf.nn.avg_pool2d(tf.pad(values, [[0, 0], [1, 1], [1, 1], [0, 0]], "SYMMETRIC"), 3, 1, "VALID")
 
 
 def round_trip_matrix(size):
