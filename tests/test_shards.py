@@ -18,7 +18,7 @@ from data.packed import open_shard, read_manifest
 from data.pairs import ReplicaShare
 from data.photos import PhotoStore, cut, find_photos, split_photos
 from data.shards import pack, verify
-from training.data import prepare_data
+from training.data import TrainingData
 
 
 @pytest.fixture
@@ -77,13 +77,13 @@ def test_records_are_the_photos_that_the_manifest_names(folder, packed):
 def test_shards_with_too_few_photos_for_a_machines_batch_are_one_sentence(packed):
     experiment = replace(EXPERIMENTS["scenes"], dataset=(packed,), crop=(32, 32), batch_size=10)
     with pytest.raises(DatasetError, match=r"packed: .* fewer photos \([34]\) than .* smaller --batch-size"):
-        prepare_data(experiment, find_photos(packed), ReplicaShare(2, 0, 1))
+        TrainingData(experiment, find_photos(packed), ReplicaShare(2, 0, 1))
 
 
 def test_a_machine_reads_its_shards_and_statistics_are_of_all_photos(packed):
     experiment = replace(EXPERIMENTS["scenes"], dataset=(packed,), crop=(32, 32), batch_size=4, balance=True)
     photos = find_photos(packed)
-    data = prepare_data(experiment, replace(photos, datasets=np.zeros(len(photos.paths), int)), ReplicaShare(2, 0, 1))
+    data = TrainingData(experiment, replace(photos, datasets=np.zeros(len(photos.paths), int)), ReplicaShare(2, 0, 1))
     assert set(photos.shards[data.order.indices]) == {0, 2} and len(data.order_of_all.indices) == 10
     for order in (data.order, data.order_of_all):
         indices, draws = order.plan(0)

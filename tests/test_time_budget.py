@@ -34,7 +34,7 @@ def test_time_budget_becomes_steps_that_a_resumed_run_keeps(tmp_path, photos, mo
 
 def test_measuring_the_speed_keeps_to_its_limit(tmp_path, photos, monkeypatch):
     experiment = small("scenes", dataset=(class_folders(tmp_path / "photos", photos),), batch_size=4, **PLAIN)
-    data = trainer.prepare_data(experiment, find_all_photos(experiment.dataset))
+    data = trainer.TrainingData(experiment, find_all_photos(experiment.dataset))
     built, build = [], trainer.build
     monkeypatch.setattr("training.trainer.build", lambda *arguments: built.append(build(*arguments)) or built[-1])
     # Without any time, one step compiles and one counts; with much time, so do TIMED_STEPS more.

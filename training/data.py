@@ -1,35 +1,73 @@
 """The training data of a process: photos split for validation, shared among machines, as L-to-ab pairs."""
 
-import functools
-from dataclasses import dataclass
-
 import numpy as np
 import tensorflow as tf
 
 from common.errors import DatasetError, OptionError
-from data.pairs import ALONE, Pairs, ReplicaShare, TrainingOrder, sampling_weights, training_crops, validation_crops
+from data.pairs import ALONE, Pairs, TrainingOrder, sampling_weights, training_crops, validation_crops
 from data.photos import PhotoStore, split_photos
 from training.distribution import divide_batch, divide_photos
 
 
-@dataclass(frozen=True)
 class TrainingData:
-    """The training data of this process."""
+    """The training data of this process: photos split into training and validation.
 
-    store: PhotoStore  # Of all photos.
-    order: TrainingOrder  # Of the training photos that this process reads.
-    order_of_all: TrainingOrder  # Of the training photos of all processes.
-    pairs: Pairs  # Turns crops into L-to-ab pairs.
-    share: ReplicaShare  # This process's part of the validation batches.
-    training_share: ReplicaShare  # This process's part of the batches of `order`.
-    batch_size: int  # Photos that one replica gets in a step.
-    validation_indices: np.ndarray  # Numbers of the validation photos of all processes, int64.
-    classes: int  # Number of scene classes; 0 for networks that do not classify.
+    Attributes:
+        store: The `PhotoStore` of all photos.
+        order: `TrainingOrder` of the training photos that this process reads.
+        order_of_all: `TrainingOrder` of the training photos of all processes.
+        pairs: `Pairs`, with labels where the network classifies.
+        share: This process's part of the validation batches.
+        training_share: This process's part of the batches of `order`.
+        batch_size: Photos that one replica gets in a step.
+        steps: Training steps an epoch.
+        validation_indices: Numbers of the validation photos of all processes, int64.
+        classes: Number of scene classes; 0 for networks that do not classify.
 
-    @functools.cached_property
-    def steps(self):
-        """Training steps an epoch."""
-        return self.training().steps
+    Raises:
+        DatasetError: None of the training photos can be used, or a machine's shards hold too few for a batch.
+        DistributionError: The batch cannot be divided by the devices, or the shards by the machines.
+    """
+
+    def __init__(self, experiment, photos, share=ALONE):
+        count = len(photos.paths)
+        train_indices, self.validation_indices = split_photos(count, experiment.validation_fraction, experiment.seed)
+        self.store = PhotoStore(
+            photos.paths,
+            experiment.crop,
+            cache_bytes=int(experiment.cache_gigabytes * 1e9),
+            margin=experiment.crop_margin,
+            old_film=bool(experiment.old_film),
+            min_chroma=experiment.min_chroma,
+        )
+        if self.store.first_usable(self.validation_indices) is None:
+            self.validation_indices = self.validation_indices[:0]
+        if self.store.first_usable(train_indices) is None:
+            raise DatasetError(f"{name_folders(experiment)} holds no photo to learn from: {self.store.count_skipped()}")
+        self.classes = len(photos.classes) if experiment.classification_weight else 0
+        self.pairs = Pairs(
+            experiment.saturation_factor,
+            photos.labels if self.classes else None,
+            experiment.chroma_factor,
+            photo_factors(experiment, photos),
+        )
+        self.batch_size = divide_batch(min(experiment.batch_size, len(train_indices)), share.replicas)
+        shards = None if photos.shards is None else photos.shards[train_indices]
+        mine, self.training_share = divide_photos(train_indices, shards, share)
+        shards = None if shards is None else photos.shards[mine]
+
+        def order(indices, shards=None, old_film=0.0):
+            weights = photo_weights(experiment, photos, indices)
+            return TrainingOrder(indices, experiment.seed, experiment.flip, shards, weights, old_film)
+
+        self.order, self.order_of_all = order(mine, shards, experiment.old_film), order(train_indices)
+        self.share = share
+        self.steps = self.training().steps
+        if not self.steps:
+            raise DatasetError(
+                f"{name_folders(experiment)}: a machine's shards hold fewer photos ({len(mine)}) than its part of a "
+                "batch; give a smaller --batch-size"
+            )
 
     def training(self, epoch=0, step=0):
         """`Crops` from a step of an epoch on."""
@@ -54,61 +92,6 @@ class TrainingData:
 def colors_in_step():
     """Whether the training step makes the pairs: on a GPU, which takes colour maths off the CPU."""
     return bool(tf.config.list_physical_devices("GPU"))
-
-
-def prepare_data(experiment, photos, share=ALONE):
-    """Splits photos into training and validation: a `TrainingData`, with labels where the network classifies.
-
-    Raises:
-        DatasetError: None of the training photos can be used, or a machine's shards hold too few for a batch.
-        DistributionError: The batch cannot be divided by the devices, or the shards by the machines.
-    """
-    train_indices, validation_indices = split_photos(len(photos.paths), experiment.validation_fraction, experiment.seed)
-    store = PhotoStore(
-        photos.paths,
-        experiment.crop,
-        cache_bytes=int(experiment.cache_gigabytes * 1e9),
-        margin=experiment.crop_margin,
-        old_film=bool(experiment.old_film),
-        min_chroma=experiment.min_chroma,
-    )
-    if store.first_usable(validation_indices) is None:
-        validation_indices = validation_indices[:0]
-    if store.first_usable(train_indices) is None:
-        raise DatasetError(f"{name_folders(experiment)} holds no photo to learn from: {store.count_skipped()}")
-    classes = len(photos.classes) if experiment.classification_weight else 0
-    pairs = Pairs(
-        experiment.saturation_factor,
-        photos.labels if classes else None,
-        experiment.chroma_factor,
-        photo_factors(experiment, photos),
-    )
-    batch_size = divide_batch(min(experiment.batch_size, len(train_indices)), share.replicas)
-    shards = None if photos.shards is None else photos.shards[train_indices]
-    mine, training_share = divide_photos(train_indices, shards, share)
-    shards = None if shards is None else photos.shards[mine]
-
-    def order(indices, shards=None, old_film=0.0):
-        weights = photo_weights(experiment, photos, indices)
-        return TrainingOrder(indices, experiment.seed, experiment.flip, shards, weights, old_film)
-
-    data = TrainingData(
-        store=store,
-        order=order(mine, shards, experiment.old_film),
-        order_of_all=order(train_indices),
-        pairs=pairs,
-        share=share,
-        training_share=training_share,
-        batch_size=batch_size,
-        validation_indices=validation_indices,
-        classes=classes,
-    )
-    if not data.steps:
-        raise DatasetError(
-            f"{name_folders(experiment)}: a machine's shards hold fewer photos ({len(mine)}) than its part of a batch; "
-            "give a smaller --batch-size"
-        )
-    return data
 
 
 def photo_weights(experiment, photos, indices):

@@ -14,7 +14,7 @@ from data.photos import find_all_photos
 from models.precision import choose_policy, describe_devices
 from training import distribution
 from training.callbacks import Speed, TrainingError, freeze_encoder, make_callbacks
-from training.data import colors_in_step, name_folders, prepare_data
+from training.data import TrainingData, colors_in_step, name_folders
 from training.optimizers import make_optimizer
 from training.run_folder import finish_run, own_folder, prepare_run, read_config
 
@@ -55,7 +55,7 @@ def train(experiment, folder, resume=False, minutes=None, save_every_steps=None)
         policy = choose_policy() if experiment.policy == "auto" else experiment.policy
         keras.config.set_dtype_policy(policy)
 
-        data = prepare_data(experiment, photos, share)
+        data = TrainingData(experiment, photos, share)
         print_plan(experiment, data, policy)
         if photos.passed_over:
             print(photos.passed_over, file=sys.stderr)
