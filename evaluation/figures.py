@@ -1,7 +1,6 @@
 """Draws the pictures of the documentation, and comparisons of models.
 
-python -m evaluation.figures docs                                       two pictures of the README, into docs/
-python -m evaluation.figures hints                                      before, with hints, and after: docs/hints/
+python -m evaluation.figures docs                                       those of the README and of docs/hints.md
 python -m evaluation.figures compare PHOTO ... --models A B -o OUT.jpg  photo, gray, and each model's colours
 """
 
@@ -49,19 +48,10 @@ JPEG = {"quality": 80, "optimize": True, "progressive": True}
 
 @dataclass(frozen=True)
 class Docs:
-    """Draws the pictures of the README."""
+    """Draws the pictures of the README and of docs/hints.md."""
 
     model: Model = MODEL
     output: Annotated[OutputFolder, tyro.conf.arg(aliases=["-o"])] = DOCS  # Folder for the pictures.
-
-
-@dataclass(frozen=True)
-class Hints:
-    """Draws sample photos before, with their hints as dots, and after."""
-
-    # Folder with a NAME.hints.json for each sample photo NAME.jpg, and for the pictures, NAME.jpg.
-    folder: tyro.conf.Positional[Path] = DOCS / "hints"
-    model: Model = MODEL
 
 
 @dataclass(frozen=True)
@@ -104,11 +94,11 @@ def draw_photos(rows, path, width=WIDTH, title_size=TITLE_SIZE):
 
 
 def draw_docs(options):
-    """Draws the README's pictures: three sample photos before and after, and the sheet of all of them."""
+    """Draws three sample photos before and after, the sheet of all of them, and those with hints."""
     pipeline = Pipeline(models.load(options.model))
-    options.output.mkdir(parents=True, exist_ok=True)
     photos = {path.name: read_photo(path) for path in sorted(SAMPLES.iterdir()) if is_photo(path)}
     colored = {name: pipeline(photo) for name, photo in photos.items()}
+    (options.output / "hints").mkdir(parents=True, exist_ok=True)
 
     size = tuple(min(photos[name].shape[axis] for name in BEFORE_AFTER) for axis in (0, 1))
     before = [("gray", cut(to_gray(photos[name]), size)) for name in BEFORE_AFTER]
@@ -120,16 +110,11 @@ def draw_docs(options):
     pictures = [each for name in names for each in ((name, to_gray(photos[name])), ("colorized", colored[name]))]
     draw_photos(in_rows(pictures), options.output / "samples.jpg", title_size=10)
 
-
-def draw_hints(options):
-    """Draws a row for each file of hints: the network's colours, the result with dots on it, and the result."""
-    pipeline = Pipeline(models.load(options.model))
-    for file in sorted(options.folder.glob(f"*{HINTS_SUFFIX}")):
-        name, hints = file.name.removesuffix(HINTS_SUFFIX), read_hints(file)
-        photo = read_photo(SAMPLES / f"{name}.jpg")
-        before, after = pipeline(photo), pipeline(photo, hints)
-        pictures = [("before", before), ("hints", draw_dots(after, Edits(tuple(hints)))), ("after", after)]
-        draw_photos([pictures], options.folder / f"{name}.jpg", width=12, title_size=10)
+    for file in sorted((DOCS / "hints").glob(f"*{HINTS_SUFFIX}")):
+        name, hints = file.name.replace(HINTS_SUFFIX, ".jpg"), read_hints(file)
+        after = pipeline(photos[name], hints)
+        pictures = [("before", colored[name]), ("hints", draw_dots(after, Edits(tuple(hints)))), ("after", after)]
+        draw_photos([pictures], options.output / "hints" / name, width=12, title_size=10)
 
 
 def compare(options):
@@ -168,9 +153,9 @@ def in_rows(pictures):
 
 
 def main():
-    options = parse(Docs | Hints | Compare, "-m evaluation.figures", description="Draws pictures of models.")
+    options = parse(Docs | Compare, "-m evaluation.figures", description="Draws pictures of models.")
     keras.config.set_dtype_policy(choose_policy())
-    {Docs: draw_docs, Hints: draw_hints, Compare: compare}[type(options)](options)
+    {Docs: draw_docs, Compare: compare}[type(options)](options)
 
 
 if __name__ == "__main__":

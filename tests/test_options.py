@@ -171,7 +171,7 @@ def option_classes():
     names += [f"benchmarks.{path.stem}" for path in sorted((ROOT / "benchmarks").glob("*.py"))]
     for name in names:
         module = importlib.import_module(name)
-        for kind in ("Options", "Docs", "Hints", "Compare", "Gain", "Cost"):
+        for kind in ("Options", "Docs", "Compare"):
             if hasattr(module, kind):
                 yield name, getattr(module, kind)
     yield "configs", Experiment

@@ -210,7 +210,7 @@ def test_turns_photos_gray(folder):
         ),
         (["export.py", "scenes", "--format"], "--format has no value; see python export.py --help"),
         (["export.py", "scenes", "--format", "unknown"], "--format unknown: use litert, onnx, savedmodel; see python"),
-        (["-m", "evaluation.figures", "nothing"], "unknown: nothing; use docs, hints, compare; see python"),
+        (["-m", "evaluation.figures", "nothing"], "unknown: nothing; use docs, compare; see python"),
     ],
 )
 def test_wrong_command_lines_exit_with_one_sentence(command, words):
