@@ -200,35 +200,35 @@ def test_savedmodel_replaces_a_savedmodel_whole_or_not_at_all(tmp_path, monkeypa
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_other_folders_are_not_replaced(tmp_path):
-    (tmp_path / "notes.txt").touch()
-    for format in FORMATS:
-        with pytest.raises(OptionError, match="--output"):
-            export.check_output(tmp_path, format)
-    with pytest.raises(OptionError, match="not a SavedModel"):
-        export.check_output(tmp_path / "notes.txt", "savedmodel")
-
-
-def test_a_name_of_another_format_is_refused(tmp_path):
-    for name, format in (("a.tflite", "onnx"), ("a.onnx", "litert"), ("a.onnx", "savedmodel")):
-        with pytest.raises(OptionError, match=rf"{name}: a name for --format .*but the format is {format}"):
+@pytest.mark.parametrize(
+    ("name", "formats", "cause"),
+    [
+        ("folder", FORMATS, "choose another --output"),
+        ("file", ["savedmodel"], "exists and is not a SavedModel, so it is not replaced"),
+        ("a.keras", FORMATS, "a name for a model of this project, which is not replaced"),
+        ("a.tflite", ["onnx", "savedmodel"], "a name for --format litert, but the format is "),
+        ("a.onnx", ["litert", "savedmodel"], "a name for --format onnx, but the format is "),
+        ("x", ["litert"], r"use a name that ends in \.tflite"),
+        ("x.onnx.bak", ["onnx"], r"use a name that ends in \.onnx"),
+        ("x.onnx", ["onnx"], None),
+        ("x.tflite", ["litert"], None),
+        ("x.foo", ["savedmodel"], None),
+    ],
+)
+def test_names_of_results(tmp_path, name, formats, cause):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    for format in formats:
+        if cause is None:
+            export.check_output(tmp_path / name, format)
+            continue
+        with pytest.raises(OptionError, match=f"{name}: .*{cause}"):
             export.check_output(tmp_path / name, format)
 
 
-def test_a_file_has_the_suffix_of_its_format(tmp_path):
+def test_a_wrong_name_is_one_sentence(tmp_path):
     status, _, errors = call("export.py", "natural", "-o", tmp_path / "x.foo")
     assert (status, errors) == (2, [f"{tmp_path}/x.foo: use a name that ends in .onnx"])
-    for name, format in (("x", "litert"), ("x.onnx.bak", "onnx")):
-        with pytest.raises(OptionError, match="use a name that ends in"):
-            export.check_output(tmp_path / name, format)
-    for name, format in (("x.onnx", "onnx"), ("x.tflite", "litert"), ("x.foo", "savedmodel")):
-        export.check_output(tmp_path / name, format)
-
-
-def test_a_model_is_not_replaced(tmp_path):
-    for format in FORMATS:
-        with pytest.raises(OptionError, match=r"a\.keras: a name for a model of this project, which is not replaced"):
-            export.check_output(tmp_path / "a.keras", format)
 
 
 def test_a_place_that_cannot_be_written_is_refused_before_work(tmp_path):
