@@ -317,38 +317,38 @@ def test_a_checkpoint_with_another_state_is_one_sentence(tmp_path, unclassified)
 def test_the_options_to_go_on_with_are_those_of_the_command_line(tmp_path):
     made = dataclasses.replace(EXPERIMENTS["scenes"], crop=(64, 96), flip=False, edges=False, render_size=99, epochs=2)
     photos = SimpleNamespace(fingerprint={"count": 0}, paths=[])
-    prepare_run(tmp_path, made, photos, resume=False)
+    prepare_run(Checkpoints(tmp_path), made, photos, resume=False)
     (tmp_path / "last.weights.h5").touch()
     with pytest.raises(TrainingError, match=r"train longer, .* --start-from .*; to go on, pass ") as error:
-        prepare_run(tmp_path, EXPERIMENTS["scenes"], photos, resume=True)
+        prepare_run(Checkpoints(tmp_path), EXPERIMENTS["scenes"], photos, resume=True)
     options = str(error.value).partition("to go on, pass ")[2].split()
     assert read_command_line(["scenes", *options])[1].experiment == made
     with pytest.raises(TrainingError, match="holds a run of the network paper; give another --run-dir"):
-        prepare_run(tmp_path, EXPERIMENTS["zhang"], photos, resume=True)
+        prepare_run(Checkpoints(tmp_path), EXPERIMENTS["zhang"], photos, resume=True)
 
 
 def test_a_new_run_learns_the_bins_of_its_own_photos(tmp_path):
     """Not those of a run that was given up before its first checkpoint."""
     photos = SimpleNamespace(fingerprint={"count": 0}, paths=[])
     (tmp_path / "ab_histogram.csv").write_text("of other photos")
-    prepare_run(tmp_path, EXPERIMENTS["zhang"], photos, resume=False, writes=False)
+    prepare_run(Checkpoints(tmp_path, writes=False), EXPERIMENTS["zhang"], photos, resume=False)
     assert (tmp_path / "ab_histogram.csv").exists()
-    prepare_run(tmp_path, EXPERIMENTS["zhang"], photos, resume=False)
+    prepare_run(Checkpoints(tmp_path), EXPERIMENTS["zhang"], photos, resume=False)
     assert not (tmp_path / "ab_histogram.csv").exists()
 
 
 def test_a_run_with_an_option_that_is_gone_does_not_go_on_without_it(tmp_path):
     photos = SimpleNamespace(fingerprint={"count": 0}, paths=[])
-    prepare_run(tmp_path, EXPERIMENTS["scenes"], photos, resume=False)
+    prepare_run(Checkpoints(tmp_path), EXPERIMENTS["scenes"], photos, resume=False)
     (tmp_path / "last.weights.h5").touch()
     config = json.loads((tmp_path / "config.json").read_text())
     config["experiment"] |= {"random_scale": False}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    prepare_run(tmp_path, EXPERIMENTS["scenes"], photos, resume=True)
+    prepare_run(Checkpoints(tmp_path), EXPERIMENTS["scenes"], photos, resume=True)
     config["experiment"] |= {"random_scale": True}
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(TrainingError, match="a run with --random-scale, which this version does not know"):
-        prepare_run(tmp_path, EXPERIMENTS["scenes"], photos, resume=True)
+        prepare_run(Checkpoints(tmp_path), EXPERIMENTS["scenes"], photos, resume=True)
 
 
 @pytest.mark.parametrize("content", [None, b"garbage"])

@@ -13,7 +13,7 @@ from common.files import describe_error, lock_folder, replacing, write_json, wri
 from configs import Experiment
 from data.pairs import mean_ab
 from models.zhang import HISTOGRAM
-from training.callbacks import Checkpoints, TrainingError, from_best_epoch
+from training.callbacks import TrainingError, from_best_epoch
 from training.data import name_folders
 
 
@@ -39,25 +39,20 @@ def own_folder(folder, writes):
         yield
 
 
-def prepare_run(folder, experiment, photos, resume, save_every_steps=None, writes=True):
+def prepare_run(checkpoints, experiment, photos, resume):
     """Writes a run's config.json, or checks that its folder holds the same experiment on the same photos.
 
     Args:
-        folder: The run's folder.
+        checkpoints: The run's `Checkpoints`.
         experiment: What to train.
         photos: The `Photos` to train on.
         resume: Whether the folder may hold a run already.
-        save_every_steps: See `Checkpoints`.
-        writes: Whether this process writes to the folder; of several machines, one does.
-
-    Returns:
-        The run's `Checkpoints`.
 
     Raises:
         TrainingError: The folder holds a run that was not asked to go on, or one of another experiment or on other
             photos, or cannot be written.
     """
-    checkpoints = Checkpoints(folder, save_every_steps, writes)
+    folder = checkpoints.folder
     try:
         if checkpoints.last.exists():
             if not resume:
@@ -65,13 +60,12 @@ def prepare_run(folder, experiment, photos, resume, save_every_steps=None, write
             check_unchanged(folder, experiment, photos)
         elif (folder / "model.keras").exists():
             raise TrainingError(f"{folder} holds a trained model already; give another --run-dir")
-        elif writes:
+        elif checkpoints.writes:
             (folder / HISTOGRAM).unlink(missing_ok=True)  # That of a run that was given up.
             made = {"experiment": as_json(experiment), "photos": photos.fingerprint, **describe_run()}
             write_json(folder / "config.json", made)
     except OSError as error:
         raise TrainingError(f"{folder}: the run's folder cannot be used ({describe_error(error)})") from error
-    return checkpoints
 
 
 def check_unchanged(folder, experiment, photos):

@@ -13,7 +13,7 @@ from common.files import write_json
 from data.photos import find_all_photos
 from models.precision import choose_policy, describe_devices
 from training import distribution
-from training.callbacks import Speed, TrainingError, freeze_encoder, make_callbacks
+from training.callbacks import Checkpoints, Speed, TrainingError, freeze_encoder, make_callbacks
 from training.data import TrainingData, colors_in_step, name_folders
 from training.optimizers import make_optimizer
 from training.run_folder import finish_run, own_folder, prepare_run, read_config
@@ -51,7 +51,8 @@ def train(experiment, folder, resume=False, minutes=None, save_every_steps=None)
     photos = find_all_photos(experiment.dataset)
     writes = share.is_chief
     with own_folder(folder, writes):
-        checkpoints = prepare_run(folder, experiment, photos, resume, save_every_steps, writes=writes)
+        checkpoints = Checkpoints(folder, save_every_steps, writes)
+        prepare_run(checkpoints, experiment, photos, resume)
         policy = choose_policy() if experiment.policy == "auto" else experiment.policy
         keras.config.set_dtype_policy(policy)
 
