@@ -25,7 +25,7 @@ class Block:
         self.layers = []
         for layer in layers:
             self.layers.append(layer)
-            if batch_norm:
+            if batch_norm and not isinstance(layer, keras.layers.ZeroPadding2D):
                 self.layers.append(BatchNorm(**TORCH_BATCH_NORM, name=f"{layer.name}_norm"))
 
     def __call__(self, features):
@@ -38,7 +38,10 @@ def convolutions(layout, name, batch_norm, doubled=False):
     """A block of 3x3 convolutions; the first may see its input at twice the height and width."""
     layers = []
     for number, (filters, strides) in enumerate(layout, start=1):
-        padding = {"symmetric": True} if strides == 2 else {"padding": "same", "doubled": doubled and number == 1}
+        padding = {"padding": "same", "doubled": doubled and number == 1}
+        if strides == 2:  # Keras's "same" would pad at the bottom and right only.
+            layers.append(keras.layers.ZeroPadding2D(name=f"pad_{name}_{number}"))
+            padding = {"padding": "valid"}
         layers.append(Conv2D(filters, 3, strides, activation="relu", name=f"{name}_{number}", **padding))
     return Block(layers, batch_norm)
 

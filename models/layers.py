@@ -11,31 +11,23 @@ DOUBLED = ((0, 0, 1), (0, 1, 1), (1, 1, 0), (1, 0, 0))
 
 
 class Conv2D(keras.layers.Conv2D):
-    """Keras's convolution with two options: up-sample its input by two first, or pad it as Torch and Caffe do.
+    """Keras's convolution that can up-sample its input by two first.
 
     After nearest-neighbour up-sampling by two, a 3x3 kernel multiplies the same pixel several times. A transposed
     convolution, whose 4x4 kernel holds sums of those weights, is the same function for 16/36 of the operations, without
     the up-sampled map in memory.
-
-    With a stride of two, "same" pads an even size at the bottom and right only. Torch and Caffe pad all four sides.
 
     The class has the name of Keras's because a .keras file stores a layer's weights under the name of its class.
 
     Args:
         doubled: Whether to up-sample first: the output has twice the input's height and width. For 3x3 kernels without
             strides, channels last.
-        symmetric: Whether to pad one row or column of zeros on each of the four sides. For 3x3 kernels with "valid"
-            padding.
         arguments, options: Those of the base class.
     """
 
-    def __init__(self, *arguments, doubled=False, symmetric=False, **options):
+    def __init__(self, *arguments, doubled=False, **options):
         super().__init__(*arguments, **options)
         self.doubled = doubled
-        self.symmetric = symmetric
-
-    def call(self, inputs):
-        return super().call(tf.pad(inputs, [[0, 0], [1, 1], [1, 1], [0, 0]]) if self.symmetric else inputs)
 
     def convolution_op(self, inputs, kernel):
         if not self.doubled:
@@ -47,9 +39,7 @@ class Conv2D(keras.layers.Conv2D):
         return tf.nn.conv2d_transpose(inputs, kernel, shape, strides=2, padding="SAME")
 
     def compute_output_shape(self, input_shape):
-        batch, *grid, channels = input_shape
-        padded = batch, *(side and side + 2 * self.symmetric for side in grid), channels
-        batch, *grid, channels = super().compute_output_shape(padded)
+        batch, *grid, channels = super().compute_output_shape(input_shape)
         return batch, *(side and side * (1 + self.doubled) for side in grid), channels
 
 

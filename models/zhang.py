@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from common.files import replacing
 from models.colorizer import Colorizer
-from models.layers import BatchNorm, Conv2D, PadToMultiple, pad_to_multiple
+from models.layers import BatchNorm, PadToMultiple, pad_to_multiple
 
 # The bins inside sRGB on a grid of 10: the smallest and the largest b for a of -90, -80 and so on to 100.
 LOWEST_B = (50, 20, 0, -20, -30, -40, -50, -50, -60, -70, -80, -80, -90, -100, -100, -110, -110, -110, -110, -90)
@@ -202,9 +202,10 @@ class ZhangColorizer(Colorizer):
         options = {"activation": "relu", "kernel_initializer": "he_normal"}
         for block, layout in enumerate(BLOCKS, start=1):
             for number, (filters, strides, dilation) in enumerate(layout, start=1):
-                padding = {"symmetric": True} if strides == 2 else {"padding": "same"}
-                name = f"block_{block}_{number}"
-                conv = Conv2D(filters, 3, strides, dilation_rate=dilation, name=name, **padding, **options)
+                name, padding = f"block_{block}_{number}", "same"
+                if strides == 2:  # Keras's "same" would pad at the bottom and right only.
+                    features, padding = keras.layers.ZeroPadding2D(name=f"{name}_pad")(features), "valid"
+                conv = keras.layers.Conv2D(filters, 3, strides, padding, dilation_rate=dilation, name=name, **options)
                 features = conv(features)
             features = BatchNorm(epsilon=1e-5, name=f"block_{block}_norm")(features)
         features = keras.layers.Conv2DTranspose(256, 4, 2, "same", name="block_8_1", **options)(features)
