@@ -74,6 +74,16 @@ def hints_file(options, path):
     return options.hints or path.with_name(path.stem + HINTS_SUFFIX)
 
 
+def check_hints(file, jobs):
+    """Raises OptionError where --hints names no file, or the one of more than one job."""
+    if not file.exists():
+        raise OptionError(f"--hints {file}: no such file")
+    if file.is_dir() or len(jobs) != 1:
+        raise OptionError(
+            f"--hints {file}: give one file for one photo or film; hints of several lie beside them: NAME.hints.json"
+        )
+
+
 def find_hints(options, path):
     """The list of `Hint` of a photo or film, [] where it has none. Raises HintError."""
     file = hints_file(options, path)
@@ -146,10 +156,8 @@ def main():
     plan = plan_jobs(options.photos, options.output, suffix, films=True, hints_of=hints_of, settings_of=settings_of)
     if not plan.jobs:
         finish("", plan.failures, plan.notes)
-    if options.hints and len(plan.jobs) != 1:
-        raise OptionError(
-            f"--hints {options.hints}: give one photo or film with it; hints of more lie beside them: NAME.hints.json"
-        )
+    if options.hints:
+        check_hints(options.hints, plan.jobs)
     todo, notes = plan.record.split(plan.jobs) if options.skip_existing else (plan.jobs, [])
     notes += find_idle(options, plan.jobs)
     keras.config.set_dtype_policy(choose_policy())

@@ -264,8 +264,15 @@ def test_changed_hints_make_a_photo_anew(loaded_once, tmp_path, photos):
 def test_hints_are_for_one_photo(tmp_path, photos):
     for name in "ab":
         write_photo(tmp_path / f"{name}.png", photos[0])
-    status, _, errors = call("test.py", tmp_path, "--hints", "a.json", "-o", tmp_path / "out")
-    assert status == 2 and "give one photo or film with it" in errors[0]
+    file = tmp_path / "hints.json"
+    file.write_text('{"hints": []}')
+    for source, given, problem in [
+        (tmp_path, file, "give one file for one photo or film; hints of several lie beside them: NAME.hints.json"),
+        (tmp_path / "a.png", tmp_path, "give one file for one photo or film; hints of several lie beside them"),
+        (tmp_path / "a.png", tmp_path / "none.json", "no such file"),
+    ]:
+        status, output, errors = call("test.py", source, "--hints", given, "-o", tmp_path / "out")
+        assert (status, output) == (2, "") and errors[0].startswith(f"--hints {given}: {problem}")
 
 
 @pytest.mark.parametrize("encoder", ["efficientnet-lite0", "efficientnet-lite2", "vgg16"])
