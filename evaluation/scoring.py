@@ -6,6 +6,8 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from common.errors import DatasetError
+from common.files import is_regular
 from common.images import PhotoError
 from data.pairs import lab_pair
 from evaluation import boundaries, metrics, semantics
@@ -33,10 +35,11 @@ def evaluate(pipelines, mean_colors, photo_set, crop=None, saturation_factor=1.8
     if not pairs:
         return None, failures
     predictors = make_predictors(pipelines, mean_colors)
+    # First, so that a missing map is named before the photos are scored, which takes longer.
+    near_boundaries = score_boundaries(predictors, pairs, boundary_maps) if boundary_maps else {}
     values, sets = score_photos(predictors, pairs, crop, saturation_factor, histogram)
-    if boundary_maps:
-        for name, more in score_boundaries(predictors, pairs, boundary_maps).items():
-            values[name] |= more
+    for name, more in near_boundaries.items():
+        values[name] |= more
     folder = photo_set.name.rpartition(":")[2]
     return Scores([str(path.relative_to(folder)) for _, path in pairs], values, sets), failures
 
@@ -138,8 +141,12 @@ def score_boundaries(predictors, pairs, folder):
         {name: {metric: float [photos]}}, see `boundaries.boundary_metrics`.
 
     Raises:
-        PhotoError: A map is missing, or has another size than its photo.
+        DatasetError: A map is missing.
+        PhotoError: A map cannot be read, or has another size than its photo.
     """
+    for _, path in pairs:
+        if not is_regular(drawn := folder / f"{path.stem}.png"):
+            raise DatasetError(f"{drawn} does not exist; --boundaries needs a map of this name for {path}")
     maps = [boundaries.read_map(folder / f"{path.stem}.png") for _, path in pairs]
 
     def truths():

@@ -15,7 +15,7 @@ from skimage import metrics as reference
 import models
 from colorizing.photo import Pipeline
 from common.errors import OptionError, UserError
-from common.images import read_photo, write_photo
+from common.images import PhotoError, read_photo, write_photo
 from common.trained import short_names
 from configs import SAMPLES, WEIGHTS
 from data.photos import DatasetError, cut, scale_to_cover
@@ -203,6 +203,22 @@ def test_each_set_is_shown_as_soon_as_it_is_scored(tmp_path, photos, monkeypatch
     _, output, errors = call("evaluate.py", tmp_path / "a", tmp_path / "b", "--models", WEIGHTS / "scenes.keras")
     assert errors == ["interrupted"]
     assert f"1 of 1 photos of {tmp_path / 'a'}, each at its own size" in output and "ab_rmse" in output
+
+
+@pytest.mark.parametrize(
+    ("drawn", "error", "words"),
+    [
+        (None, DatasetError, r"maps/a\.png does not exist; --boundaries needs a map of this name for .*photos/a\.png"),
+        (np.zeros((32, 32), np.uint8), PhotoError, r"photos/a\.png: has another size than its boundary map in .*maps"),
+    ],
+)
+def test_boundary_maps_that_do_not_fit_are_named_before_photos_are_scored(tmp_path, monkeypatch, drawn, error, words):
+    write_photo(tmp_path / "photos" / "a.png", np.zeros((32, 48, 3), np.uint8))
+    if drawn is not None:
+        write_photo(tmp_path / "maps" / "a.png", drawn)
+    monkeypatch.setattr("evaluation.scoring.score_photos", lambda *_: pytest.fail("photos are scored"))
+    with pytest.raises(error, match=words):
+        evaluate({}, {}, find_set(str(tmp_path / "photos")), boundary_maps=tmp_path / "maps")
 
 
 def test_results_of_several_sets_stay_in_the_output_folder(tmp_path):
