@@ -25,7 +25,7 @@ import models
 from colorizing.photo import Pipeline
 from common.errors import OptionError
 from common.files import describe_error
-from common.options import Folder, IfGiven, NotNegative, OutputFolder, RenderSize, Saturation, Side
+from common.options import Folder, IfGiven, Needed, NotNegative, OutputFolder, RenderSize, Saturation, Side
 from common.trained import short_names
 from configs import MODEL
 from evaluation.photo_sets import find_set
@@ -39,7 +39,7 @@ class Options:
     """Scores trained models on folders of colour photos."""
 
     # Folders of colour photos, searched recursively, or GRAY:COLOUR for two folders. Each is a set of its own.
-    photos: tyro.conf.Positional[tuple[str, ...]]
+    photos: tyro.conf.Positional[Needed[tuple[str, ...]]]
     # Trained models: names (runs of yours or weights that ship), runs' folders, or .keras files.
     models: tuple[str, ...] = (MODEL,)
     # Height and width in pixels of central crops to score. Default: each photo at its own size.

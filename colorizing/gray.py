@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 from common.command_line import finish, parse, prepare_imports, run
-from common.options import OutputFolder
+from common.options import Needed, OutputFolder
 
 if __name__ == "__main__":
     prepare_imports()
@@ -26,7 +26,7 @@ from colorizing.pixels import to_gray
 class Options:
     """Turns colour photos gray, each pixel into the neutral of equal lightness."""
 
-    photos: tyro.conf.Positional[tuple[Path, ...]]  # Photos, and folders to search for photos.
+    photos: tyro.conf.Positional[Needed[tuple[Path, ...]]]  # Photos, and folders to search for photos.
     output: Annotated[OutputFolder, tyro.conf.arg(aliases=["-o"])]  # Folder for the results.
 
 

@@ -18,6 +18,8 @@ from common.files import PHOTO_SUFFIXES, REPLACED, describe_error
 # command line is a name like any other.
 Value = TypeVar("Value")
 IfGiven = tyro.conf.DisallowNone[Annotated[Value | None, arg(help_behavior_hint="")]]
+# One or more values, which `find_problem` asks for. Without this hint, --help calls them optional.
+Needed = Annotated[Value, arg(help_behavior_hint="(required)")]
 Count = Annotated[int, Interval(ge=1)]
 Positive = Annotated[float, Interval(gt=0)]
 NotNegative = Annotated[float, Interval(ge=0)]

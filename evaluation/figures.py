@@ -30,7 +30,7 @@ from colorizing.serving.hint_editor import Edits, draw_dots
 from common.errors import OptionError
 from common.files import HINTS_SUFFIX, is_photo, replacing
 from common.images import read_photo
-from common.options import IfGiven, Model, OutputFolder, Picture, Share
+from common.options import IfGiven, Model, Needed, OutputFolder, Picture, Share
 from common.trained import short_names
 from configs import DOCS, MODEL, SAMPLES
 from data.photos import cut, find_photos, is_gray
@@ -58,7 +58,7 @@ class Docs:
 class Compare:
     """Draws photos, their gray copies, and each model's colours."""
 
-    photos: tyro.conf.Positional[tuple[Path, ...]]  # Photos, and folders to search for photos.
+    photos: tyro.conf.Positional[Needed[tuple[Path, ...]]]  # Photos, and folders to search for photos.
     output: Annotated[Picture, tyro.conf.arg(aliases=["-o"])]  # The picture: a .jpg, .pdf, .png, .svg or .webp file.
     models: tuple[str, ...] = (MODEL,)  # Trained models: names, runs' folders, or .keras files.
     # Show a square detail below each picture: its centre down and right, and its side, as shares of the photo's height,

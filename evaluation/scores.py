@@ -25,6 +25,7 @@ from scipy.stats import bootstrap, sem, t
 
 from common.errors import OptionError, UserError
 from common.files import write_csv, write_json
+from common.options import Needed
 
 # Resamples of the photos behind a confidence interval, and the seed that draws them.
 RESAMPLES = 2000
@@ -273,7 +274,7 @@ def _align(lines):
 class Options:
     """Joins tables that evaluate.py wrote, and compares their models."""
 
-    tables: tyro.conf.Positional[tuple[Path, ...]]  # photos.csv files about the same photos.
+    tables: tyro.conf.Positional[Needed[tuple[Path, ...]]]  # photos.csv files about the same photos.
     reference: str = "scenes"  # The model that the others are compared with.
     seeds: bool = False  # Compare models whose names end in a seed, like scenes-0 and scenes-1, as one.
 

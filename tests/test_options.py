@@ -17,7 +17,7 @@ import models
 import train
 from common.command_line import parse, run
 from common.errors import OptionError
-from common.options import Count, Folder, IfGiven, NotNegative, OutputFolder, Picture, Share, find_problem
+from common.options import Count, Folder, IfGiven, Needed, NotNegative, OutputFolder, Picture, Share, find_problem
 from configs import EXPERIMENTS, Experiment
 
 
@@ -127,6 +127,23 @@ def test_none_is_a_value_of_experiments_alone(capsys):
             parse(options, "script.py", args=["--help"], **arguments)
     said = capsys.readouterr().out
     assert "--folder PATH " in said and "crop's shorter side. (default: 224)" in " ".join(said.split())
+
+
+def test_help_says_which_lists_may_not_be_empty(capsys):
+    @dataclass(frozen=True)
+    class Given:
+        """Options."""
+
+        photos: tyro.conf.Positional[Needed[tuple[Path, ...]]]
+        names: tuple[str, ...] = ()
+
+    with pytest.raises(OptionError, match="PHOTOS has no value: give at least one"):
+        parse(Given, "script.py", args=[])
+    assert parse(Given, "script.py", args=["a", "b"]).photos == (Path("a"), Path("b"))
+    with pytest.raises(SystemExit):
+        parse(Given, "script.py", args=["--help"])
+    said = capsys.readouterr().out
+    assert said.count("(required)") == said.count("(default: )") == 1
 
 
 def test_places(tmp_path):
