@@ -173,7 +173,8 @@ def describe_rejection(rejection, names):
             if (value := option.strip("-").upper()) in names:
                 return f"unknown: {option}; give {value} without it"
             subcommands = [name for name in names if name.isalpha() and name.islower()]
-            meant = difflib.get_close_matches(option, names, n=1) or subcommands
+            alike = [name for name in names if name.startswith("-") == option.startswith("-")]
+            meant = difflib.get_close_matches(option, alike, n=1) or subcommands
             return f"unknown: {', '.join(rejection.tokens)}" + (f"; use {', '.join(meant)}" if meant else "")
         case rejections.BadValue():
             if argument.lowered.nargs == 1:

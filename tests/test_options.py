@@ -71,6 +71,7 @@ def test_a_value_out_of_bounds_is_one_sentence(arguments, problem):
         (["--kind", "purple"], "--kind purple: use green, red"),
         (["--count", "1", "--place"], "-p/--place has no value"),
         (["stray"], "unknown: stray"),
+        (["count"], "unknown: count"),
         ([], "missing: -p/--place"),
         (["--box", "1", "--place", "x"], "--box 1: use two whole numbers"),
         (["--sides", "1", "--place", "x"], "--sides: use two whole numbers"),
