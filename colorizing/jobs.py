@@ -135,8 +135,7 @@ def search_folder(folder, output, films):
         failures.append(f"{folder}: holds results of earlier runs only; give those that you mean one by one")
     elif not sources and not listing.failures:
         kinds = "photos or films" if films else "photos"
-        suffixes = files.PHOTO_SUFFIXES | (files.FILM_SUFFIXES if films else set())
-        failures.append(f"{folder}: a folder without {kinds} ({', '.join(sorted(suffixes))})")
+        failures.append(f"{folder}: a folder without {kinds}; docs/colorizing.md lists the formats that are read")
     return files.Listing(sources, listing.passed_over + Counter({"earlier result": len(results)}), failures)
 
 

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from common.errors import DatasetError
-from common.files import PHOTO_SUFFIXES, describe_passed_over, is_photo, list_files
+from common.files import describe_passed_over, is_photo, list_files
 from common.images import PhotoError, read_photo
 from common.record import known_results
 from configs import DATASETS, FETCHED
@@ -119,7 +119,7 @@ def find_photos(folder):
     paths = tuple(path for path in listing.files if path not in results) or tuple(listing.files)
     kinds = listing.passed_over + Counter({"earlier result": len(listing.files) - len(paths)})
     if not paths:
-        raise DatasetError(f"{folder} holds no photo ({', '.join(sorted(PHOTO_SUFFIXES))}); {WAY_OUT}")
+        raise DatasetError(f"{folder} holds no photo of a format that is read, see docs/colorizing.md; {WAY_OUT}")
     inside = [path.relative_to(folder) for path in paths]
     names = [os.fsencode(path) for path in inside]
     passed_over = describe_passed_over(kinds) if kinds else ""

@@ -43,7 +43,7 @@ def test_colorizes_the_good_and_names_the_bad(folder, model_file):
     status, output, errors = run("test.py", *inputs, "--output", folder / "out", "--model", model_file)
     assert status == 1 and "4 of 8 photos colorized, 4 failed, with" in output
     bad = {"text.jpg": "not an image", "empty.png": "empty", "truncated.jpg": "damaged", "truncated.png": "damaged"}
-    bad |= {"missing.jpg": "no such file", "no photos": "without photos"}
+    bad |= {"missing.jpg": "no such file", "no photos": "without photos or films; docs/colorizing.md"}
     assert len(errors) == len(bad), errors
     for name, cause in bad.items():
         assert any(f"{name}: " in line and cause in line for line in errors), (name, errors)
