@@ -1,7 +1,8 @@
 # make colorize    colorizes the photos that ship with the project, into outputs/
 # make test        runs the tests
 # make app         serves a page to drop photos on
-# All set everything up in .venv first. Python 3.11 to 3.13; another than python3: make test PYTHON=python3.12
+# make lint        checks the style of the code
+# All set up .venv first, with the python3 of the system, 3.11 to 3.13, or with another one: make test PYTHON=python3.12
 
 PYTHON ?= python3
 
