@@ -134,11 +134,11 @@ def read_table(file):
             rows_of.setdefault(model, []).append((photo, values))
         photos, *others = ([photo for photo, _ in own] for own in rows_of.values())
         if any(other != photos for other in others):
-            raise ValueError("its models have different photos")
+            raise UserError(f"{file}: its models have different photos; let evaluate.py write it again")
         columns = {model: np.array([values for _, values in own], float).T for model, own in rows_of.items()}
         return photos, {model: dict(zip(header[2:], own, strict=True)) for model, own in columns.items()}
     except (ValueError, csv.Error) as error:
-        raise UserError(f"{file}: not a photos.csv that evaluate.py wrote ({error})") from error
+        raise UserError(f"{file}: not a photos.csv that evaluate.py wrote") from error
 
 
 def _find_difference(values, others):

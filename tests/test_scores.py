@@ -100,13 +100,13 @@ def test_tables_that_do_not_belong_together_are_named(scores, tmp_path):
     for content, words in (
         ("model,photo,psnr\nbase,another.jpg,20\n", "other photos"),
         ("model,photo,psnr\na,1.jpg,20\na,2.jpg,20\nb,1.jpg,20\n", "its models have different photos"),
-        ("text", "not a photos.csv"),
-        ("", "not a photos.csv"),
+        ("text", "other.csv: not a photos.csv that evaluate.py wrote\n"),
+        ("", "other.csv: not a photos.csv that evaluate.py wrote\n"),
         ("model,photo,psnr\n" + "a" * 200_000, "not a photos.csv"),  # More than Python's csv takes in a field.
     ):
         other.write_text(content)
         status, _, errors = call("-m", "evaluation.scores", tmp_path / "photos.csv", other)
-        assert status == 1 and len(errors) == 1 and "other.csv" in errors[0] and words in errors[0]
+        assert status == 1 and len(errors) == 1 and "other.csv" in errors[0] and words in f"{errors[0]}\n"
     status, _, errors = call("-m", "evaluation.scores", tmp_path / "photos.csv")
     assert status == 2 and "base, better, same" in errors[0]
 
