@@ -68,7 +68,7 @@ def check_effect(options, arguments):
     """Raises OptionError for a given option that another option leaves without effect."""
     experiment = options.experiment
     reasons = dict.fromkeys(
-        models.fields_of_others(experiment.model), f"the network {experiment.model} does not know it"
+        models.fields_of_others(experiment.model), f"it has no effect on the network {experiment.model}; leave it out"
     )
     reasons |= find_idle(experiment)
     if experiment.initializer == "he_fan_out" and experiment.model != "colornet":

@@ -256,13 +256,13 @@ def test_scripts_refuse_values_at_the_start(module, arguments, option):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["zhang", "--no-edges"], "--no-edges: the network zhang does not know it"),
-        (["zhang", "--edges"], "--edges: the network zhang does not know it"),
+        (["zhang", "--no-edges"], "--no-edges: it has no effect on the network zhang; leave it out"),
+        (["zhang", "--edges"], "--edges: it has no effect on the network zhang; leave it out"),
         (["scenes", "--initializer", "nope"], "--initializer nope: use glorot_normal, glorot_uniform, he_fan_out"),
         (["scenes", "--initializer", "he_fan_out"], "--initializer: he_fan_out is for colornet"),
-        (["paper", "--model", "iizuka", "--classification_size=64"], "--classification-size: the network iizuka"),
-        (["scenes", "--flow", "gray"], "--flow: the network paper"),
-        (["colornet-l", "--classification-weight", "0.1"], "--classification-weight: the network colornet"),
+        (["paper", "--model", "iizuka", "--classification_size=64"], "--classification-size: it has no effect on the"),
+        (["scenes", "--flow", "gray"], "--flow: it has no effect on the network paper"),
+        (["colornet-l", "--classification-weight", "0.1"], "--classification-weight: it has no effect on the"),
         (["paper", "--weight-decay", "0.1"], "--weight-decay: it has no effect with --optimizer sgd"),
         (["paper", "--warmup-steps", "3"], "--warmup-steps: it has no effect with --schedule plateau"),
         (["scenes", "--dataset-weights", "2"], "--dataset-weights: it has no effect without --balance"),
