@@ -154,6 +154,29 @@ def test_a_photo_that_replaces_one_in_work_gets_its_own_result(server, browser, 
     page.close()
 
 
+def test_a_photo_is_colorized_once_and_pictures_have_files_of_their_own(server, browser, gray_file):
+    """A file that is written again while a browser reads it arrives in part."""
+    page = open_page(browser, server, 1440, [])
+    asked, addresses = [], []
+    page.on("request", lambda request: "/queue/join" in request.url and asked.append(request.post_data_json["data"]))
+
+    def wait_for_new_picture():
+        source = "document.querySelector('#result img')?.getAttribute('src')"
+        page.wait_for_function(f"seen => {source} && !seen.includes({source})", arg=addresses, timeout=SECONDS)
+        page.wait_for_timeout(500)  # For requests that should not come.
+        addresses.append(page.evaluate(source))
+
+    for number in range(1, 4):  # The same photo again, and at last an example.
+        upload(page, gray_file) if number < 3 else page.locator(".gallery-item").first.click()
+        wait_for_new_picture()
+        assert sum("natural" in data for data in asked) == number
+        if number == 1:  # The photo that is replaced has a dot.
+            click_image(page, "#result", 0.3, 0.9)
+            wait_for_new_picture()
+            asked.pop()
+    page.close()
+
+
 def download_when(page, folder, holds):
     """The download as soon as a condition on its Lab holds."""
     for _ in range(100):

@@ -38,6 +38,7 @@ class Edits:
     hints: tuple[Hint, ...] = ()
     chosen: int | None = None  # Number of the hint that a colour is chosen for; None for none.
     past: tuple[tuple[Hint, ...], ...] = ()  # The `hints` before each change, oldest first.
+    begun: float = 0  # When the photo was chosen, so that edits differ from those of the photo before it.
 
     @property
     def hint(self):
@@ -46,7 +47,7 @@ class Edits:
 
     def change(self, hints, chosen):
         """The edits with other hints; undo goes back to the present ones."""
-        return Edits(tuple(hints), chosen, (*self.past, self.hints))
+        return replace(self, hints=tuple(hints), chosen=chosen, past=(*self.past, self.hints))
 
     def click(self, x, y, aspect, moving=False):
         """Chooses the hint near a place; moves the chosen one there; or sets a new one, which keeps the colour there.
@@ -80,7 +81,7 @@ class Edits:
             return self
         hints = self.past[-1]
         chosen = self.chosen if self.chosen is not None and self.chosen < len(hints) else None
-        return Edits(hints, chosen, self.past[:-1])
+        return replace(self, hints=hints, chosen=chosen, past=self.past[:-1])
 
     def _replace(self, **changes):
         hints = list(self.hints)

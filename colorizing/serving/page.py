@@ -7,6 +7,7 @@ from pathlib import Path
 
 import gradio
 import numpy as np
+from PIL import Image
 
 import models
 from colorizing.hints import format_hints, parse_hints
@@ -39,7 +40,8 @@ class Page:
             self._add_photo()
             self._add_hints()
             examples = [[str(path)] for path in sorted(SAMPLES.iterdir()) if is_photo(path)]
-            gradio.Examples(examples, self._photo, examples_per_page=len(examples), label="Or try one of these")
+            look = {"examples_per_page": len(examples), "label": "Or try one of these"}
+            self._examples = gradio.Examples(examples, self._photo, **look)
             self._connect()
         self.blocks.queue(max_size=service.limits.max_waiting, default_concurrency_limit=4)
 
@@ -52,8 +54,7 @@ class Page:
                 # Gradio would open the file with Pillow, whose errors are not for visitors. The service reads it.
                 self._photo.preprocess = lambda payload: payload and payload.path
             with gradio.Column():
-                look = {"interactive": False, "type": "numpy", "format": "jpeg"}
-                self._slider = gradio.ImageSlider(label="Before and after", **look)
+                self._slider = gradio.ImageSlider(label="Before and after", interactive=False)
                 self._message = gradio.Markdown()
                 self._download = gradio.DownloadButton("Download at full size", interactive=False, variant="primary")
         with gradio.Row():
@@ -69,7 +70,7 @@ class Page:
             gradio.Markdown(HINTS)
             with gradio.Row():
                 with gradio.Column(scale=2):
-                    look = {"interactive": False, "format": "jpeg", "buttons": ["fullscreen"], "elem_id": "result"}
+                    look = {"interactive": False, "buttons": ["fullscreen"], "elem_id": "result"}
                     self._result = gradio.Image(label="Click where a colour is wrong", **look)
                     with gradio.Row():
                         look = {"size": "sm", "min_width": 100}  # So that the three fit into one row.
@@ -82,7 +83,7 @@ class Page:
 
     def _add_colors(self):
         with gradio.Column(visible=False) as self._coloring:
-            look = {"interactive": False, "format": "png", "buttons": [], "height": 110, "elem_id": "swatches"}
+            look = {"interactive": False, "buttons": [], "height": 110, "elem_id": "swatches"}
             self._swatches = gradio.Image(label="Colours for the chosen dot", **look)
             self._picker = gradio.ColorPicker(label="Another colour")
             self._moving = gradio.Checkbox(label="The next click moves the chosen dot")
@@ -94,10 +95,14 @@ class Page:
     def _connect(self):
         """Calls the methods below at what a visitor does. Each change of the dots colorizes the photo anew."""
         edits, private, last = self._edits, {"api_visibility": "private"}, {"trigger_mode": "always_last"}
+        # One event for all that changes the result, so that the last one stays.
+        changes = [edits.change, self._model.change, self._saturation.change]
         paint = self._colorize, [self._photo, self._model, self._saturation, edits], self._outputs()
-        self._photo.change(Edits, None, edits, **private, **last).then(*paint, **private, **last)
-        gradio.on([self._model.change, self._saturation.change], *paint, **private, **last)
-        edits.change(*paint, show_progress="minimal", **private, **last)
+        gradio.on(changes, *paint, show_progress="minimal", **private, **last)
+        # Not at the photo's `change`, which comes twice where a photo replaces another one.
+        begin = self._begin, self._photo, [edits, *self._outputs()]
+        self._photo.input(*begin, show_progress="hidden", **private, **last)
+        self._examples.load_input_event.then(*begin, show_progress="hidden", **private, **last)
         self._result.select(_click, [edits, self._size, self._moving], edits, **private)
         self._swatches.select(_choose, [edits, self._offered], edits, **private)
         self._picker.input(_pick, [edits, self._picker], edits, **private, **last)
@@ -110,6 +115,10 @@ class Page:
         """The components that a colorized photo changes."""
         hints = [self._result, self._size, self._saved, self._swatches, self._offered, self._hinting, self._coloring]
         return [self._slider, self._download, self._message, *hints]
+
+    def _begin(self, path):
+        """The page with a photo that is to be colorized, or without one if the path is None."""
+        return self._nothing("Colorizing ..." if path else "") | {self._edits: Edits(begun=time.monotonic())}
 
     async def _colorize(self, path, model, saturation, edits):
         """Colorizes a photo. Returns {component: value} for all `_outputs`."""
@@ -128,8 +137,8 @@ class Page:
         height, width = done.photo.pixels.shape[:2]
         words = f"{width} x {height} pixels, {time.perf_counter() - started:.1f} seconds"
         values = self._nothing("  \n".join([words, *done.losses])) | {
-            self._slider: (before, after),
-            self._result: draw_dots(after, edits),
+            self._slider: (self._show(before), self._show(after)),
+            self._result: self._show(draw_dots(after, edits)),
             self._size: (width, height),
             self._download: self._keep(f"{path.stem}-colorized{done.suffix}", done.content),
             self._hinting: gradio.Column(visible=True),
@@ -137,7 +146,8 @@ class Page:
         if edits.hints:
             values[self._saved] = self._keep(path.stem + HINTS_SUFFIX, format_hints(edits.hints).encode())
         if edits.hint:
-            values[self._swatches], values[self._offered] = offer(after, edits.hint, done.likely)
+            swatches, values[self._offered] = offer(after, edits.hint, done.likely)
+            values[self._swatches] = self._show(swatches, ".png")
             values[self._coloring] = gradio.Column(visible=True)
         return values
 
@@ -150,9 +160,22 @@ class Page:
 
     def _keep(self, name, content):
         """Writes a file for download. Returns what a button takes."""
-        place = Path(tempfile.mkdtemp(dir=self._folder)) / name
+        place = self._new(name)
         place.write_bytes(content)
         return gradio.DownloadButton(value=place, interactive=True)
+
+    def _show(self, pixels, suffix=".jpg"):
+        """Writes a picture, sRGB uint8 [height, width, 3], for the page. Returns its path.
+
+        Gradio would write equal pictures into one file, also while a browser reads it.
+        """
+        place = self._new(f"preview{suffix}")
+        Image.fromarray(pixels).save(place)
+        return place
+
+    def _new(self, name):
+        """A path of a file for a visitor in a folder of its own."""
+        return Path(tempfile.mkdtemp(dir=self._folder)) / name
 
 
 def preview(pixels):
