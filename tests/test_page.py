@@ -167,7 +167,7 @@ def test_a_photo_is_colorized_once_and_pictures_have_files_of_their_own(server, 
         addresses.append(page.evaluate(source))
 
     for number in range(1, 4):  # The same photo again, and at last an example.
-        upload(page, gray_file) if number < 3 else page.locator(".gallery-item").first.click()
+        upload(page, gray_file) if number < 3 else page.get_by_role("button", name="prairie-shack").click()
         wait_for_new_picture()
         assert sum("natural" in data for data in asked) == number
         if number == 1:  # The photo that is replaced has a dot.
@@ -252,6 +252,61 @@ def test_a_scan_that_browsers_cannot_draw_is_colorized_without_a_broken_picture(
     # A photo after it is shown again.
     upload(page, gray_file)
     page.wait_for_function("[...document.images].some(image => image.naturalWidth == 601 && image.checkVisibility())")
+    page.close()
+
+
+def test_screen_readers_get_names(server, browser, gray_file):
+    page = open_page(browser, server, 1440, [])
+    page.evaluate("""() => {
+        window.said = []
+        const note = () => window.said.push(document.querySelector(".sr-only[role=status]").innerText)
+        new MutationObserver(note).observe(document.body, {subtree: true, childList: true, characterData: true})
+    }""")
+    upload(page, gray_file)
+    wait_for_colour(page)
+    click_image(page, "#result", 0.3, 0.9)
+    page.locator("#swatches img").wait_for(timeout=SECONDS)
+    page.wait_for_function("[...document.images].every(image => image.alt)")
+    seen = page.locator("body").aria_snapshot().splitlines()
+    buttons = [line.strip() for line in seen if line.strip().startswith("- button")]
+    assert len(buttons) > 30 and all(line.startswith('- button "') for line in buttons), buttons
+    assert {'- button "prairie-shack":', '- button "Click where a colour is wrong":'} <= set(buttons)
+    page.wait_for_function("window.said.includes('Done')", timeout=SECONDS)
+    page.close()
+
+
+def contrast(page, locator):
+    """The contrast of an element's text with its background (WCAG 2.2)."""
+    luminance = []
+    for name in ("color", "backgroundColor"):
+        value = locator.evaluate(f"""element => {{
+            for (; getComputedStyle(element).{name} == "rgba(0, 0, 0, 0)"; element = element.parentElement);
+            return getComputedStyle(element).{name}
+        }}""")
+        channels = np.array([int(channel) for channel in value.removeprefix("rgb(").strip(")").split(",")]) / 255
+        linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+        luminance.append(linear @ (0.2126, 0.7152, 0.0722) + 0.05)
+    return max(luminance) / min(luminance)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_words_stand_out_and_the_focus_is_seen(server, browser, gray_file, scheme):
+    page = open_page(browser, server, 1440, [], color_scheme=scheme)
+    assert contrast(page, page.get_by_text("- or -")) >= 4.5
+    upload(page, gray_file)
+    wait_for_colour(page)
+    button = page.get_by_role("button", name="Download at full size")
+    page.wait_for_function("!document.querySelector('button.primary').disabled")
+    page.wait_for_timeout(500)  # For the change of its colour.
+    assert contrast(page, button) >= 4.5
+    button.hover()
+    page.wait_for_timeout(500)
+    assert contrast(page, button) >= 4.5
+    button.focus()
+    for _ in range(4):  # Model, number, reset, slider.
+        page.keyboard.press("Tab")
+    handle = page.locator("input[type=range]:focus")
+    assert handle.count() == 1 and handle.evaluate("input => getComputedStyle(input).outlineStyle") != "none"
     page.close()
 
 
