@@ -231,11 +231,12 @@ def test_a_click_and_a_colour_and_the_object_takes_it(server, browser, gray_file
 
 
 def test_what_is_no_photo_gets_a_sentence(server, browser, gray_file, tmp_path):
-    (tmp_path / "text.jpg").write_text("no photo")
     page = open_page(browser, server, 1440, [])
-    upload(page, tmp_path / "text.jpg")
-    # In the corner for ten seconds, and below the empty result.
-    page.get_by_text("text.jpg: not an image in a format that can be read").nth(1).wait_for(timeout=SECONDS)
+    for name in ("text.jpg", "text.txt", "film.mp4"):
+        (tmp_path / name).write_text("no photo")
+        upload(page, tmp_path / name)
+        # In the corner for ten seconds, and below the empty result.
+        page.get_by_text(f"{name}: not an image in a format that can be read").nth(1).wait_for(timeout=SECONDS)
     assert "Traceback" not in page.content()
     assert not page.get_by_text("Put a colour right").is_visible()
     page.close()
@@ -252,6 +253,29 @@ def test_a_scan_that_browsers_cannot_draw_is_colorized_without_a_broken_picture(
     # A photo after it is shown again.
     upload(page, gray_file)
     page.wait_for_function("[...document.images].some(image => image.naturalWidth == 601 && image.checkVisibility())")
+    page.close()
+
+
+def test_a_photo_without_a_media_type_is_taken(server, browser, gray_file, tmp_path):
+    page = open_page(browser, server, 1440, [])
+    upload(page, gray_file.rename(tmp_path / "a photo.mpo"))
+    wait_for_colour(page)
+    page.close()
+
+
+@pytest.mark.parametrize(("kind", "data"), [("drop", "dataTransfer"), ("paste", "clipboardData")])
+def test_a_photo_is_taken_wherever_it_is_dropped_or_pasted(server, browser, gray_file, kind, data):
+    page = open_page(browser, server, 1440, [])
+    script = f"""content => {{
+        const data = new DataTransfer()
+        data.items.add(new File([Uint8Array.from(content)], "a photo.png"))
+        const event = new Event("{kind}", {{bubbles: true, cancelable: true}})
+        event.{data} = data
+        document.querySelector("h1").dispatchEvent(event)
+        return event.defaultPrevented
+    }}"""
+    assert page.evaluate(script, list(gray_file.read_bytes()))  # Else the browser would leave the page.
+    wait_for_colour(page)
     page.close()
 
 

@@ -23,7 +23,7 @@ TITLE = "Colour for gray photographs"
 # Longer side in pixels of what the page shows; the download has the photo's own size.
 PREVIEW_SIZE = 1600
 INTRODUCTION = f"""# {TITLE}
-Drop a photo below, or paste it. It stays on this server for ten minutes and goes nowhere else."""
+Drop a photo on this page, or paste it, one at a time. It stays on this server for ten minutes and goes nowhere else."""
 HINTS = """## Put a colour right
 Click where a colour is wrong and choose a colour for the dot: what is near and looks alike takes it. A dot without a
 colour protects the colour there. Click on a dot to change it."""
