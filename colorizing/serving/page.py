@@ -76,7 +76,6 @@ class Page:
                         look = {"size": "sm", "min_width": 100}  # So that the three fit into one row.
                         self._undo = gradio.Button("Undo", **look)
                         self._saved = gradio.DownloadButton("Save the hints", interactive=False, **look)
-                        look |= {"file_types": [".json"], "type": "filepath"}
                         self._loaded = gradio.UploadButton("Load hints", **look)
                 with gradio.Column():
                     self._add_colors()
