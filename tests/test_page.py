@@ -114,6 +114,8 @@ def test_a_photo_becomes_coloured(server, browser, gray_file, tmp_path):
     first = download(page, tmp_path)
     assert first.suffix == ".png" and read(first).pixels.shape == (343, 601, 3) and chroma(first) > 5
 
+    # Nothing else offers what is shown, which can be smaller.
+    assert page.get_by_role("link", name="Download").count() == 0
     # The slider: a pixel column near the middle changes from colour to gray as the handle passes over it.
     slider = page.locator("[data-testid=imageslider], .slider-wrap").first
     box = slider.bounding_box()

@@ -54,7 +54,9 @@ class Page:
                 # Gradio would open the file with Pillow, whose errors are not for visitors. The service reads it.
                 self._photo.preprocess = lambda payload: payload and payload.path
             with gradio.Column():
-                self._slider = gradio.ImageSlider(label="Before and after", interactive=False)
+                # Without a button that downloads what is shown, which is smaller than the result.
+                look = {"interactive": False, "buttons": ["fullscreen"]}
+                self._slider = gradio.ImageSlider(label="Before and after", **look)
                 self._message = gradio.Markdown()
                 self._download = gradio.DownloadButton("Download at full size", interactive=False, variant="primary")
         with gradio.Row():
