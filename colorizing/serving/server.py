@@ -198,7 +198,7 @@ async def split_request(headers, content):
 def advice(headers, error):
     """What to add to an error where curl may have changed the photo; "" elsewhere."""
     by_curl = headers.get("content-type") == "application/x-www-form-urlencoded"
-    return "; send it with curl --data-binary, since -d leaves bytes out" * (by_curl and status_of(error) == 400)
+    return "; curl -d leaves bytes out, --data-binary does not" * (by_curl and status_of(error) == 400)
 
 
 def media_type(suffix):
