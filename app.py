@@ -9,6 +9,7 @@ otherwise.
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import socket
 from dataclasses import dataclass
@@ -86,6 +87,9 @@ def main():
             server, log_level="warning", limit_concurrency=200, timeout_graceful_shutdown=GRACE_SECONDS
         )
         Server(config).run(sockets=[listening])
+    # Python would wait for the photos that threads still work on, which can take a minute.
+    server.state.folder.cleanup()
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The HTTP API: photos in, photos out, limits, and hostile uploads."""
 
 import asyncio
+import os
 import socket
 import threading
 import time
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from conftest import resident_megabytes
 from PIL import Image
+from processes import Script
 from skimage import color
 from small_networks import Gray
 from test_fuzz import SUFFIXES, encode, mutate
@@ -221,6 +223,21 @@ def test_an_upload_that_hangs_does_not_keep_the_server_from_its_end(caplog):
     assert not running.is_alive()
     errors = [record for record in caplog.records if record.name == "uvicorn.error" and record.levelname == "ERROR"]
     assert len(errors) == 1 and not errors[0].exc_info  # That a request was cut off.
+
+
+def test_a_photo_in_work_does_not_keep_the_process(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import time, app\nfrom concurrent.futures import ThreadPoolExecutor\n"
+        "app.Server.run = lambda *_, **__: ThreadPoolExecutor().submit(time.sleep, 100)\napp.main()\n"
+    )
+    with listen("127.0.0.1", 0) as free:
+        port = free.getsockname()[1]
+    process = Script(script, "--port", port, env=os.environ | {"TMPDIR": str(tmp_path)})
+    status, output, errors = process.wait(timeout=80)
+    assert status == 0 and not any("Traceback" in line for line in errors), errors
+    assert f":{port}, colorizes on" in output
+    assert not list(tmp_path.glob("colorize-*"))
 
 
 def test_the_page_may_load_nothing_from_elsewhere(client):
