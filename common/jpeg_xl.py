@@ -1,13 +1,8 @@
 """JPEG XL by OpenImageIO, and what it does not tell of a file; see decoders.py."""
 
-import contextlib
-import io
-import re
 import tempfile
-import threading
 from dataclasses import dataclass
 
-import av
 import imagecodecs
 import numpy as np
 import OpenImageIO as oiio
@@ -15,12 +10,12 @@ import OpenImageIO as oiio
 from common.decoders import COLORS, FURTHER, CannotDecode, Image, space_of
 from common.samples import unpremultiply
 
-# Megabytes: OpenImageIO refuses to open a larger image and says its size, without having decoded anything.
-HEADER_ONLY, ANY_SIZE = 1, 1 << 24
+# Megabytes of pixels that OpenImageIO is to decode at most: images.py has a limit of its own.
+ANY_SIZE = 1 << 24
 START = b"\xff\x0a"  # Of a codestream.
-ALPHA, SPOT_COLOR, FILTERED = 0, 2, 5  # Kinds of further channels.
-
-_opening = threading.Lock()
+# Shapes that its header names by a number from 1 on: width and height.
+SHAPES = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
+ALPHA, SPOT_COLOR = 0, 2  # Kinds of further channels.
 
 
 @dataclass
@@ -45,8 +40,11 @@ class Bits:
 
 @dataclass
 class Header:
-    """What a codestream's header says that OpenImageIO does not."""
+    """What a codestream's header says."""
 
+    width: int  # In pixels, as stored.
+    height: int
+    animated: bool = False
     multiplied: bool = False  # The colours are multiplied by alpha.
     # Where the number of bits of a channel is chosen, where it is 8 in a file of lossy colours with a profile.
     coarse: int | None = None
@@ -55,17 +53,18 @@ class Header:
 def read_header(content):
     """The `Header` of the content of a file, bytes."""
     start = next((at for box in (b"jxlc", b"jxlp") if (at := content.find(box)) > 0), 0)  # In a file of boxes.
-    header, bits = Header(), Bits(content, 8 * (content.index(START, start) + len(START)))
-    _skip_size(bits)
+    bits = Bits(content, 8 * (content.index(START, start) + len(START)))
+    header = Header(*_take_size(bits))
     if bits.take(1):  # All else is as usual.
         return header
     if bits.take(1):
         bits.take(3)  # Orientation.
+        if bits.take(1):  # The size that it is meant to be shown at.
+            _take_size(bits)
         if bits.take(1):
-            _skip_size(bits)
+            raise CannotDecode("JPEG XL with a preview, which is not read; convert it to PNG")
         if bits.take(1):
-            _skip_preview(bits)
-        if bits.take(1):  # Animation: its clock, loops and time codes.
+            header.animated = True  # By a clock, with loops and perhaps time codes.
             bits.choose((0, 100), (0, 1000), (10, 1), (30, 1))
             bits.choose((0, 1), (0, 1001), (8, 1), (10, 1))
             bits.choose((0, 0), (3, 0), (16, 0), (32, 0))
@@ -80,21 +79,18 @@ def read_header(content):
     return header
 
 
-def _skip_size(bits):
+def _take_size(bits):
+    """(width, height) in pixels."""
     small = bits.take(1)
-    for is_width in range(2):
-        if is_width and bits.take(3):  # Its ratio to the height.
-            return
-        bits.take(5) if small else bits.choose((9, 1), (13, 1), (18, 1), (30, 1))
 
+    def take_side():
+        return 8 * bits.take(5) + 8 if small else bits.choose((9, 1), (13, 1), (18, 1), (30, 1))
 
-def _skip_preview(bits):
-    eighths = bits.take(1)
-    for is_width in range(2):
-        if is_width and bits.take(3):
-            return
-        large = (0, 16), (0, 32), (5, 1), (9, 33)
-        bits.choose(*large if eighths else ((6, 1), (8, 65), (10, 321), (12, 1345)))
+    height, shape = take_side(), bits.take(3)
+    if not shape:
+        return take_side(), height
+    across, down = SHAPES[shape - 1]
+    return height * across // down, height
 
 
 def _take_depth(bits):
@@ -116,65 +112,55 @@ def _take_channel(bits):
     bits.take(8 * bits.choose((0, 0), (4, 0), (5, 16), (10, 48)))  # Its name.
     if kind == SPOT_COLOR:
         bits.take(4 * 16)
-    elif kind == FILTERED:
-        bits.choose((0, 1), (2, 0), (4, 3), (8, 19))
     return bool(kind == ALPHA and bits.take(1))
 
 
 def open_jpeg_xl(content):
     """JPEG XL."""
-    file, error = _open_jpeg_xl_file(content, HEADER_ONLY)
-    claimed = re.search(r"claimed to be (\d+)x(\d+)", error)
-    if not file and not claimed:
-        raise ValueError(error)
-    width, height = (file.spec().width, file.spec().height) if file else map(int, claimed.groups())
-    animated = False
-    with contextlib.suppress(av.FFmpegError), av.open(io.BytesIO(content)) as file:
-        animated = file.format.name == "jpegxl_anim"
     header = read_header(content)
-    if header.coarse is not None and not animated:
+    if header.coarse is not None and not header.animated:
         # libjxl gives lossy colours as linear light, for whose dark tones 8 bits are too few: as 12 bits.
         content = bytearray(content)
         content[header.coarse // 8] |= 1 << header.coarse % 8
         content = bytes(content)
 
     def decode():
-        file, error = _open_jpeg_xl_file(content, ANY_SIZE)
-        if not file:
-            raise ValueError(error)
-        spec = file.spec()
-        if str(spec.format) not in ("uint8", "uint16"):
-            raise CannotDecode(f"pixels of type {spec.format}; convert it to 8 or 16 bits")
-        if animated and spec.format != "uint8":  # imagecodecs does not tell how many of their 16 bits count.
+        spec, values = _decode_by_openimageio(content)
+        if header.animated and spec.format != "uint8":  # imagecodecs does not tell how many of their 16 bits count.
             raise CannotDecode("animated, with more than 8 bits, which is not read; convert it to 8 bits")
-        values = file.read_image(0, 0, 0, spec.nchannels, spec.format)
-        if values is None or file.has_error:
-            raise ValueError(file.geterror())
-        if animated:  # OpenImageIO gives the last picture.
+        if header.animated:  # OpenImageIO gives the last picture.
             values = imagecodecs.jpegxl_decode(content, 0)
+        values = values.reshape(spec.height, spec.width, -1)
         icc = spec.getattribute("ICCProfile")
         icc = icc if icc is None else np.asarray(icc, np.uint8).tobytes()
         is_gray = icc and icc[16:20] == b"GRAY"
         # OpenImageIO does not tell whether the second channel of gray is alpha; imagecodecs gives others as planes.
-        if is_gray and spec.nchannels > 1 and imagecodecs.jpegxl_decode(content, 0).shape != (height, width, 2):
+        if is_gray and spec.nchannels > 1 and imagecodecs.jpegxl_decode(content, 0).shape != (*values.shape[:2], 2):
             raise CannotDecode("JPEG XL of gray with channels of no named kind, which is not read; convert it to gray")
-        values = values.reshape(height, width, -1)
         if header.multiplied:
             values = unpremultiply(values[..., : COLORS[space_of(values)] + 1])
         return values, icc
 
-    return Image(width, height, decode, notes=FURTHER * animated)
+    return Image(header.width, header.height, decode, notes=FURTHER * header.animated)
 
 
-def _open_jpeg_xl_file(content, megabytes):
-    """(oiio.ImageInput or None, error) of an image of at most so many megabytes. It reads from files only."""
+def _decode_by_openimageio(content):
+    """(oiio.ImageSpec, values as stored) of JPEG XL."""
     config = oiio.ImageSpec()
     config.attribute("oiio:UnassociatedAlpha", 1)
-    # The limit is one for the whole process, and the image is decoded on opening.
-    with tempfile.NamedTemporaryFile(suffix=".jxl") as copy, _opening:
-        # OpenImageIO takes files of less than 128 bytes for damaged, and libjxl looks past what follows.
+    oiio.attribute("limits:imagesize_MB", ANY_SIZE)
+    oiio.attribute("try_all_readers", 0)
+    # It reads from files only. It takes files of less than 128 bytes for damaged, and libjxl looks past what follows.
+    with tempfile.NamedTemporaryFile(suffix=".jxl") as copy:
         copy.write(content.ljust(128, b"\0"))
         copy.flush()
-        oiio.attribute("limits:imagesize_MB", megabytes)
-        oiio.attribute("try_all_readers", 0)
-        return oiio.ImageInput.open(copy.name, config), oiio.geterror()
+        file = oiio.ImageInput.open(copy.name, config)
+        if not file:
+            raise ValueError(oiio.geterror())
+        spec = file.spec()
+        if str(spec.format) not in ("uint8", "uint16"):
+            raise CannotDecode(f"pixels of type {spec.format}; convert it to 8 or 16 bits")
+        values = file.read_image(0, 0, 0, spec.nchannels, spec.format)
+        if values is None or file.has_error:
+            raise ValueError(file.geterror())
+        return spec, values

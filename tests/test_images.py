@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import cv2
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -176,6 +177,13 @@ def test_decompression_bombs_are_refused_by_their_header(tmp_path, suffix, monke
     monkeypatch.setattr("netpbmfile.NetpbmFile.asarray", None)
     with pytest.raises(PhotoError, match=r"more than 5 megapixels \(6\); reduce the photo, or raise --max-megapixels$"):
         read(path, max_megapixels=5)
+
+
+def test_the_size_of_jpeg_xl_is_known_without_its_pixels():
+    # Sides in eights or not, and shapes that its header names by a number.
+    for height, width in ((8, 16), (7, 300), (100, 120), (90, 120), (513, 31), (135, 240), (4, 5), (20, 40), (9000, 3)):
+        content = imagecodecs.jpegxl_encode(np.zeros((height, width, 3), np.uint8), effort=1)
+        assert images.megapixels("a.jxl", content[:40]) == height * width / 1e6
 
 
 def test_quality_decides_the_size_of_the_file(tmp_path, photo):

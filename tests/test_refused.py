@@ -92,6 +92,11 @@ REFUSED = {
         )
         for count in (2, 3, 4)
     },
+    # A side of 8 pixels, a square, further fields, upright, no other size to show it at.
+    "preview.jxl": (
+        b"\xff\x0a" + np.packbits([*map(int, "1_00000_100_0_1_000_0_1".replace("_", ""))], bitorder="little").tobytes(),
+        "JPEG XL with a preview, which is not read; convert it to PNG",
+    ),
     # Its coefficients are made up: whether an arithmetic code is damaged cannot be told.
     "arithmetic.jpg": (
         re.sub(rb"\xff\xc0(.{8})\x01.", b"\xff\xc9\\g<1>\x01\x31", jpeg(), flags=re.DOTALL),
