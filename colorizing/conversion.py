@@ -44,11 +44,8 @@ class Converter:
             result: Path of the result, which gives the format, and for messages.
             work: Function from an `images.Photo` to the one that is encoded.
 
-        Returns:
-            (photo, content, losses): what `work` returned, and what `images.encode` returned for it.
-
-        Raises:
-            PhotoError: The photo cannot be decoded, is too large, or cannot be encoded in the format of the result.
+        Returns (photo, content, losses): what `work` returned, and what `images.encode` returned for it. Raises
+        PhotoError where the photo cannot be decoded, is too large, or cannot be encoded in the format of the result.
         """
         with self._photos.hold(min(images.megapixels(name, content), self._max_megapixels)), computing:
             photo = images.decode(name, content, self._max_megapixels)

@@ -90,13 +90,8 @@ def read_hints(path, film=False):
 def parse_hints(content, name, film=False):
     """A list of `Hint` from JSON like `{"hints": [{"x": 0.5, "y": 0.25, "ab": [40, 20], "radius": 0.0125}]}`.
 
-    Args:
-        content: JSON, str or UTF-8 bytes.
-        name: Name of the file, for messages.
-        film: Whether the hints are of a film, so that they may have times.
-
-    Raises:
-        HintError: The content is something else; the message counts hints from 1.
+    The content is str or UTF-8 bytes; hints of a film may have times. Raises HintError with the name of the file where
+    the content is something else; the message counts hints from 1.
     """
     try:
         mark = "\ufeff"  # Editors of Windows put it at the start.
@@ -133,16 +128,12 @@ def place_of(hint, picture):
 
 
 def correct(ab, lightness, hints, features=None):
-    """Corrects the network's ab so that it meets hints.
+    """The network's ab, corrected so that it meets `Hint`s; `ab` itself without hints.
 
     Args:
         ab: What the network predicted, Lab units, float32 [rows, columns, 2].
         lightness: What it saw, L in 0..100, float32 [rows, columns, 1].
-        hints: `Hint`s.
         features: What the network offers besides, float32 [any, any, channels] over the same picture; None for nothing.
-
-    Returns:
-        The corrected ab, like `ab`; `ab` itself without hints.
     """
     return spread(ab, describe(ab, lightness, features), hints) if hints else ab
 
@@ -195,11 +186,8 @@ def _points(hint, picture):
 
 
 def _covariance(one, other):
-    """Covariance of d between places, from their vectors [count, channels] and [others, channels].
-
-    Returns:
-        [count, others] in 0..1, as a share of d's variance.
-    """
+    """Covariance of d between places, [count, others] in 0..1, as a share of d's variance, from their vectors [count,
+    channels] and [others, channels]."""
     squares = np.vecdot(one, one)[:, None] + np.vecdot(other, other) - 2 * one @ other.T
     near = np.exp(np.minimum(-squares / 2, 0))
     return (1 - BROAD) * near + BROAD * np.sqrt(np.sqrt(near))

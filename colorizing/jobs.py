@@ -47,11 +47,7 @@ def plan_jobs(inputs, output, suffix=None, films=False, hints_of=None, settings_
         films: Whether films are wanted, too. Their results keep their suffix unless `REWRAPPED` has another.
         hints_of, settings_of: See `Record`.
 
-    Returns:
-        A `Plan`.
-
-    Raises:
-        UserError: The record of the output folder cannot be read.
+    Returns a `Plan`. Raises UserError where the record of the output folder cannot be read.
     """
     record = Record(output, hints_of, settings_of)
     found, failures, notes = find_inputs(inputs, output, films)
@@ -187,14 +183,8 @@ class Outcome:
 def process_photos(jobs, work, record, converter):
     """Reads, works on and writes photos, several at a time, with a progress bar; a bad one does not stop the others.
 
-    Args:
-        jobs: Pairs of (photo, result) paths.
-        work: Function from a `Photo` and its path to the result, a `Photo`; called from several threads.
-        record: The `Record` of the output folder.
-        converter: A `Converter`.
-
-    Returns:
-        An `Outcome`.
+    Jobs are pairs of (photo, result) paths, for whose output folder `record` is the `Record`. `work` makes a `Photo` of
+    a `Photo` and its path, in several threads. Returns an `Outcome`.
     """
 
     def do(path, result):

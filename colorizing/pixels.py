@@ -57,14 +57,8 @@ def _compile(function, shape, dtype):
 
 
 def to_gray(pixels):
-    """Turns a photo gray, each pixel into the neutral of equal L.
-
-    Args:
-        pixels: sRGB, uint8 or uint16, [height, width, 3], or gray, [height, width], which is returned as it is.
-
-    Returns:
-        Gray of the same type, [height, width].
-    """
+    """Turns sRGB, uint8 or uint16 [height, width, 3], gray, [height, width] of the same type: each pixel into the
+    neutral of equal L. Gray is returned as it is."""
     if pixels.ndim == 2:
         return pixels
     result = np.empty(pixels.shape[:2], pixels.dtype)

@@ -52,12 +52,10 @@ class Record:
 
     @contextlib.contextmanager
     def noting(self, result, found):
-        """A context in which the caller makes a result of something. The record notes it before and after.
+        """A context in which the caller makes the result at a path. The record notes it before and after.
 
-        Args:
-            result: Its path.
-            found: The `checksum` of what it is made from, computed before hints or a film were read. If these change
-                while the result is made, the record keeps the old checksum, and the next run makes the result anew.
+        `found` is the `checksum` of what it is made from, computed before hints or a film were read. If these change
+        while the result is made, the record keeps the old checksum, and the next run makes the result anew.
 
         Raises:
             UserError: The record cannot be written, or a file has appeared where the result belongs that no other run

@@ -120,16 +120,9 @@ def _end_by_signal(number, _):
 def parse(options, script, **arguments):
     """Reads the command line into a dataclass of options, whose docstring is the script's description.
 
-    Args:
-        options: The dataclass.
-        script: What follows `python` on the command line to start the script.
-        arguments: More for tyro.cli.
-
-    Raises:
-        OptionError: The command line is wrong, or a value is out of the bounds that the dataclass declares; see
-            options.py.
+    `script` is what follows `python` to start the script, `arguments` are more for tyro.cli. Raises OptionError where
+    the command line is wrong, or a value out of the bounds that the dataclass declares, see options.py.
     """
-
     given = arguments.get("args", sys.argv[1:])
     # An empty path would stand for the working directory. Most likely a variable of a shell script is empty.
     if any(argument == "" or re.fullmatch("--[^=]+=", argument) for argument in given):
@@ -155,12 +148,10 @@ def parse(options, script, **arguments):
 
 
 def describe_rejection(rejection, names):
-    """Why tyro rejects a command line, as words; None for what only tyro has words for.
+    """Why tyro rejects a command line that may hold `names`, as words; None for what only tyro has words for.
 
-    Args:
-        rejection: A `tyro._errors.ParseErrorEvent`. They are not among what tyro promises to keep, so requirements.txt
-            names one version.
-        names: What the command line may hold, see `options.find_names`.
+    A rejection is a `tyro._errors.ParseErrorEvent`. They are not among what tyro promises to keep, so requirements.txt
+    names one version.
     """
     argument = getattr(rejection, "argument", None)
     match rejection:
@@ -247,11 +238,8 @@ def describe_run():
 
 
 def say(text, end="\n"):
-    """Prints a text, and what `print` has kept before it, at once.
-
-    Raises:
-        UserError: Nobody reads standard output any more, or its disk is full.
-    """
+    """Prints a text, and what `print` has kept before it, at once. Raises UserError where nobody reads standard output
+    any more, or its disk is full."""
     try:
         print(text, end=end, flush=True)
     except OSError as error:

@@ -63,17 +63,14 @@ def check_size(path, width, height, suffix=None):
 
 
 def encode(name, photo, suffix, quality=QUALITY):
-    """Encodes a photo, with as much of it as the format holds.
+    """Encodes an `images.Photo` in the format of a suffix, like ".jpg", with as much of it as the format holds.
 
     Args:
-        name: Of the photo, for messages.
-        photo: An `images.Photo`.
-        suffix: Of the format, like ".jpg".
         quality: 1..100, for JPEG, WebP and AVIF.
 
     Returns:
         (content, losses): bytes; what was left out when the photo was read, and what the format does not hold, a
-        sentence each.
+        sentence each, which begins with `name`.
 
     Raises:
         PhotoError: The format is unknown, too small, or its encoder fails.

@@ -73,16 +73,10 @@ class Listing:
 
 
 def list_files(folder, wanted):
-    """Lists the regular files in a folder and its sub-folders, without hidden ones and those of `SYSTEM_FOLDERS`.
+    """The `Listing` of a folder, a Path, and its sub-folders, without hidden ones and those of `SYSTEM_FOLDERS`.
 
-    Links to files count as files; links to folders are not followed, since they could lead in circles.
-
-    Args:
-        folder: The folder, a Path.
-        wanted: Function that says of a Path, by its name, whether it is wanted.
-
-    Returns:
-        A `Listing`.
+    Links to files count as files; links to folders are not followed, since they could lead in circles. `wanted` says of
+    a Path, by its name, whether it is wanted.
     """
     listing = Listing([], Counter(), [])
 
@@ -204,12 +198,8 @@ def replacing(path):
 
 @contextlib.contextmanager
 def lock_folder(folder):
-    """A context in which no other process of this machine is in this context for the same folder.
-
-    Raises:
-        UserError: Another process is.
-        OSError: The folder cannot be opened.
-    """
+    """A context that one process of this machine at a time is in for a folder. Raises UserError where another one is,
+    and OSError where the folder cannot be opened."""
     if fcntl is None:
         yield
         return

@@ -82,30 +82,15 @@ def megapixels(name, content=None):
 
 
 def write_photo(path, pixels):
-    """Writes pixels, see `Photo`, in the format that the name asks for.
-
-    Raises:
-        PhotoError: As `write` does.
-        ValueError: They are not the pixels of a photo.
-    """
+    """Writes pixels as `write` does a `Photo`. Raises ValueError, too, where they are not the pixels of a photo."""
     write(path, Photo(as_samples(pixels)))
 
 
 def write(path, photo, quality=QUALITY):
-    """Writes a photo in the format that the name asks for, with as much of it as the format holds.
+    """Writes a `Photo` as `encode` does. The file appears whole or not at all, and its folder is made if need be.
 
-    The file appears whole or not at all, and its folder is made if need be.
-
-    Args:
-        path: Where to.
-        photo: A `Photo`.
-        quality: 1..100, for JPEG, WebP and AVIF.
-
-    Returns:
-        What was left out when the photo was read, and what the format cannot hold: a sentence each.
-
-    Raises:
-        PhotoError: The format is unknown or too small for the photo, or the disk or its rights do not allow it.
+    Returns what was left out when the photo was read, and what the format cannot hold: a sentence each. Raises
+    PhotoError, as `encode` does, or where the disk or its rights do not allow the file.
     """
     content, losses = encode(path, photo, Path(path).suffix.lower(), quality)
     write_content(path, content)

@@ -90,11 +90,9 @@ class Metadata:
 
 
 def read_metadata(content, suffix, resolution=None, orientation=1):
-    """Reads what a file's content, bytes, says about its photo once that is upright.
+    """Reads what a file's content, bytes of the format of a suffix, says about its photo once that is upright.
 
     Args:
-        content: The file's content.
-        suffix: Of its format.
         resolution: Pixels per inch, (horizontal, vertical), as the header says, or None; that of EXIF comes first.
         orientation: How the pixels were turned upright, 1..8.
 
@@ -162,16 +160,9 @@ def whole_number(value):
 
 
 def embed(content, suffix, metadata, width, height):
-    """Puts metadata into a file's content.
+    """Puts the `Metadata` of a photo of a size into a file's content, bytes, in the format of a suffix.
 
-    Args:
-        content: The file's content, bytes, without any.
-        suffix: Of its format.
-        metadata: The `Metadata`.
-        width, height: The photo's.
-
-    Returns:
-        (content, losses): what the format does not hold, as words.
+    Returns (content, losses): what the format does not hold, as words.
     """
     lost = []
     in_header = suffix in (".bmp", ".jpg", ".png")  # Where the encoder puts the resolution.

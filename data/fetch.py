@@ -45,14 +45,9 @@ COPIES = 3
 def fetch(name, folder, limit=None, data_dir=None):
     """Downloads a data set by its name in configs.DATASETS, and writes its photos, at most `limit`, into a folder.
 
-    Args:
-        data_dir: Folder of TensorFlow Datasets, instead of its default.
-
-    Returns:
-        (photos, builder): how many photos of the data set the folder holds, and their `tfds.core.DatasetBuilder`.
-
-    Raises:
-        DatasetError: Something cannot be downloaded or written.
+    `data_dir` is the folder of TensorFlow Datasets, instead of its default. Returns how many photos of the data set the
+    folder holds, and their `tfds.core.DatasetBuilder`. Raises DatasetError where something cannot be downloaded or
+    written.
     """
     source = DATASETS[name]
     categories = OUTDOOR_NATURAL if source.natural else None
@@ -100,15 +95,9 @@ def prepare(builder):
 def write_photos(builder, categories, folder, limit):
     """Writes the training photos of a prepared data set, at most `limit`, into a sub-folder for each category.
 
-    Args:
-        builder: The `tfds.core.DatasetBuilder`, with the features image, label, and filename if there is one.
-        categories: Names of the categories to keep; None for all.
-
-    Returns:
-        How many of these photos the folder holds. Files that exist are not written again.
-
-    Raises:
-        DatasetError: The prepared data set is damaged, or the disk or its rights do not allow it.
+    The `tfds.core.DatasetBuilder` has the features image, label, and filename if there is one; `categories` are the
+    names of those to keep, None for all. Returns how many of these photos the folder holds; files that exist are not
+    written again. Raises DatasetError where the prepared data set is damaged, or the disk does not allow it.
     """
     tfds = import_tfds()
     label = builder.info.features["label"]

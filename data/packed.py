@@ -42,11 +42,8 @@ class Manifest:
 
 
 def read_manifest(folder, complete=True):
-    """Reads the `Manifest` of a folder of shards.
-
-    Raises:
-        DatasetError: It is missing or damaged or, where a complete one is wanted, packing was not finished.
-    """
+    """Reads the `Manifest` of a folder of shards. Raises DatasetError where it is missing or damaged or, where a
+    complete one is wanted, packing was not finished."""
     path = folder / MANIFEST
     try:
         values = json.loads(path.read_bytes())
@@ -78,15 +75,8 @@ def holds_shards(folder):
 
 
 def read_shards(folder):
-    """Finds the photos in a folder of shards.
-
-    Returns:
-        (photos, labels, classes, shard_numbers): a list of `PackedPhoto`, in the order of their names; class of each,
-        int32 [photos], or None without classes; names of the classes, a tuple; shard number of each, int32 [photos].
-
-    Raises:
-        DatasetError: The manifest is missing or damaged, packing was not finished, or a shard is missing.
-    """
+    """The photos in a folder of shards, in the order of their names, as the first fields of `photos.Photos`: paths,
+    labels, classes and shards. Raises DatasetError, as `read_manifest` does, or where a shard is missing."""
     manifest = read_manifest(folder)
     paths = shard_paths(folder, len(manifest.shards))
     for path in paths:

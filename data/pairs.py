@@ -104,14 +104,10 @@ ALONE = ReplicaShare()
 
 
 def sampling_weights(labels, factors):
-    """How often to draw each photo relative to others, float64 [photos].
+    """How often to draw each photo relative to others, from its class, int32, and a further factor: float64 [photos].
 
     A class is drawn in proportion to the square root of its number of photos. In proportion to the number, large
     classes would hide small ones; equally often, photos of small classes would be memorized.
-
-    Args:
-        labels: The class of each photo, int32 [photos].
-        factors: A further factor for each photo, float64 [photos].
     """
     return factors / np.sqrt(np.bincount(labels)[labels])
 
@@ -178,20 +174,15 @@ class Crops:
 
 
 def training_crops(store, order, batch_size, share=ALONE, epoch=0, step=0):
-    """Crops for training. An epoch has as many photos as the order, less the remainder that fills no step.
-
-    In place of a photo that the store skips comes the next one in the order.
+    """The `Crops` of a `TrainingOrder`, for training. An epoch has as many photos as the order, less the remainder that
+    fills no step. In place of a photo that the store skips comes the next one in the order.
 
     Args:
         store: A `PhotoStore` that can use at least one of the photos.
         order: A `TrainingOrder`.
         batch_size: Crops a batch, of which one replica gets one a step.
         share: The batches of this process.
-        epoch: The epoch to begin with, from 0.
-        step: The step of that epoch to begin with, from 0.
-
-    Returns:
-        `Crops`.
+        epoch, step: Where to begin: the epoch, and the step in it, from 0.
     """
     steps = len(order.indices) // (batch_size * share.replicas)
     batches = share.batches(steps)
@@ -244,13 +235,8 @@ def without_autotuning(dataset):
 
 
 def mean_ab(store, indices, photos=1000):
-    """Mean ab in Lab units, float64 [2], of the photos with these numbers, or of `photos` evenly chosen ones of them.
-
-    Args:
-        store: A `PhotoStore` that can use at least one of the chosen photos.
-        indices: Numbers of the photos, int64.
-        photos: How many to read at most.
-    """
+    """Mean ab in Lab units, float64 [2], of the photos of a `PhotoStore` with these numbers, int64, or of at most
+    `photos` evenly chosen ones, of which the store can use at least one."""
     chosen = indices[np.linspace(0, len(indices) - 1, min(photos, len(indices))).astype(int)]
     loaded = [photo for photo in map(store.load, chosen) if photo is not None]
     means = [ab_from_rgb(tf.constant(photo)).numpy().mean(axis=(0, 1), dtype=np.float64) for photo in loaded]

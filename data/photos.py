@@ -55,8 +55,7 @@ class Photos:
 def find_all_photos(folders):
     """Finds the photos of several data sets, as one. A data set without class folders is a class of its own.
 
-    Raises:
-        DatasetError: See `find_photos`; or a folder is given twice, or lies in another one.
+    Raises DatasetError, as `find_photos` does, or where a folder is given twice, or lies in another one.
     """
     places = [Path(folder).resolve() for folder in folders]
     for inner, outer in itertools.permutations(range(len(places)), 2):
@@ -169,19 +168,15 @@ class PhotoStore:
         margin: See `scale_to_cover`.
         old_film: Give crops a fourth channel, the gray input; see `load_crops`.
         min_chroma: Least `chroma_spread` of a photo, in Lab units; others are skipped.
-
-    Attributes:
-        channels: Channels of a crop: 4 with `old_film`, else 3.
-        skipped: {path: cause} of the photos skipped so far.
     """
 
     def __init__(self, paths, crop, cache_bytes, margin=MAX_MARGIN, old_film=False, min_chroma=0.0):
         self.paths = paths
         self.crop = crop
         self.margin = margin
-        self.channels = 4 if old_film else 3
+        self.channels = 4 if old_film else 3  # Of a crop.
         self.min_chroma = min_chroma
-        self.skipped = {}
+        self.skipped = {}  # {path: cause} of the photos skipped so far.
         self._kept = {}
         self._room = cache_bytes
 

@@ -41,12 +41,8 @@ CHECKED_AT_A_TIME = 64
 def pack(folder, output, photos_per_shard):
     """Packs a folder of photos into shards of at most `photos_per_shard`, in a folder that is made if need be.
 
-    Returns:
-        The `Manifest`.
-
-    Raises:
-        DatasetError: The folder holds no photos or holds shards, or `output` holds other shards or the photos.
-        OSError: A shard cannot be written.
+    Returns the `Manifest`. Raises DatasetError where the folder holds no photos or holds shards, or where `output`
+    holds other shards or the photos, and OSError where a shard cannot be written.
     """
     photos = find_photos(folder)
     if photos.passed_over:
@@ -94,11 +90,7 @@ def check_output(output, manifest):
 def write_shard(path, photos, progress):
     """Writes a shard of photos by their paths, whole or not at all. Calls `progress` after each photo.
 
-    Returns:
-        {position: cause} of the photos that could not be read.
-
-    Raises:
-        OSError: The shard cannot be written.
+    Returns {position: cause} of the photos that could not be read. Raises OSError where the shard cannot be written.
     """
     unreadable = {}
     with replacing(path) as temporary:
@@ -141,14 +133,8 @@ def count_records(path):
 
 
 def verify(folder):
-    """Reads all of a folder of shards.
-
-    Returns:
-        (manifest, failures): the `Manifest`, and a sentence for each shard that is missing or damaged.
-
-    Raises:
-        DatasetError: The manifest is missing or damaged, or packing was not finished.
-    """
+    """Reads all of a folder of shards. Returns its `Manifest`, and a sentence for each missing or damaged shard. Raises
+    DatasetError, as `read_manifest` does."""
     manifest = read_manifest(folder)
     paths = shard_paths(folder, len(manifest.shards))
     failures = []

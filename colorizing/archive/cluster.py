@@ -43,8 +43,7 @@ EXCLUDED = [".git", ".venv", "data/samples", "datasets", "docs", "outputs", "run
 def connected(address=None):
     """A context with a connection to the cluster at an address or, without one, to a cluster of this machine alone.
 
-    Raises:
-        UserError: There is no cluster at the address, or Ray cannot write to the home folder.
+    Raises UserError where there is no cluster at the address, or Ray cannot write to the home folder.
     """
     if address is None:
         options = {"address": "local", "include_dashboard": False, "object_store_memory": OBJECT_STORE}
@@ -95,11 +94,8 @@ def work_through(ledger, run, work, model, report, retry_failed):
     Photos without a row after a pass are tried again: their worker ended, or they met an error that may be temporary.
     Once a pass of single photos gives no row at all, the remaining photos end every worker, and have failed.
 
-    Args:
-        ledger, run: The `Ledger`, and the run's row in it.
-        work, model: A `Work`, and the content of a .keras file.
-        report: Function that is called with each number of photos newly done or failed.
-        retry_failed: Photos that failed in an earlier run are tried again.
+    `run` is the row of the run in the `Ledger`, `model` the content of a .keras file. `report` is called with each
+    number of photos newly done or failed. With `retry_failed`, photos that failed in an earlier run are tried again.
     """
     for attempt in itertools.count():
         count, resources = worker_pool()
@@ -139,8 +135,7 @@ def one_pass(ledger, run, worker, batch, count, resources, retry_failed):
         batch: Photos that go to a worker together.
         count, resources: Number of workers, and the resources of each.
 
-    Raises:
-        UserError: The workers cannot start, or the ledger cannot be read.
+    Raises UserError where the workers cannot start, or the ledger cannot be read.
     """
     # Listed once, so that a task that Ray repeats reads the same parts.
     worked = ledger.parts("worked")
@@ -197,15 +192,8 @@ class RayWorker(Worker):
 
 
 def record(ledger, run, answers, report):
-    """Adds rows to the ledger every ROWS_A_PART rows or SECONDS_A_PART seconds, and at the end.
-
-    Args:
-        ledger, run, report: As for `work_through`.
-        answers: Yields lists of rows.
-
-    Returns:
-        The number of rows.
-    """
+    """Adds the rows of `answers`, which yields lists of them, to the ledger every ROWS_A_PART rows or SECONDS_A_PART
+    seconds, and at the end. Returns their number. The other arguments are those of `work_through`."""
     rows, last, count = [], time.monotonic(), 0
     try:
         for more in answers:

@@ -82,10 +82,7 @@ class Ledger:
 
     def add(self, kind, run, rows):
         """Adds a part: a run's rows, a list of dictionaries, of kind "listed" or "worked", or its one of kind "run".
-
-        Raises:
-            UserError: The part cannot be written.
-        """
+        Raises UserError where the part cannot be written."""
         if not rows:
             return
         if kind == "run":
@@ -119,17 +116,14 @@ class Ledger:
         return self._read(parts[-1], None, None)[0] if parts else None
 
     def look_up(self, run, share=None, worked=None, retry_failed=False):
-        """The present states of a run's files.
+        """Yields (row, state, cause) for each file of a run, in the order of the paths within each share: its row of
+        the listing, its state now, and why.
 
         Args:
             run: The run's row.
             share: Number of the share to look up, 0..shares(run) - 1; None for all of them, one after another.
             worked: Paths of the parts to read of kind "worked"; None for all.
             retry_failed: Whether photos that failed in an earlier run wait again.
-
-        Yields:
-            (row, state, cause) for each file, in the order of the paths within each share: its row of the listing, its
-            state now, and why.
         """
         worked = self.parts("worked") if worked is None else worked
         # The run's own parts come last, so that their rows count.
@@ -186,15 +180,10 @@ def shares(run):
 
 
 def _state_of(listed, done, run, retry_failed, is_there):
-    """The state of a file and its cause, (state, cause).
+    """The state of a file and its cause, (state, cause), from its row of the listing and the last row that says what
+    was done with it, or None. `is_there` says of a result's path and size in bytes whether the output holds it.
 
     A run does no photo twice: if two results overwrote each other, it would never end.
-
-    Args:
-        listed: The row of the listing.
-        done: The last row that says what was done with the file; None without one.
-        run, retry_failed: As for `Ledger.look_up`.
-        is_there: Function of a result's path and size in bytes that says whether the output holds it.
     """
     if listed["state"] != WAITING:
         return listed["state"], listed["cause"]

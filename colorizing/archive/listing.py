@@ -9,16 +9,15 @@ from common.files import HINTS_SUFFIX, is_film, is_photo, is_shown
 
 
 def list_files(source, skipped, suffix, made_by):
-    """Lists all files below a storage, folder by folder, so that memory grows with the largest folder only.
+    """Yields a row of the ledger for each file below a storage, in the order of their paths within each folder.
+
+    This goes folder by folder, so that memory grows with the largest folder only.
 
     Args:
         source: The storage.
         skipped: Path of a folder in it whose files are not listed; None for none.
         suffix: Suffix of the results, like ".png"; None for that of each photo, or a format that can be written.
         made_by: The model and the settings, which decide the result together with the file.
-
-    Yields:
-        A row of the ledger for each file, in the order of their paths within each folder.
     """
     pending = [""]
     while pending:

@@ -12,15 +12,9 @@ from common.errors import UserError
 
 
 def try_to_read(location, path, max_megapixels):
-    """Reads a photo in a process of its own, and ignores its errors.
+    """Reads the photo at a path in the storage at a location in a process of its own, and ignores its errors.
 
-    Args:
-        location: Location of the storage that holds the photo.
-        path: Path of the photo in the storage.
-        max_megapixels: See `images.decode`.
-
-    Raises:
-        UserError: Reading ended the process; the message says how.
+    Raises UserError where reading ended the process; the message says how.
     """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     command = [sys.executable, "-m", __name__, location, path, str(max_megapixels)]

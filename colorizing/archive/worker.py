@@ -59,13 +59,9 @@ class Worker:
             return self._pipeline
 
     def __call__(self, batch):
-        """Colorizes a batch.
+        """Colorizes a batch: {"files": rows of the ledger's listing, as JSON; "problem": passed on}.
 
-        Args:
-            batch: {"files": rows of the ledger's listing, as JSON; "problem": passed on}.
-
-        Returns:
-            {"rows": rows of the ledger for those that are done or failed, as JSON; "problem": as given}.
+        Returns {"rows": rows of the ledger for those that are done or failed, as JSON; "problem": as given}.
         """
         rows = self._pool.map(self._answer, json.loads(batch["files"]))
         return {"rows": json.dumps([row for row in rows if row]), "problem": batch["problem"]}

@@ -30,20 +30,19 @@ FRAMES_AT_A_TIME = 8
 def colorize_film(
     pipeline, path, result, steadiness=STEADINESS, compare=False, max_megapixels=MAX_MEGAPIXELS, hints=()
 ):
-    """Colorizes a film, with a progress bar.
+    """Colorizes a film, with a progress bar. The result appears whole or not at all; its folder is made if need be.
 
     Args:
         pipeline: The `colorizing.photo.Pipeline` that frames go through.
-        path: The film.
-        result: Path of the result. Its folder is made if need be, and the file appears whole or not at all.
+        path, result: Of the film and of the result.
         steadiness: See `Steadier`.
         compare: Whether to put the gray film beside the result.
         max_megapixels: Films of larger frames are refused.
         hints: `colorizing.hints.Hint`s, see `MovingHints`.
 
     Returns:
-        (losses, damage). losses: a sentence for each thing that the result does not keep. damage: where and why the
-        film is broken, as words, or None. The result of a broken film has what could be read.
+        (losses, damage): a sentence for each thing that the result does not keep; where and why the film is broken, as
+        words, or None. The result of a broken film has what could be read.
 
     Raises:
         FilmError: The film cannot be read at all, or the disk or its rights do not allow the result.
@@ -115,16 +114,10 @@ def _batches(film):
 
 
 def process_films(jobs, pipeline, record, find_hints=lambda path: (), **options):
-    """Colorizes films, one after another; a bad one does not stop the others.
+    """Colorizes films, pairs of (film, result) paths, one after another; a bad one does not stop the others.
 
-    Args:
-        jobs: Pairs of (film, result) paths.
-        record: The `Record` of the output folder.
-        find_hints: Function from a film's path to its hints.
-        pipeline, options: As for `colorize_film`.
-
-    Returns:
-        An `Outcome`. A broken film of which a part could be read is a failure.
+    `record` is the `Record` of the output folder, `find_hints` a function from a film's path to its hints; the others
+    are for `colorize_film`. Returns an `Outcome`. A broken film of which a part could be read is a failure.
     """
     outcome = Outcome()
     for path, result in jobs:

@@ -1,4 +1,7 @@
-"""What a film's container says and FFmpeg does not tell: whether it is encrypted, whether it was cut off, and tags."""
+"""What a film's container says and FFmpeg does not tell: whether it is encrypted, whether it was cut off, and tags.
+
+All functions raise OSError where the file cannot be read.
+"""
 
 import re
 
@@ -45,26 +48,14 @@ LARGEST_TABLES = 1 << 26
 def is_encrypted(path, samples=ENCRYPTED_SAMPLES):
     """Whether all pictures or all sound of a film or a fragment are encrypted. False where MP4 or MOV does not tell.
 
-    Args:
-        path: The file, a Path.
-        samples: Which tables count as encrypted; PARTLY_ENCRYPTED where no picture can be decoded.
-
-    Raises:
-        OSError: The file cannot be read.
+    `samples` says which tables count as encrypted; PARTLY_ENCRYPTED where no picture can be decoded.
     """
     return any(ENCRYPTED_FRAGMENT in table or samples.search(table) for _, table in _tables(path))
 
 
 def find_untold(path, container):
-    """What is lost of what a film's header says, since FFmpeg does not tell: a list of words.
-
-    Args:
-        path: The file, a Path.
-        container: FFmpeg's name of the format.
-
-    Raises:
-        OSError: The file cannot be read.
-    """
+    """What is lost of what a film's header says, since FFmpeg does not tell: a list of words. `container` is FFmpeg's
+    name of the format."""
     if container.startswith("mov,"):
         header = next((table for kind, table in _tables(path) if kind == b"moov"), b"")
     else:
@@ -74,15 +65,9 @@ def find_untold(path, container):
 
 
 def is_cut(path, container, picture):
-    """Whether a film's file lacks its end. False where its container does not tell.
+    """Whether a film's file lacks its end. False where its container, by FFmpeg's name of the format, does not tell.
 
-    Args:
-        path: The file, a Path.
-        container: FFmpeg's name of the format.
-        picture: Size in bytes of the first picture's packet; 0 if there is none.
-
-    Raises:
-        OSError: The file cannot be read.
+    `picture` is the size in bytes of the first picture's packet; 0 if there is none.
     """
     size = path.stat().st_size
     with path.open("rb") as file:

@@ -20,15 +20,12 @@ class MovingHints:
         self._active = []
 
     def at(self, end, origins):
-        """Moves the hints on to the next frame.
+        """Moves the hints on to the next frame. Returns those that act in it, a list, with their places in it.
 
         Args:
             end: When the frame ends, in seconds from the film's start.
             origins: Where each pixel was in the previous frame, (x, y) in pixels, float32 [rows, columns, 2]; None for
                 the first frame of a shot.
-
-        Returns:
-            A list of the hints that act in the frame, with their places in it.
         """
         moved = [] if origins is None else [follow(hint, origins) for hint in self._active]
         self._active = [hint for hint in moved if hint is not None]

@@ -40,14 +40,11 @@ class Steadier:
         self._lightness = self._ab = self.origins = None
 
     def steady(self, lightness, ab):
-        """Adds the next frame to the average.
+        """Adds the next frame to the average. Returns the averaged ab, float32 [height, width, 2].
 
         Args:
             lightness: The network's input, L in 0..100, float32 [height, width, 1], of one size for the whole film.
             ab: The network's output in Lab units, float32 [height, width, 2].
-
-        Returns:
-            The averaged ab, float32 [height, width, 2].
         """
         before, self.origins = self._lightness, None
         if before is not None:

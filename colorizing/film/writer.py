@@ -84,9 +84,6 @@ class Writer:
         film: The `Reader` of the film whose time, sound and metadata this one has.
         height, width: Of its frames.
         like: The film's first frame.
-
-    Attributes:
-        losses: What is not as in the film, as words.
     """
 
     def __init__(self, path, film, height, width, like):
@@ -115,7 +112,8 @@ class Writer:
         encoder.color_primaries, encoder.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
         if aspect := film.video.sample_aspect_ratio:
             encoder.sample_aspect_ratio = 1 / aspect if is_upended(like) else aspect
-        self._copies, self._encoders, self._reached, self.losses = {}, {}, {}, []
+        self.losses = []  # What is not as in the film, as words.
+        self._copies, self._encoders, self._reached = {}, {}, {}
         for stream in film.streams.audio:
             self._add_sound(stream)
         self._keep_timecode()

@@ -52,10 +52,7 @@ class Edits:
     def click(self, x, y, aspect, moving=False):
         """Chooses the hint near a place; moves the chosen one there; or sets a new one, which keeps the colour there.
 
-        Args:
-            x, y: The place, in shares of width and height.
-            aspect: Width by height of the picture.
-            moving: Whether the chosen hint is moved, if there is one.
+        The place is in shares of width and height; `aspect` is width by height of the picture.
         """
         if moving and self.chosen is not None:
             return self._replace(x=x, y=y)
@@ -106,7 +103,6 @@ def offer(shown, hint, likely):
 
     Args:
         shown: The picture on the page, sRGB uint8 [height, width, 3].
-        hint: The hint.
         likely: ab that the network thinks likely at the place, [count, 2].
 
     Returns:
@@ -121,11 +117,8 @@ def offer(shown, hint, likely):
 
 
 def ab_of_picked(text):
-    """ab in Lab units, two floats, of what a colour picker gives: "#rrggbb" or "rgb(r, g, b)", also with alpha.
-
-    Raises:
-        UserError: It is neither.
-    """
+    """ab in Lab units, two floats, of what a colour picker gives: "#rrggbb" or "rgb(r, g, b)", also with alpha. Raises
+    UserError where it is neither."""
     if found := re.fullmatch(r"#([0-9a-fA-F]{6})([0-9a-fA-F]{2})?", text):
         rgb = list(bytes.fromhex(found[1]))
     elif found := re.fullmatch(r"rgba?\(\s*([\d.]+)[,\s]+([\d.]+)[,\s]+([\d.]+).*\)", text):

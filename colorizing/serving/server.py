@@ -3,6 +3,7 @@
 import asyncio
 import os
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import fastapi
@@ -113,12 +114,8 @@ def make_server(limits):
 
 
 async def read_body(request, limits):
-    """The body of a request, bytes.
-
-    Raises:
-        fastapi.HTTPException: It is too large, by its Content-Length or in fact, or takes too long.
-        ClientDisconnect: It broke off.
-    """
+    """The body of a request, bytes. Raises fastapi.HTTPException where it is too large, by its Content-Length or in
+    fact, or takes too long, and ClientDisconnect where it broke off."""
     too_large = fastapi.HTTPException(413, f"more than {limits.max_megabytes:g} MB; reduce the photo")
     claimed = request.headers.get("content-length", "")
     if claimed.isdecimal() and int(claimed) > limits.max_megabytes * 1e6:
@@ -154,27 +151,21 @@ class WithPolicy:
         await self._app(scope, receive, send_with_policy)
 
 
+@dataclass(frozen=True)
 class Refusal:
     """Answers requests of every method that the routes before it do not take: 405, with a sentence."""
 
-    def __init__(self, explanation, allowed):
-        """
-        Args:
-            explanation: The sentence.
-            allowed: The methods that are taken, as in the header Allow.
-        """
-        self._explanation = explanation
-        self._allowed = allowed
+    explanation: str
+    allowed: str  # The methods that are taken, as in the header Allow.
 
     async def __call__(self, scope, receive, send):
-        raise fastapi.HTTPException(405, self._explanation, {"Allow": self._allowed})
+        raise fastapi.HTTPException(405, self.explanation, {"Allow": self.allowed})
 
 
 async def split_request(headers, content):
     """The photo's content and the hints of a request with a body: the body, or a form's parts `photo` and `hints`.
 
-    Raises:
-        UserError: The form is damaged, lacks a photo, has other parts or one twice, or hints that cannot be used.
+    Raises UserError where the form is damaged, lacks a photo, has other parts or one twice, or hints of no use.
     """
     if not headers.get("content-type", "").lower().startswith("multipart/form-data"):
         return content, []

@@ -60,7 +60,7 @@ class Service:
         self._loading = threading.Lock()
 
     async def colorize(self, name, content, model, saturation=1.0, hints=(), asked=None):
-        """Colorizes a photo; waits for its turn.
+        """Colorizes a photo; waits for its turn. The `Result` has the photo's own format or one that holds colour.
 
         Args:
             name: Name of the photo, for messages.
@@ -69,9 +69,6 @@ class Service:
             saturation: Factor on the strength of the colours.
             hints: Colours that are known, see `colorizing.hints.Hint`.
             asked: The hint whose likely colours the result has; None for none.
-
-        Returns:
-            A `Result`, in the photo's own format or one that holds colour.
 
         Raises:
             models.ModelError: There is no such model.

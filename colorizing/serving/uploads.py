@@ -20,11 +20,6 @@ class Blocks(gradio.Blocks):
     """
 
     def __init__(self, folder, **options):
-        """
-        Args:
-            folder: Path of the folder of uploads.
-            options: Those of gradio.Blocks.
-        """
         super().__init__(**options)
         self._folder = Path(folder).resolve()
         # Gradio's own check of paths is off until its `launch` sets this, which a page mounted into a server never
@@ -32,11 +27,8 @@ class Blocks(gradio.Blocks):
         self.has_launched = True
 
     async def preprocess_data(self, block_fn, inputs, *rest):
-        """Passes on what a visitor sends, before Gradio touches a file.
-
-        Raises:
-            gradio.Error: It names a file that is not among the uploads, whether there is such a file or not.
-        """
+        """Passes on what a visitor sends, before Gradio touches a file. Raises gradio.Error where it names a file that
+        is not among the uploads, whether there is such a file or not."""
         if not all(is_file_in(path, self._folder) for path in paths_in(inputs)):
             raise gradio.Error("This file is not on the server any more; choose it again", print_exception=False)
         return await super().preprocess_data(block_fn, inputs, *rest)
@@ -69,12 +61,8 @@ def walk(folder):
 
 
 def sweep(folder, kept):
-    """Removes files in a folder, at any depth, that were written KEPT_SECONDS ago, and empty folders of that age.
-
-    Args:
-        folder: The folder.
-        kept: The paths in it that stay.
-    """
+    """Removes files in a folder, at any depth, that were written KEPT_SECONDS ago, and empty folders of that age, apart
+    from the paths that are kept."""
     oldest = time.time() - KEPT_SECONDS
     for path, is_folder in walk(folder):
         with contextlib.suppress(OSError):  # It is gone by now, or the folder is not empty.
