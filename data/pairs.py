@@ -112,25 +112,18 @@ def sampling_weights(labels, factors):
     return factors / np.sqrt(np.bincount(labels)[labels])
 
 
+@dataclass(eq=False)
 class TrainingOrder:
-    """Which photo comes when and how it is cropped, epoch by epoch.
+    """Which photo comes when and how it is cropped, epoch by epoch."""
 
-    Args:
-        indices: The photos, int64 [photos].
-        seed: Seed of the order, crops and flips.
-        flip: Mirror half of the photos.
-        shards: Shard of each photo, int32 [photos], so that few shards are read from at a time; None for files.
-        weights: See `sampling_weights`; None to draw each photo once an epoch.
-        old_film: Share of the photos whose gray input imitates old film.
-    """
+    indices: np.ndarray  # The photos, int64 [photos].
+    seed: int  # Of the order, crops and flips.
+    flip: bool  # Mirror half of the photos.
+    shards: np.ndarray | None = None  # Of each photo, int32, so that few are read from at a time; None for files.
+    weights: np.ndarray | None = None  # See `sampling_weights`; None to draw each photo once an epoch.
+    old_film: float = 0.0  # Share of the photos whose gray input imitates old film.
 
-    def __init__(self, indices, seed, flip, shards=None, weights=None, old_film=0.0):
-        self.indices = indices
-        self.seed = seed
-        self.flip = flip
-        self.shards = shards
-        self.weights = weights
-        self.old_film = old_film
+    def __post_init__(self):
         # Keeps two epochs: the first photos of one are loaded while the last of the one before still are.
         self.plan = functools.lru_cache(maxsize=2)(self._plan)
 

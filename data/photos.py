@@ -11,7 +11,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import cv2
@@ -156,29 +156,24 @@ def cut(photo, crop, down=0.5, right=0.5):
     return photo[top : top + crop[0], left : left + crop[1]]
 
 
+@dataclass(eq=False)
 class PhotoStore:
     """The pixels of a data set's photos: decodes on demand, caches what fits in memory, counts what it skips.
 
     Threads may share it; at worst two of them decode the same photo.
-
-    Args:
-        paths: See `Photos`.
-        crop: Height and width of crops in pixels.
-        cache_bytes: Size of the cache.
-        margin: See `scale_to_cover`.
-        old_film: Give crops a fourth channel, the gray input; see `load_crops`.
-        min_chroma: Least `chroma_spread` of a photo, in Lab units; others are skipped.
     """
 
-    def __init__(self, paths, crop, cache_bytes, margin=MAX_MARGIN, old_film=False, min_chroma=0.0):
-        self.paths = paths
-        self.crop = crop
-        self.margin = margin
-        self.channels = 4 if old_film else 3  # Of a crop.
-        self.min_chroma = min_chroma
-        self.skipped = {}  # {path: cause} of the photos skipped so far.
+    paths: Sequence[Path | PackedPhoto]  # See `Photos`.
+    crop: tuple[int, int]  # Height and width of crops in pixels.
+    cache_bytes: int  # Room that is left in the cache.
+    margin: float = MAX_MARGIN  # See `scale_to_cover`.
+    old_film: bool = False  # Give crops a fourth channel, the gray input; see `load_crops`.
+    min_chroma: float = 0.0  # Least `chroma_spread` of a photo, in Lab units; others are skipped.
+    skipped: dict = field(default_factory=dict)  # {path: cause} of the photos skipped so far.
+
+    def __post_init__(self):
+        self.channels = 4 if self.old_film else 3  # Of a crop.
         self._kept = {}
-        self._room = cache_bytes
 
     def load(self, index):
         """The photo as sRGB, uint8 [height, width, 3], scaled to cover the crop; None if it has to be skipped."""
@@ -190,8 +185,8 @@ class PhotoStore:
         except PhotoError as error:
             self.skipped[path] = error.cause
             return None
-        if photo.nbytes <= self._room:
-            self._room -= photo.nbytes
+        if photo.nbytes <= self.cache_bytes:
+            self.cache_bytes -= photo.nbytes
             self._kept[index] = photo
         return photo
 
