@@ -53,21 +53,16 @@ class HintError(FileError):
 
 @dataclass(frozen=True, config=ConfigDict(strict=True, extra="forbid", allow_inf_nan=False))
 class Hint:
-    """A place of a photo and its colour.
+    """A place of a photo and its colour."""
 
-    Args:
-        x, y: The place as shares of width and height, 0..1, from the left and from the top.
-        ab: The colour's a and b in Lab units, -128..128, or None to keep the network's colour there. L stays the
-            photo's, and ab that it cannot carry inside sRGB is painted with the same hue and less chroma.
-        radius: Radius as a share of the photo's shorter side, above 0 and at most 0.5.
-        time: Seconds from a film's start at which the hint begins to hold, until the end of the shot; None for the
-            first frame, and in photos.
-    """
-
-    x: Share
+    x: Share  # The place as shares of width and height, from the left and from the top.
     y: Share
+    # In Lab units; None keeps the network's colour there. L stays the photo's, and ab that it cannot carry inside sRGB
+    # is painted with the same hue and less chroma.
     ab: tuple[Chroma, Chroma] | None
-    radius: Annotated[float, Interval(gt=0, le=0.5)] = RADIUS
+    radius: Annotated[float, Interval(gt=0, le=0.5)] = RADIUS  # As a share of the photo's shorter side.
+    # Seconds from a film's start at which the hint begins to hold, until the end of the shot; None for the first frame,
+    # and in photos.
     time: Annotated[float, Interval(ge=0, lt=1e6)] | None = None
 
 
@@ -141,8 +136,7 @@ def correct(ab, lightness, hints, features=None):
 def describe(ab, lightness, features=None):
     """Vectors of pixels whose distances say what belongs together, see this file's header; arguments as for `correct`.
 
-    Returns:
-        float32 [rows, columns, channels], of which the first two are places and the third is lightness.
+    They are float32 [rows, columns, channels], of which the first two are places and the third is lightness.
     """
     rows, columns = ab.shape[:2]
     down, right = np.mgrid[:rows, :columns].astype(np.float32) / (REACH * min(rows, columns))

@@ -54,17 +54,13 @@ class Pipeline:
             raise ValueError(f"saturation is a finite number, and not {self.saturation}")
 
     def __call__(self, pixels, hints=()):
-        """Colorizes a photo.
+        """Colorizes a photo: sRGB, [height, width, 3], of the photo's lightness with the network's ab.
 
         Args:
             pixels: sRGB, uint8 or uint16, [height, width] or [height, width, 3]. Of colours, only the lightness counts.
             hints: Colours that are known, see `colorizing.hints.Hint`.
 
-        Returns:
-            sRGB of the same type, [height, width, 3]: the photo's lightness with the network's ab.
-
-        Raises:
-            ValueError: These are not the pixels of a photo.
+        Raises ValueError where these are not the pixels of a photo.
         """
         pixels = as_samples(pixels)
         lightness = self.reduce(pixels)
@@ -100,16 +96,9 @@ class Pipeline:
         return self.model.likely_colors(lightness[None], place_of(hint, lightness))
 
     def paint(self, pixels, lightness, ab):
-        """Joins a photo's own lightness with ab.
-
-        Args:
-            pixels: See `__call__`.
-            lightness: What the network saw, see `reduce`.
-            ab: What to paint, see `predict` and `correct`: float32 [rows, columns, 2].
-
-        Returns:
-            sRGB of the type of `pixels`, [height, width, 3].
-        """
+        """Joins the own lightness of a photo, see `__call__`, with ab, see `predict` and `correct`: float32 [rows,
+        columns, 2]. `lightness` is what the network saw, see `reduce`. Returns sRGB of the photo's type, [height,
+        width, 3]."""
         height, width = pixels.shape[:2]
         enlargement = Enlargement(ab, lightness, height, width)
         paint_inside, paint_any = _painters(pixels.dtype.type)

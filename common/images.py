@@ -48,9 +48,7 @@ class Photo:
 def read(path, max_megapixels=MAX_MEGAPIXELS):
     """Reads all of a photo: a `Photo`, in sRGB whatever the file's colour profile is, and upright.
 
-    Raises:
-        PhotoError: The file is missing, unreadable, empty, damaged, too large, not an image, or an image that is not
-            read; the cause says which.
+    Raises PhotoError where the file is missing, unreadable, empty, damaged, too large, or no image that is read.
     """
     return decode(path, _read_bytes(path), max_megapixels)
 

@@ -7,11 +7,8 @@ SIDEWAYS = (5, 6, 7, 8)
 
 
 def as_samples(pixels):
-    """The pixels of a photo, of any array-like, as an array in the machine's byte order.
-
-    Raises:
-        ValueError: They are not uint8 or uint16, [height, width] or [height, width, 3], or there are none.
-    """
+    """The pixels of a photo, of any array-like, as an array in the machine's byte order. Raises ValueError where they
+    are not uint8 or uint16, [height, width] or [height, width, 3], or there are none."""
     pixels = np.asarray(pixels)
     native = pixels.dtype.newbyteorder("=")
     if native not in (np.uint8, np.uint16) or pixels.ndim < 2 or pixels.shape[2:] not in ((), (3,)) or not pixels.size:
@@ -37,12 +34,8 @@ def rescale(values, top, new_top=None):
 def from_video_range(values, bits):
     """Stretches gray or colours from video's range, which is 16..235 for 8 bits, to the whole range of their type.
 
-    Args:
-        values: uint8 or uint16 [height, width, 1 to 4]. With 2 or 4 channels the last one is alpha, which stays.
-        bits: Bits of a channel in the file, at least 8.
-
-    Returns:
-        The same type and shape.
+    Values are uint8 or uint16 [height, width, 1 to 4], in and out. With 2 or 4 channels the last one is alpha, which
+    stays. A channel has `bits` in the file, at least 8.
     """
     top, step = np.iinfo(values.dtype).max, (1 << bits - 8) / ((1 << bits) - 1)
     colors, alpha = np.split(values, [1 if values.shape[2] < 3 else 3], axis=2)

@@ -34,12 +34,8 @@ ENCODED = np.where(_light > 0.0031308, 1.055 * _light ** (1 / 2.4) - 0.055, 12.9
 
 
 def expose(photo, sensitivity):
-    """The gray that a film of a spectral sensitivity gives, float32 [height, width] in 0..1.
-
-    Args:
-        photo: sRGB, uint8 [height, width, 3].
-        sensitivity: Shares of linear red, green and blue, summing to at most 1.
-    """
+    """The gray that a film gives of a photo, sRGB uint8 [height, width, 3]: float32 [height, width] in 0..1. Its
+    spectral sensitivity is the shares of linear red, green and blue, which sum to at most 1."""
     light = LINEAR[photo] @ np.asarray(sensitivity, np.float32)
     return ENCODED[np.rint(np.clip(light, 0, 1) * 65535).astype(np.uint16)]
 
@@ -50,15 +46,8 @@ def as_luminance(photo):
 
 
 def as_old_film(photo, random):
-    """A photo as the scan of an old print, random within the ranges above.
-
-    Args:
-        photo: sRGB, uint8 [height, width, 3].
-        random: A NumPy generator that decides everything.
-
-    Returns:
-        sRGB gray, uint8 [height, width].
-    """
+    """A photo, sRGB uint8 [height, width, 3], as the scan of an old print, gray uint8 [height, width]. A NumPy
+    generator decides everything within the ranges above."""
     share = random.random()
     first, second = SENSITIVITIES[random.permutation(len(SENSITIVITIES))[:2]]
     gray = expose(photo, share * first + (1 - share) * second) ** np.exp(random.uniform(*np.log(CONTRAST)))

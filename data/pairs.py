@@ -55,12 +55,8 @@ class Pairs:
     photo_factors: np.ndarray | None = None  # A further factor on K for each photo, float32 [photos]; None for 1.
 
     def __call__(self, pixels, indices):
-        """(L, ab) of crops, or (L, (ab, labels)); see `lab_pair`.
-
-        Args:
-            pixels: As for `crop_pair`.
-            indices: Numbers of the photos that the crops are of, int64 [batch].
-        """
+        """(L, ab) of crops, or (L, (ab, labels)), from their pixels, see `crop_pair`, and the numbers of their photos,
+        int64 [batch]."""
         return self._of_photos(*crop_pair(pixels, self.saturation_factor, self.chroma_factor), indices)
 
     def of(self, crops):

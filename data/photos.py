@@ -96,10 +96,8 @@ def find_photos(folder):
     """Finds all photos under a folder, or in the shards there: `Photos`.
 
     Results of earlier runs do not count where there are other photos. Where all photos lie in sub-folders, the name of
-    its top sub-folder is a photo's class.
-
-    Raises:
-        DatasetError: The folder is missing, is not a folder, holds no photo, or its shards cannot be used.
+    its top sub-folder is a photo's class. Raises DatasetError where the folder is missing, is not a folder, or holds no
+    photo, or its shards cannot be used.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -199,12 +197,8 @@ class PhotoStore:
                 seed of `as_old_film`, or 0 for the gray of equal lightness.
             positions: Places in the order; past its end it starts again.
 
-        Returns:
-            (crops uint8 [positions, height, width, channels], numbers of their photos int64 [positions]). The fourth
-            channel is the gray input.
-
-        Raises:
-            DatasetError: All photos of the order have to be skipped.
+        Returns (crops uint8 [positions, height, width, channels], numbers of their photos int64 [positions]). The
+        fourth channel is the gray input. Raises DatasetError where all photos of the order have to be skipped.
         """
         crops = _aligned((len(positions), *self.crop, self.channels))
         used = np.empty(len(positions), np.int64)

@@ -60,10 +60,6 @@ class FilmError(FileError):
 class Reader:
     """Reads a film's frames and the packets of its sound, as far as they can be read. A context manager.
 
-    Args:
-        path: The film, a Path.
-        max_megapixels: Films of larger frames are refused.
-
     Attributes:
         video: Its stream of frames.
         streams: All its streams.
@@ -72,8 +68,7 @@ class Reader:
         damage: After reading, where and why the film is broken, as words; None for a whole one.
         changes: How many frames had another size than the first.
 
-    Raises:
-        FilmError: The file is missing, empty, too large, encrypted, or not a film.
+    Raises FilmError where the file is missing, empty, of frames larger than `max_megapixels`, encrypted, or not a film.
     """
 
     def __init__(self, path, max_megapixels=MAX_MEGAPIXELS):
@@ -149,11 +144,8 @@ class Reader:
         return float(frame.pts * self.video.time_base - self._start + 1 / self.rate)
 
     def __iter__(self):
-        """Yields av.VideoFrame of `video` and av.Packet of sound, in the file's order, and sets `damage`.
-
-        Raises:
-            FilmError: The film is encrypted.
-        """
+        """Yields av.VideoFrame of `video` and av.Packet of sound, in the file's order, and sets `damage`. Raises
+        FilmError where the film is encrypted."""
         packets = self._container.demux()
         while (packet := self._attempt(lambda: next(packets, None), decoding=False)) is not None:
             # MP4 says it of each packet, Matroska of the whole stream. Not all pictures or sounds need be encrypted.
@@ -198,10 +190,8 @@ class Reader:
     def pixels(self, frame):
         """A frame of `video`, upright and of the first frame's size: sRGB, uint8 [height, width, 3].
 
-        Frames of another size are scaled to it, between black bars where they have another shape.
-
-        Raises:
-            FilmError: The frame is too large, or FFmpeg does not convert its colours.
+        Frames of another size are scaled to it, between black bars where they have another shape. Raises FilmError
+        where the frame is too large, or FFmpeg does not convert its colours.
         """
         self._check_size(frame.width, frame.height)
         # Without a tag, players take large pictures for BT.709, and others, as swscale does, for BT.601.
