@@ -32,12 +32,12 @@ from colorizing.hints import read_hints
 from colorizing.jobs import plan_jobs, process_photos
 from colorizing.photo import Pipeline, warm_up
 from colorizing.pixels import side_by_side, to_gray
-from colorizing.results import checksum
 from common import images
 from common.encoding import has_quality
 from common.errors import OptionError
 from common.files import HINTS_SUFFIX, is_film
 from common.options import IfGiven, Model, OutputFolder, PhotoFormat, Positive, Quality, RenderSize, Saturation, Share
+from common.record import checksum
 from configs import MODEL, OUTPUTS, SAMPLES
 from models.precision import choose_policy, describe_devices
 

@@ -12,10 +12,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from colorizing.conversion import THREADS
-from colorizing.results import Record
 from common import files, images
 from common.errors import UserError, first_line
-from common.record import known_results
+from common.record import Record, known_results
 
 # Bytes that a file's name has at most on most disks.
 LONGEST_NAME = 255

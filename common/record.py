@@ -6,11 +6,26 @@ result is being replaced. A line is written before its result, so the record nam
 killed.
 """
 
+import contextlib
+import hashlib
+import io
 import json
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
-from common.files import describe_error
+from tqdm import tqdm
+
+from common.command_line import counted
+from common.errors import UserError
+from common.files import describe_error, is_regular
 
 NAME = ".colorized.jsonl"
+# What `Record.split` finds of a result.
+MISSING, DONE, CHANGED, OTHER_SETTINGS = "missing", "done", "changed", "other settings"
+# Files whose checksums are computed at a time.
+THREADS = 8
 
 
 def read_record(folder):
@@ -42,3 +57,106 @@ def known_results(folder, files):
         except OSError as error:
             failures.append(f"{place / NAME}: {describe_error(error)}")
     return named & set(files), failures
+
+
+class Record:
+    """The record of an output folder, which is made with the first result.
+
+    Args:
+        folder: The output folder, a Path.
+        hints_of: Function from a photo or film to the file of its hints, which may be missing; None for no hints.
+        settings_of: Function from a photo or film to a text of all other things that decide its result; None for none.
+
+    Raises:
+        UserError: There is a record, but it cannot be read.
+    """
+
+    def __init__(self, folder, hints_of=None, settings_of=None):
+        self._folder = folder
+        self._hints_of = hints_of
+        self._settings_of = settings_of
+        try:
+            self._checksums = read_record(folder)
+        except OSError as error:
+            raise UserError(f"{folder / NAME}: {describe_error(error)}; choose another --output") from error
+        self._lock = threading.Lock()
+
+    def __contains__(self, result):
+        return result in self._checksums
+
+    @contextlib.contextmanager
+    def noting(self, result, found):
+        """A context in which the caller makes the result at a path. The record notes it before and after.
+
+        `found` is the `checksum` of what it is made from, computed before hints or a film were read. If these change
+        while the result is made, the record keeps the old checksum, and the next run makes the result anew.
+
+        Raises:
+            UserError: The record cannot be written, or a file has appeared where the result belongs that no other run
+                has made from the same.
+            OSError: The record cannot be read.
+        """
+        is_new = result not in self and os.path.lexists(result)
+        if is_new and read_record(self._folder).get(result) != found:
+            raise UserError(f"{result}: another file has appeared there since this run began; choose another --output")
+        # Without an earlier result, the checksum is noted at once: if the run is killed in this context, a result that
+        # it leaves is of this source.
+        self._note(result, found if self._checksums.get(result) == found or not os.path.lexists(result) else None)
+        yield
+        self._note(result, found)
+
+    def split(self, jobs):
+        """Splits jobs, pairs of (source, result), by what is done already. Returns (todo, notes).
+
+        `todo` are the jobs whose result is missing, or was made from something else or with other settings. `notes` has
+        a sentence for each that was made from something else, and one for all that were made with other settings.
+        """
+        with ThreadPoolExecutor(THREADS) as pool:
+            bar = tqdm(pool.map(self._state, jobs), "comparing", len(jobs), unit=" files", leave=False, disable=None)
+            found = list(zip(jobs, bar, strict=True))
+        why = "made anew, since {} or its hints are not what it was made from"
+        notes = [f"{result}: {why.format(source)}" for (source, result), state in found if state == CHANGED]
+        if count := sum(state == OTHER_SETTINGS for _, state in found):
+            notes.append(f"{counted(count, 'result')} made anew, since made with another model or other options")
+        return [job for job, state in found if state != DONE], notes
+
+    def _state(self, job):
+        source, result = job
+        if not is_regular(result):
+            return MISSING
+        try:
+            wanted = self.checksum(source)
+        except OSError:
+            return CHANGED
+        known = self._checksums.get(result) or ""
+        if known == wanted:
+            return DONE
+        return OTHER_SETTINGS if known.partition("@")[0] == wanted.partition("@")[0] else CHANGED
+
+    def checksum(self, source, content=None):
+        """The checksums of a photo or film, of its hints where it has any, and of the settings. Raises OSError."""
+        hints = self._hints_of and self._hints_of(source)
+        hints_part = f"+{checksum(hints)}" if hints and os.path.lexists(hints) else ""
+        settings_part = f"@{checksum(self._settings_of(source).encode())}" if self._settings_of else ""
+        return checksum(source if content is None else content) + hints_part + settings_part
+
+    def _note(self, result, found):
+        if result in self and self._checksums[result] == found:
+            return
+        entry = {"result": result.relative_to(self._folder).as_posix(), "checksum": found}
+        try:
+            with self._lock:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                with (self._folder / NAME).open("a", encoding="utf-8") as file:
+                    # Before the line, so that it stands alone even if the one before was cut short.
+                    file.write("\n" + json.dumps(entry))
+                self._checksums[result] = found
+        except OSError as error:
+            cause = f"{self._folder / NAME} cannot: {describe_error(error)}"
+            raise UserError(f"{result}: cannot be written, since {cause}") from error
+
+
+def checksum(source):
+    """The checksum of bytes, or of a file's content by its path. Raises OSError."""
+    with io.BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()

@@ -9,7 +9,7 @@ from av.video.reformatter import Colorspace
 from colorizing.film.colorize import process_films
 from colorizing.film.reader import ACCURATE
 from colorizing.photo import Pipeline
-from colorizing.results import Record
+from common.record import Record
 
 RATE = 25
 

@@ -36,9 +36,9 @@ from small_networks import Gray
 from colorizing.conversion import Converter
 from colorizing.jobs import process_photos
 from colorizing.photo import Pipeline
-from colorizing.results import Record
 from common import images
 from common.images import PhotoError
+from common.record import Record
 
 
 class Tint(Gray):
