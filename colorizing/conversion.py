@@ -3,6 +3,7 @@
 import contextlib
 import threading
 from collections import deque
+from dataclasses import dataclass
 from pathlib import PurePath
 
 from colorizing.batching import computing
@@ -17,17 +18,15 @@ MEGABYTES_AT_A_TIME = 256
 MEGAPIXELS_AT_A_TIME = 48
 
 
+@dataclass(eq=False)
 class Converter:
-    """Decodes photos, has them worked on, and encodes the results, in any number of threads.
+    """Decodes photos, has them worked on, and encodes the results, in any number of threads."""
 
-    Args:
-        max_megapixels: Larger photos are refused.
-        quality: 1..100, for JPEG, WebP and AVIF.
-        widths: How many times as wide as its photo a result is.
-    """
+    max_megapixels: float = images.MAX_MEGAPIXELS  # Larger photos are refused.
+    quality: int = images.QUALITY  # 1..100, for JPEG, WebP and AVIF.
+    widths: int = 1  # How many times as wide as its photo a result is.
 
-    def __init__(self, max_megapixels=images.MAX_MEGAPIXELS, quality=images.QUALITY, widths=1):
-        self._max_megapixels, self._quality, self._widths = max_megapixels, quality, widths
+    def __post_init__(self):
         self._files = WeightedSemaphore(MEGABYTES_AT_A_TIME)
         self._photos = WeightedSemaphore(MEGAPIXELS_AT_A_TIME)
 
@@ -47,12 +46,12 @@ class Converter:
         Returns (photo, content, losses): what `work` returned, and what `images.encode` returned for it. Raises
         PhotoError where the photo cannot be decoded, is too large, or cannot be encoded in the format of the result.
         """
-        with self._photos.hold(min(images.megapixels(name, content), self._max_megapixels)), computing:
-            photo = images.decode(name, content, self._max_megapixels)
+        with self._photos.hold(min(images.megapixels(name, content), self.max_megapixels)), computing:
+            photo = images.decode(name, content, self.max_megapixels)
             height, width = photo.pixels.shape[:2]
-            check_size(result, self._widths * width, height)  # Before the work, which would be in vain.
+            check_size(result, self.widths * width, height)  # Before the work, which would be in vain.
             photo = work(photo)
-            return photo, *images.encode(result, photo, PurePath(result).suffix.lower(), self._quality)
+            return photo, *images.encode(result, photo, PurePath(result).suffix.lower(), self.quality)
 
 
 class WeightedSemaphore:

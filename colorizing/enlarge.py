@@ -27,8 +27,7 @@ class Enlargement:
     Args:
         ab: The network's output in Lab units, float32 [rows, columns, 2].
         lightness: The network's input, L in 0..100, float32 [rows, columns, 1].
-        height: Height of the photo in pixels.
-        width: Width of the photo in pixels.
+        height, width: Size of the photo in pixels.
     """
 
     def __init__(self, ab, lightness, height, width):

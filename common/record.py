@@ -12,7 +12,9 @@ import io
 import json
 import os
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
@@ -59,26 +61,21 @@ def known_results(folder, files):
     return named & set(files), failures
 
 
+@dataclass(eq=False)
 class Record:
-    """The record of an output folder, which is made with the first result.
+    """The record of an output folder, made with the first result. Raises UserError where it cannot be read."""
 
-    Args:
-        folder: The output folder, a Path.
-        hints_of: Function from a photo or film to the file of its hints, which may be missing; None for no hints.
-        settings_of: Function from a photo or film to a text of all other things that decide its result; None for none.
+    folder: Path
+    # From a photo or film to the file of its hints, which may be missing; None for no hints.
+    hints_of: Callable | None = None
+    # From a photo or film to a text of all other things that decide its result; None for none.
+    settings_of: Callable | None = None
 
-    Raises:
-        UserError: There is a record, but it cannot be read.
-    """
-
-    def __init__(self, folder, hints_of=None, settings_of=None):
-        self._folder = folder
-        self._hints_of = hints_of
-        self._settings_of = settings_of
+    def __post_init__(self):
         try:
-            self._checksums = read_record(folder)
+            self._checksums = read_record(self.folder)
         except OSError as error:
-            raise UserError(f"{folder / NAME}: {describe_error(error)}; choose another --output") from error
+            raise UserError(f"{self.folder / NAME}: {describe_error(error)}; choose another --output") from error
         self._lock = threading.Lock()
 
     def __contains__(self, result):
@@ -97,7 +94,7 @@ class Record:
             OSError: The record cannot be read.
         """
         is_new = result not in self and os.path.lexists(result)
-        if is_new and read_record(self._folder).get(result) != found:
+        if is_new and read_record(self.folder).get(result) != found:
             raise UserError(f"{result}: another file has appeared there since this run began; choose another --output")
         # Without an earlier result, the checksum is noted at once: if the run is killed in this context, a result that
         # it leaves is of this source.
@@ -135,24 +132,24 @@ class Record:
 
     def checksum(self, source, content=None):
         """The checksums of a photo or film, of its hints where it has any, and of the settings. Raises OSError."""
-        hints = self._hints_of and self._hints_of(source)
+        hints = self.hints_of and self.hints_of(source)
         hints_part = f"+{checksum(hints)}" if hints and os.path.lexists(hints) else ""
-        settings_part = f"@{checksum(self._settings_of(source).encode())}" if self._settings_of else ""
+        settings_part = f"@{checksum(self.settings_of(source).encode())}" if self.settings_of else ""
         return checksum(source if content is None else content) + hints_part + settings_part
 
     def _note(self, result, found):
         if result in self and self._checksums[result] == found:
             return
-        entry = {"result": result.relative_to(self._folder).as_posix(), "checksum": found}
+        entry = {"result": result.relative_to(self.folder).as_posix(), "checksum": found}
         try:
             with self._lock:
-                self._folder.mkdir(parents=True, exist_ok=True)
-                with (self._folder / NAME).open("a", encoding="utf-8") as file:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                with (self.folder / NAME).open("a", encoding="utf-8") as file:
                     # Before the line, so that it stands alone even if the one before was cut short.
                     file.write("\n" + json.dumps(entry))
                 self._checksums[result] = found
         except OSError as error:
-            cause = f"{self._folder / NAME} cannot: {describe_error(error)}"
+            cause = f"{self.folder / NAME} cannot: {describe_error(error)}"
             raise UserError(f"{result}: cannot be written, since {cause}") from error
 
 

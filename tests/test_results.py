@@ -129,7 +129,7 @@ def test_a_record_that_cannot_be_used_is_named(tmp_path, photos):
     plan = plan_jobs([tmp_path / "in"], tmp_path / "out")
     assert plan.failures == [f"{record}: is a directory; results that it names are taken for photos"]
     (tmp_path / "out").mkdir()
-    plan.record._folder.joinpath(".colorized.jsonl").mkdir()
+    plan.record.folder.joinpath(".colorized.jsonl").mkdir()
     outcome = process(plan)
     assert outcome.done == 0 and outcome.failures[0] == (
         f"{tmp_path / 'out' / 'a.png'}: cannot be written, since {tmp_path / 'out' / '.colorized.jsonl'} cannot: "

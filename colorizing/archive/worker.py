@@ -30,32 +30,30 @@ class Work:
     max_megapixels: float  # See `common.images`.
 
 
+@dataclass(eq=False)
 class Worker:
-    """Colorizes batches of photos. Lives in a process of its own, with a model of its own.
+    """Colorizes batches of photos. Lives in a process of its own, with a model of its own."""
 
-    Args:
-        work: A `Work`.
-        model: Content of a .keras file.
-        attempt: How often the photos have been tried before. From 1 on, another process reads each photo first, since
-            one of them may have ended a worker. From `ALONE` on, photos are done one by one, and errors are final.
-    """
-
+    work: Work
+    model: bytes  # Content of a .keras file.
+    # How often the photos have been tried before. From 1 on, another process reads each photo first, since one of them
+    # may have ended a worker. From `ALONE` on, photos are done one by one, and errors are final.
+    attempt: int
     ALONE = 2
 
-    def __init__(self, work, model, attempt):
-        self._work, self._model, self._attempt = work, model, attempt
-        self._source, self._output = open_storage(work.source), open_storage(work.output)
-        self._converter = Converter(work.max_megapixels, work.quality)
-        self._pool = ThreadPoolExecutor(1 if attempt >= self.ALONE else THREADS)
+    def __post_init__(self):
+        self._source, self._output = open_storage(self.work.source), open_storage(self.work.output)
+        self._converter = Converter(self.work.max_megapixels, self.work.quality)
+        self._pool = ThreadPoolExecutor(1 if self.attempt >= self.ALONE else THREADS)
         self._pipeline, self._loading = None, threading.Lock()
-        if not attempt:
+        if not self.attempt:
             self._colorizer()  # A model that cannot be loaded ends the run here.
 
     def _colorizer(self):
         """The pipeline, loaded at first use: photos that end their reader do not need it."""
         with self._loading:
             if self._pipeline is None:
-                self._pipeline = load_pipeline(self._model, self._work)
+                self._pipeline = load_pipeline(self.model, self.work)
             return self._pipeline
 
     def __call__(self, batch):
@@ -70,13 +68,13 @@ class Worker:
         """The ledger's row for a file, or None if it is to be tried again."""
         start = time.perf_counter()
         try:
-            if self._attempt:
-                try_to_read(self._work.source, file["path"], self._work.max_megapixels)
+            if self.attempt:
+                try_to_read(self.work.source, file["path"], self.work.max_megapixels)
             found = self._colorize(file)
         except images.PhotoError as error:
             found = {"state": FAILED, "cause": error.cause}
         except Exception as error:  # A network, a disk, a lack of memory, or the end of the reader: may be temporary.
-            if self._attempt < self.ALONE:
+            if self.attempt < self.ALONE:
                 return None
             found = {"state": FAILED, "cause": describe_problem(error)}
         return {**file, "cause": None, **found, "seconds": round(time.perf_counter() - start, 4)}

@@ -10,16 +10,13 @@ class Clock:
     Args:
         container: FFmpeg's name of the format.
         late: Seconds by which the film's own clock is ahead of that of the result.
-
-    Attributes:
-        reached: When what has been read so far ends, in seconds.
     """
 
     def __init__(self, container, late):
         self._is_joined = container in JOINED
         # Seconds that are taken off the times in each file; which file each stream has reached, and its time there.
         self._shifts, self._files, self._times = [late], {}, {}
-        self.reached = 0
+        self.reached = 0  # When what has been read so far ends, in seconds.
 
     def move(self, packet):
         """Moves a packet. Returns whether it is the first of its stream in a further file."""

@@ -9,11 +9,7 @@ OUT_OF_SIGHT = 2.0
 
 
 class MovingHints:
-    """Hints of one film, frame by frame.
-
-    Args:
-        hints: `colorizing.hints.Hint`s; those without a time hold from the first frame.
-    """
+    """`colorizing.hints.Hint`s of one film, frame by frame; those without a time hold from the first frame."""
 
     def __init__(self, hints):
         self._waiting = sorted(hints, key=lambda hint: hint.time or 0)

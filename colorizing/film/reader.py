@@ -60,19 +60,13 @@ class FilmError(FileError):
 class Reader:
     """Reads a film's frames and the packets of its sound, as far as they can be read. A context manager.
 
-    Attributes:
-        video: Its stream of frames.
-        streams: All its streams.
-        rate: Frames a second, a Fraction.
-        untold: What its header says that cannot be kept, as words.
-        damage: After reading, where and why the film is broken, as words; None for a whole one.
-        changes: How many frames had another size than the first.
-
     Raises FilmError where the file is missing, empty, of frames larger than `max_megapixels`, encrypted, or not a film.
     """
 
     def __init__(self, path, max_megapixels=MAX_MEGAPIXELS):
         self.path = path
+        # After reading, where and why the film is broken, as words, or None; how many frames had another size than the
+        # first.
         self.damage, self.changes = None, 0
         try:
             if not path.stat().st_size:
@@ -86,7 +80,7 @@ class Reader:
         except av.FFmpegError as error:
             raise FilmError(path, "not a film in a format that can be read, or a damaged one") from error
         self._format, self.streams = self._container.format.name, self._container.streams
-        self.untold = find_untold(path, self._format)
+        self.untold = find_untold(path, self._format)  # What its header says that cannot be kept, as words.
         self.metadata, self.chapters = self._container.metadata, self._container.chapters()
         for stream in self.streams if self._format == "ogg" else ():  # It has a film's tags there.
             self.metadata |= {key: tag for key, tag in stream.metadata.items() if key != "language"}
@@ -102,7 +96,7 @@ class Reader:
         # Some containers give the ticks of their clock, thousands a second. MPEG-4 without a rate has an average of 25.
         averages = [] if self._format == "m4v" else [self.video.average_rate]
         rates = (*averages, self.video.guessed_rate, Fraction(25))
-        self.rate = next(rate for rate in rates if rate and rate <= 1000)
+        self.rate = next(rate for rate in rates if rate and rate <= 1000)  # Frames a second, a Fraction.
         start = Fraction(self._container.start_time or 0, av.time_base)
         # A DVD's second file starts minutes after 0. In MP4, players would show nothing until then.
         shift = start if path.suffix.lower() in REWRAPPED else Fraction(0)

@@ -28,16 +28,15 @@ class Steadier:
     Args:
         steadiness: Weight of the past, 0..1. 0 returns each frame's own ab, 0.9 averages over about ten frames, 1 keeps
             the first colours for the whole shot.
-
-    Attributes:
-        origins: Where each pixel of the last frame was in the one before, (x, y) in pixels, float32 [height, width, 2];
-            None after the first frame of a shot.
     """
 
     def __init__(self, steadiness=STEADINESS):
         self._steadiness = steadiness
         self._flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-        self._lightness = self._ab = self.origins = None
+        self._lightness = self._ab = None  # Of the last frame.
+        # Where each of its pixels was in the frame before, (x, y) in pixels, float32 [height, width, 2]; None after the
+        # first frame of a shot.
+        self.origins = None
 
     def steady(self, lightness, ab):
         """Adds the next frame to the average. Returns the averaged ab, float32 [height, width, 2].
