@@ -14,7 +14,7 @@ import cv2
 import imagecodecs
 import numpy as np
 import tifffile
-from tifffile import COMPRESSION, EXTRASAMPLE, FILLORDER, PHOTOMETRIC, PLANARCONFIG, PREDICTOR, SAMPLEFORMAT
+from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, PLANARCONFIG, PREDICTOR, SAMPLEFORMAT
 
 from common.decoders import (
     CHANNELS,
@@ -266,10 +266,6 @@ def _decode_page(content, page, photometric, bits):
             read_whole_jpeg(tables + data[2:] if tables else data, colorspace)
     try:
         planes = _unpack(content, page)
-    except imagecodecs.WebpError as error:
-        if page.fillorder == FILLORDER.MSB2LSB:
-            raise
-        raise CannotDecode("a TIFF file with WebP of reversed bits, which is not read; save it with LZW") from error
     except MemoryError:
         claim = f"its header claims {page.nbytes / 1e9:.3g} GB of pixels, for which there is no memory"
         raise CannotDecode(f"a damaged file, or one too large for this machine ({claim})") from None
