@@ -54,7 +54,7 @@ class Pipeline:
             raise ValueError(f"saturation is a finite number, and not {self.saturation}")
 
     def __call__(self, pixels, hints=()):
-        """Colorizes a photo: sRGB, [height, width, 3], of the photo's lightness with the network's ab.
+        """Colorizes a photo. Returns sRGB of its type, [height, width, 3]: its lightness with the network's ab.
 
         Args:
             pixels: sRGB, uint8 or uint16, [height, width] or [height, width, 3]. Of colours, only the lightness counts.
@@ -96,9 +96,13 @@ class Pipeline:
         return self.model.likely_colors(lightness[None], place_of(hint, lightness))
 
     def paint(self, pixels, lightness, ab):
-        """Joins the own lightness of a photo, see `__call__`, with ab, see `predict` and `correct`: float32 [rows,
-        columns, 2]. `lightness` is what the network saw, see `reduce`. Returns sRGB of the photo's type, [height,
-        width, 3]."""
+        """Joins a photo's own lightness with ab. Returns sRGB of the type of `pixels`, [height, width, 3].
+
+        Args:
+            pixels: See `__call__`.
+            lightness: What the network saw, see `reduce`.
+            ab: What to paint, see `predict` and `correct`: float32 [rows, columns, 2].
+        """
         height, width = pixels.shape[:2]
         enlargement = Enlargement(ab, lightness, height, width)
         paint_inside, paint_any = _painters(pixels.dtype.type)

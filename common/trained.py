@@ -13,9 +13,9 @@ class ModelError(UserError):
 def find(name, runs, weights):
     """The file of a model given as a file, a run's folder, or a name.
 
-    A name is looked up in the folder of training runs, a folder each: among finished ones, then in that of the weights
-    that ship, a file each, then among unfinished runs. Raises ModelError where there is no such model, and lists those
-    there are; or where it may not be read.
+    A name is looked up among the finished runs in the folder `runs`, then among the files that ship in `weights`, then
+    among unfinished runs. Raises ModelError where there is no such model, and lists those there are; or where it may
+    not be read.
     """
     candidates = [
         Path(name),

@@ -34,8 +34,8 @@ ENCODED = np.where(_light > 0.0031308, 1.055 * _light ** (1 / 2.4) - 0.055, 12.9
 
 
 def expose(photo, sensitivity):
-    """The gray that a film gives of a photo, sRGB uint8 [height, width, 3]: float32 [height, width] in 0..1. Its
-    spectral sensitivity is the shares of linear red, green and blue, which sum to at most 1."""
+    """The gray that a film gives of a photo, sRGB uint8 [height, width, 3]: float32 [height, width] in 0..1. The film's
+    sensitivity is its shares of linear red, green and blue, which sum to at most 1."""
     light = LINEAR[photo] @ np.asarray(sensitivity, np.float32)
     return ENCODED[np.rint(np.clip(light, 0, 1) * 65535).astype(np.uint16)]
 

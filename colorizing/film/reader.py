@@ -65,9 +65,8 @@ class Reader:
 
     def __init__(self, path, max_megapixels=MAX_MEGAPIXELS):
         self.path = path
-        # After reading, where and why the film is broken, as words, or None; how many frames had another size than the
-        # first.
-        self.damage, self.changes = None, 0
+        self.damage = None  # After reading, where and why the film is broken, as words; None for a whole one.
+        self.changes = 0  # How many frames had another size than the first.
         try:
             if not path.stat().st_size:
                 raise FilmError(path, "the file is empty")

@@ -165,7 +165,7 @@ class Refusal:
 async def split_request(headers, content):
     """The photo's content and the hints of a request with a body: the body, or a form's parts `photo` and `hints`.
 
-    Raises UserError where the form is damaged, lacks a photo, has other parts or one twice, or hints of no use.
+    Raises UserError where the form is damaged, lacks a photo, has other parts or one twice, or hints that are wrong.
     """
     if not headers.get("content-type", "").lower().startswith("multipart/form-data"):
         return content, []
