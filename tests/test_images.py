@@ -9,7 +9,6 @@ import cv2
 import imagecodecs
 import numpy as np
 import pytest
-import tifffile
 from PIL import Image
 
 from common import images
@@ -131,12 +130,6 @@ def test_arrays_that_are_no_photo_are_not_written(tmp_path, photo):
             with pytest.raises(ValueError, match="a photo is uint8 or uint16"):
                 write_photo(tmp_path / f"a{suffix}", other)
     assert not list(tmp_path.iterdir())
-
-
-def test_float_pixels_are_refused(tmp_path, photo):
-    tifffile.imwrite(tmp_path / "a.tif", photo.astype(np.float32))
-    with pytest.raises(PhotoError, match="float32"):
-        read(tmp_path / "a.tif")
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".bmp", ".tif"])

@@ -129,17 +129,6 @@ def test_the_gray_thumbnail_goes(photos):
     assert not image.getexif().get_ifd(1)
 
 
-def test_layers_of_the_gray_photo_do_not_cover_the_result(photos):
-    for order in "<>":
-        file = io.BytesIO()
-        tags = [(271, 2, None, "Maker", True), (37724, 7, 4000, bytes(4000), True)]
-        tifffile.imwrite(file, photos[0], byteorder=order, metadata=None, software="", extratags=tags)
-        for target in (".tif", ".jpg"):
-            image, losses = convert(file.getvalue(), target)
-            assert image.getexif()[271] == "Maker" and 37724 not in image.getexif()
-            assert len(losses) == 1 and "such as layers, left out" in losses[0]
-
-
 def test_metadata_beside_a_damaged_profile_are_carried_over(photos):
     exif = exif_of({271: "Maker"})
     files = [encode(photos[0], format_, exif=exif, icc_profile=SRGB[:200]) for format_ in FORMATS.values()]

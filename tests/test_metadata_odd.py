@@ -60,13 +60,14 @@ def test_results_have_no_tag_without_a_type(photos, tags, lost):
         assert losses == ["photo: EXIF left out, in whole or in part: damaged or too large"] * lost
 
 
-def test_results_have_no_tag_of_layers(photos):
+def test_layers_of_the_gray_photo_do_not_cover_the_result(photos):
     for order in "<>":
         file = io.BytesIO()
         tags = [(271, 2, None, "Maker", True), (37724, 7, 4000, bytes(4000), True)]
         tifffile.imwrite(file, photos[0], byteorder=order, metadata=None, software="", extratags=tags)
-        for found, _ in results(file.getvalue()):
+        for found, losses in results(file.getvalue()):
             assert found[271] == 2 and not found.keys() & {0, 37724} and 0 not in found.values()
+            assert len(losses) == 1 and "such as layers, left out" in losses[0]
 
 
 def test_a_directory_without_entries_is_no_loss(photos):
