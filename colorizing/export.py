@@ -158,8 +158,10 @@ def megabytes(path):
 
 
 def check_output(path, kind):
-    """Checks that a result of a kind, a key of `WRITERS`, may be written to `path`. Raises OptionError where what is
-    there cannot be replaced, or where the suffix is not that of the kind."""
+    """Checks that a result of a kind, a key of `WRITERS`, may be written to `path`.
+
+    Raises OptionError where what is there cannot be replaced, or where the suffix is not that of the kind.
+    """
     if kind != "savedmodel" and path.is_dir():
         raise OptionError(f"{path}: a folder, where a file shall be written; choose another --output")
     if kind == "savedmodel" and path.exists() and not (path / "saved_model.pb").is_file():

@@ -180,8 +180,10 @@ def _points(hint, picture):
 
 
 def _covariance(one, other):
-    """Covariance of d between places, [count, others] in 0..1, as a share of d's variance, from their vectors [count,
-    channels] and [others, channels]."""
+    """Covariance of d between places, as a share of d's variance: [count, others] in 0..1.
+
+    Places are given by their vectors, [count, channels] and [others, channels].
+    """
     squares = np.vecdot(one, one)[:, None] + np.vecdot(other, other) - 2 * one @ other.T
     near = np.exp(np.minimum(-squares / 2, 0))
     return (1 - BROAD) * near + BROAD * np.sqrt(np.sqrt(near))

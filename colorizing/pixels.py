@@ -57,8 +57,10 @@ def _compile(function, shape, dtype):
 
 
 def to_gray(pixels):
-    """Turns a photo, sRGB uint8 or uint16 [height, width, 3], gray, each pixel into the neutral of equal L. Returns the
-    same type, [height, width]; a photo that is gray, [height, width], is returned as it is."""
+    """Turns each pixel of a photo, sRGB uint8 or uint16 [height, width, 3], into the neutral of equal L.
+
+    Returns the same type, [height, width]. A photo that is gray, [height, width], is returned as it is.
+    """
     if pixels.ndim == 2:
         return pixels
     result = np.empty(pixels.shape[:2], pixels.dtype)

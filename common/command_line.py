@@ -238,8 +238,10 @@ def describe_run():
 
 
 def say(text, end="\n"):
-    """Prints a text, and what `print` has kept before it, at once. Raises UserError where nobody reads standard output
-    any more, or its disk is full."""
+    """Prints a text, and what `print` has kept before it, at once.
+
+    Raises UserError where nobody reads standard output any more, or its disk is full.
+    """
     try:
         print(text, end=end, flush=True)
     except OSError as error:

@@ -198,8 +198,10 @@ def replacing(path):
 
 @contextlib.contextmanager
 def lock_folder(folder):
-    """A context that only one process of this machine at a time enters for a folder. Raises UserError where another one
-    is in it, and OSError where the folder cannot be opened."""
+    """A context that only one process of this machine at a time enters for a folder.
+
+    Raises UserError where another one is in it, and OSError where the folder cannot be opened.
+    """
     if fcntl is None:
         yield
         return

@@ -109,8 +109,10 @@ def _decode_jpeg(content, space):
 
 
 def read_whole_jpeg(content, colorspace):
-    """The pixels of JPEG, whose content may lack the marker at its end, as "GRAY", "RGB" or "CMYK", as stored. Raises
-    CannotDecode where pixels are lost."""
+    """The pixels of JPEG, whose content may lack the marker at its end, as "GRAY", "RGB" or "CMYK", as stored.
+
+    Raises CannotDecode where pixels are lost.
+    """
     try:
         return simplejpeg.decode_jpeg(content, colorspace)
     except ValueError as error:

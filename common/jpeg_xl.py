@@ -15,7 +15,7 @@ ANY_SIZE = 1 << 24
 START = b"\xff\x0a"  # Of a codestream.
 # Shapes that its header names by a number from 1 on: width and height.
 SHAPES = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
-ALPHA, SPOT_COLOR = 0, 2  # Kinds of further channels.
+ALPHA, SPOT_COLOR, FILTERED = 0, 2, 5  # Kinds of further channels.
 
 
 @dataclass
@@ -112,6 +112,8 @@ def _take_channel(bits):
     bits.take(8 * bits.choose((0, 0), (4, 0), (5, 16), (10, 48)))  # Its name.
     if kind == SPOT_COLOR:
         bits.take(4 * 16)
+    elif kind == FILTERED:
+        bits.choose((0, 1), (2, 0), (4, 3), (8, 19))
     return bool(kind == ALPHA and bits.take(1))
 
 

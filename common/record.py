@@ -47,8 +47,10 @@ def read_record(folder):
 
 
 def known_results(folder, files):
-    """Finds results of earlier runs among the files in a folder, by the records between the folder and them: a set of
-    the files, and a sentence for each record that cannot be read."""
+    """Finds results of earlier runs among the files in a folder, by the records between the folder and them.
+
+    Returns a set of the files, and a sentence for each record that cannot be read.
+    """
     named, failures = set(), []
     folders = {file.parent for file in files}
     for place in sorted(

@@ -7,8 +7,10 @@ SIDEWAYS = (5, 6, 7, 8)
 
 
 def as_samples(pixels):
-    """The pixels of a photo, of any array-like, as an array in the machine's byte order. Raises ValueError where they
-    are not uint8 or uint16, [height, width] or [height, width, 3], or there are none."""
+    """The pixels of a photo, of any array-like, as an array in the machine's byte order.
+
+    Raises ValueError where they are not uint8 or uint16, [height, width] or [height, width, 3], or there are none.
+    """
     pixels = np.asarray(pixels)
     native = pixels.dtype.newbyteorder("=")
     if native not in (np.uint8, np.uint16) or pixels.ndim < 2 or pixels.shape[2:] not in ((), (3,)) or not pixels.size:

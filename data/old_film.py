@@ -34,8 +34,10 @@ ENCODED = np.where(_light > 0.0031308, 1.055 * _light ** (1 / 2.4) - 0.055, 12.9
 
 
 def expose(photo, sensitivity):
-    """The gray that a film gives of a photo, sRGB uint8 [height, width, 3]: float32 [height, width] in 0..1. The film's
-    sensitivity is its shares of linear red, green and blue, which sum to at most 1."""
+    """The gray that a film gives of a photo, sRGB uint8 [height, width, 3]: float32 [height, width] in 0..1.
+
+    The film's sensitivity is its shares of linear red, green and blue, which sum to at most 1.
+    """
     light = LINEAR[photo] @ np.asarray(sensitivity, np.float32)
     return ENCODED[np.rint(np.clip(light, 0, 1) * 65535).astype(np.uint16)]
 
@@ -46,8 +48,10 @@ def as_luminance(photo):
 
 
 def as_old_film(photo, random):
-    """A photo, sRGB uint8 [height, width, 3], as the scan of an old print, gray uint8 [height, width]. A NumPy
-    generator decides everything within the ranges above."""
+    """A photo, sRGB uint8 [height, width, 3], as the scan of an old print, gray uint8 [height, width].
+
+    A NumPy generator decides everything within the ranges above.
+    """
     share = random.random()
     first, second = SENSITIVITIES[random.permutation(len(SENSITIVITIES))[:2]]
     gray = expose(photo, share * first + (1 - share) * second) ** np.exp(random.uniform(*np.log(CONTRAST)))

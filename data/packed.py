@@ -42,8 +42,10 @@ class Manifest:
 
 
 def read_manifest(folder, complete=True):
-    """Reads the `Manifest` of a folder of shards. Raises DatasetError where it is missing or damaged or, where a
-    complete one is wanted, packing was not finished."""
+    """Reads the `Manifest` of a folder of shards.
+
+    Raises DatasetError where it is missing or damaged or, where a complete one is wanted, packing was not finished.
+    """
     path = folder / MANIFEST
     try:
         values = json.loads(path.read_bytes())
@@ -75,8 +77,10 @@ def holds_shards(folder):
 
 
 def read_shards(folder):
-    """The photos in a folder of shards, in the order of their names, as the first fields of `photos.Photos`: paths,
-    labels, classes and shards. Raises DatasetError, as `read_manifest` does, or where a shard is missing."""
+    """The photos in a folder of shards, in the order of their names, as the first fields of `photos.Photos`.
+
+    Raises DatasetError, as `read_manifest` does, or where a shard is missing.
+    """
     manifest = read_manifest(folder)
     paths = shard_paths(folder, len(manifest.shards))
     for path in paths:

@@ -55,8 +55,10 @@ class Pairs:
     photo_factors: np.ndarray | None = None  # A further factor on K for each photo, float32 [photos]; None for 1.
 
     def __call__(self, pixels, indices):
-        """(L, ab) of crops, or (L, (ab, labels)), from their pixels, see `crop_pair`, and the numbers of their photos,
-        int64 [batch]."""
+        """(L, ab) of crops, or (L, (ab, labels)).
+
+        The crops are given by their pixels, see `crop_pair`, and the numbers of their photos, int64 [batch].
+        """
         return self._of_photos(*crop_pair(pixels, self.saturation_factor, self.chroma_factor), indices)
 
     def of(self, crops):
@@ -163,8 +165,10 @@ class Crops:
 
 
 def training_crops(store, order, batch_size, share=ALONE, epoch=0, step=0):
-    """The `Crops` of a `TrainingOrder`, for training. An epoch has as many photos as the order, less the remainder that
-    fills no step. In place of a photo that the store skips comes the next one in the order.
+    """The `Crops` of a `TrainingOrder`, for training.
+
+    An epoch has as many photos as the order, less the remainder that fills no step. In place of a photo that the store
+    skips comes the next one in the order.
 
     Args:
         store: A `PhotoStore` that can use at least one of the photos.
@@ -224,8 +228,10 @@ def without_autotuning(dataset):
 
 
 def mean_ab(store, indices, photos=1000):
-    """Mean ab in Lab units, float64 [2], of the photos of a `PhotoStore` with these numbers, int64, or of at most
-    `photos` evenly chosen ones, of which the store can use at least one."""
+    """Mean ab in Lab units, float64 [2], of the photos of a `PhotoStore` with these numbers, int64.
+
+    Of more than `photos`, so many evenly chosen ones count. The store can use at least one of them.
+    """
     chosen = indices[np.linspace(0, len(indices) - 1, min(photos, len(indices))).astype(int)]
     loaded = [photo for photo in map(store.load, chosen) if photo is not None]
     means = [ab_from_rgb(tf.constant(photo)).numpy().mean(axis=(0, 1), dtype=np.float64) for photo in loaded]

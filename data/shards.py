@@ -133,8 +133,11 @@ def count_records(path):
 
 
 def verify(folder):
-    """Reads all of a folder of shards. Returns its `Manifest`, and a sentence for each missing or damaged shard. Raises
-    DatasetError, as `read_manifest` does."""
+    """Reads all of a folder of shards.
+
+    Returns its `Manifest`, and a sentence for each missing or damaged shard. Raises DatasetError, as `read_manifest`
+    does.
+    """
     manifest = read_manifest(folder)
     paths = shard_paths(folder, len(manifest.shards))
     failures = []

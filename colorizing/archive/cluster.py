@@ -192,8 +192,11 @@ class RayWorker(Worker):
 
 
 def record(ledger, run, answers, report):
-    """Adds the rows of `answers`, which yields lists of them, to the ledger every ROWS_A_PART rows or SECONDS_A_PART
-    seconds, and at the end. Returns their number. The other arguments are those of `work_through`."""
+    """Adds the rows of `answers`, which yields lists of them, to the ledger, and returns their number.
+
+    A part is added every ROWS_A_PART rows or SECONDS_A_PART seconds, and at the end. The other arguments are those of
+    `work_through`.
+    """
     rows, last, count = [], time.monotonic(), 0
     try:
         for more in answers:

@@ -82,7 +82,9 @@ class Ledger:
 
     def add(self, kind, run, rows):
         """Adds a part: a run's rows, a list of dictionaries, of kind "listed" or "worked", or its one of kind "run".
-        Raises UserError where the part cannot be written."""
+
+        Raises UserError where the part cannot be written.
+        """
         if not rows:
             return
         if kind == "run":
@@ -116,8 +118,9 @@ class Ledger:
         return self._read(parts[-1], None, None)[0] if parts else None
 
     def look_up(self, run, share=None, worked=None, retry_failed=False):
-        """Yields (row, state, cause) for each file of a run, in the order of the paths within each share: its row of
-        the listing, its state now, and why.
+        """Yields (row, state, cause) for each file of a run: its row of the listing, its state now, and why.
+
+        Within each share, files come in the order of their paths.
 
         Args:
             run: The run's row.
@@ -180,8 +183,10 @@ def shares(run):
 
 
 def _state_of(listed, done, run, retry_failed, is_there):
-    """The state of a file and its cause, (state, cause), from its row of the listing and the last row that says what
-    was done with it, or None. `is_there` says of a result's path and size in bytes whether the output holds it.
+    """The state of a file and its cause, (state, cause).
+
+    They follow from its row of the listing and the last row that says what was done with it, or None. `is_there` says
+    of a result's path and size in bytes whether the output holds it.
 
     A run does no photo twice: if two results overwrote each other, it would never end.
     """

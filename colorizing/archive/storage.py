@@ -28,8 +28,10 @@ class File(NamedTuple):
 
 
 def open_storage(location):
-    """The storage of a folder's path or of a URL like s3://bucket/folder. Raises UserError where the URL is of a kind
-    that is not supported, or its package is missing."""
+    """The storage of a folder's path or of a URL like s3://bucket/folder.
+
+    Raises UserError where the URL is of a kind that is not supported, or its package is missing.
+    """
     protocol, found, _ = location.partition("://")
     if not found:
         return LocalStorage(location)

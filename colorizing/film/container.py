@@ -54,8 +54,10 @@ def is_encrypted(path, samples=ENCRYPTED_SAMPLES):
 
 
 def find_untold(path, container):
-    """What is lost of what a film's header says, since FFmpeg does not tell: a list of words. `container` is FFmpeg's
-    name of the format."""
+    """What is lost of what a film's header says, since FFmpeg does not tell: a list of words.
+
+    `container` is FFmpeg's name of the format.
+    """
     if container.startswith("mov,"):
         header = next((table for kind, table in _tables(path) if kind == b"moov"), b"")
     else:

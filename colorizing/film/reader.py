@@ -137,8 +137,10 @@ class Reader:
         return float(frame.pts * self.video.time_base - self._start + 1 / self.rate)
 
     def __iter__(self):
-        """Yields av.VideoFrame of `video` and av.Packet of sound, in the file's order, and sets `damage`. Raises
-        FilmError where the film is encrypted."""
+        """Yields av.VideoFrame of `video` and av.Packet of sound, in the file's order, and sets `damage`.
+
+        Raises FilmError where the film is encrypted.
+        """
         packets = self._container.demux()
         while (packet := self._attempt(lambda: next(packets, None), decoding=False)) is not None:
             # MP4 says it of each packet, Matroska of the whole stream. Not all pictures or sounds need be encrypted.

@@ -117,8 +117,10 @@ def offer(shown, hint, likely):
 
 
 def ab_of_picked(text):
-    """ab in Lab units, two floats, of what a colour picker gives: "#rrggbb" or "rgb(r, g, b)", also with alpha. Raises
-    UserError where it is neither."""
+    """ab in Lab units, two floats, of what a colour picker gives: "#rrggbb" or "rgb(r, g, b)", also with alpha.
+
+    Raises UserError where it is neither.
+    """
     if found := re.fullmatch(r"#([0-9a-fA-F]{6})([0-9a-fA-F]{2})?", text):
         rgb = list(bytes.fromhex(found[1]))
     elif found := re.fullmatch(r"rgba?\(\s*([\d.]+)[,\s]+([\d.]+)[,\s]+([\d.]+).*\)", text):

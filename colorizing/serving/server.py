@@ -114,8 +114,11 @@ def make_server(limits):
 
 
 async def read_body(request, limits):
-    """The body of a request, bytes. Raises fastapi.HTTPException where it is too large, by its Content-Length or in
-    fact, or takes too long, and ClientDisconnect where it broke off."""
+    """The body of a request, bytes.
+
+    Raises fastapi.HTTPException where it is too large, by its Content-Length or in fact, or takes too long, and
+    ClientDisconnect where it broke off.
+    """
     too_large = fastapi.HTTPException(413, f"more than {limits.max_megabytes:g} MB; reduce the photo")
     claimed = request.headers.get("content-length", "")
     if claimed.isdecimal() and int(claimed) > limits.max_megabytes * 1e6:

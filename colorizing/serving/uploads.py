@@ -27,8 +27,10 @@ class Blocks(gradio.Blocks):
         self.has_launched = True
 
     async def preprocess_data(self, block_fn, inputs, *rest):
-        """Passes on what a visitor sends, before Gradio touches a file. Raises gradio.Error where it names a file that
-        is not among the uploads, whether there is such a file or not."""
+        """Passes on what a visitor sends, before Gradio touches a file.
+
+        Raises gradio.Error where it names a file that is not among the uploads, whether there is such a file or not.
+        """
         if not all(is_file_in(path, self._folder) for path in paths_in(inputs)):
             raise gradio.Error("This file is not on the server any more; choose it again", print_exception=False)
         return await super().preprocess_data(block_fn, inputs, *rest)
@@ -61,8 +63,10 @@ def walk(folder):
 
 
 def sweep(folder, kept):
-    """Removes files in a folder, at any depth, that were written KEPT_SECONDS ago, and empty folders of that age, apart
-    from the paths that are kept."""
+    """Removes files in a folder, at any depth, that were written KEPT_SECONDS ago, and empty folders of that age.
+
+    The paths in `kept` stay.
+    """
     oldest = time.time() - KEPT_SECONDS
     for path, is_folder in walk(folder):
         with contextlib.suppress(OSError):  # It is gone by now, or the folder is not empty.
