@@ -54,10 +54,12 @@ def test_size_time_and_sound_are_the_films_own(gray, tmp_path, suffix, sound):
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 def test_variable_frame_rate(gray, tmp_path, suffix):
-    times = [0, 40, 130, 170, 800, 810, 1500]
+    times, result = [0, 40, 130, 170, 800, 810, 1500, 2300, 2310, 2400], tmp_path / f"out{suffix}"
     path = make_film(tmp_path / f"film{suffix}", gray[: len(times)], times)
-    colorize(path, tmp_path / f"out{suffix}")
-    assert read(tmp_path / f"out{suffix}")[0] == read(path)[0] == [Fraction(time, 1000) for time in times]
+    colorize(path, result)
+    assert read(result)[0] == read(path)[0] == [Fraction(time, 1000) for time in times]
+    with av.open(str(path)) as film, av.open(str(result)) as colored:
+        assert colored.duration == film.duration == 1000 * (times[-1] + 1000 // RATE)
 
 
 def test_subtitles_are_dropped(gray, tmp_path):

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import av
 import numpy as np
 import pytest
-from films import RATE, colorize, copy_pictures, make_film, process, read, read_sound
+from films import RATE, colorize, copy_film, copy_pictures, make_film, process, read, read_sound
 
 from colorizing.film import reader
 from colorizing.film.reader import Reader, display_matrix
@@ -55,6 +55,17 @@ def test_pictures_out_of_order_of_which_the_container_does_not_tell(gray, tmp_pa
     times, pixels = read(tmp_path / "out.mov")
     assert np.float64(times) == pytest.approx(np.arange(20) / RATE, abs=0.001)
     assert np.abs(pixels.mean(axis=-1) - gray).mean(axis=(1, 2)).max() < 3
+
+
+def test_the_last_frame_of_fragments_that_begin_late_has_its_own_duration(gray, tmp_path):
+    """FFmpeg counts the duration of such a film from 0."""
+    source = make_film(tmp_path / "film.mkv", gray[:5], [10_000 + 40 * number for number in range(5)])
+    path = copy_film(source, tmp_path / "film.mp4", movflags="frag_every_frame+dash+delay_moov")
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].duration * container.streams.video[0].time_base > 10
+    with Reader(path) as film:
+        seconds = [item.duration * film.video.time_base for item in film if isinstance(item, av.VideoFrame)]
+    assert np.float64(seconds) == pytest.approx([1 / RATE] * 5, abs=0.001)
 
 
 @pytest.mark.parametrize("b_frames", [0, 2])

@@ -47,6 +47,8 @@ UNORDERED = ("svq3",)
 # FFmpeg's warning that a packet lacks bytes. It also warns before a seam of joined files, at most NEAR_SEAM seconds
 # before the next file.
 INCOMPLETE, NEAR_SEAM = re.compile(r"Packet corrupt \(stream = (\d+)"), 0.5
+# Seconds that a frame is shown at least.
+SHORTEST = Fraction(1, 1000)
 # Two sizes have the same shape if their aspect ratios differ by less than this factor.
 SAME_SHAPE = 1.02
 
@@ -95,7 +97,7 @@ class Reader:
         # Some containers give the ticks of their clock, thousands a second. MPEG-4 without a rate has an average of 25.
         averages = [] if self._format == "m4v" else [self.video.average_rate]
         rates = (*averages, self.video.guessed_rate, Fraction(25))
-        self.rate = next(rate for rate in rates if rate and rate <= 1000)  # Frames a second, a Fraction.
+        self.rate = next(rate for rate in rates if rate and rate <= 1 / SHORTEST)  # Frames a second, a Fraction.
         start = Fraction(self._container.start_time or 0, av.time_base)
         # A DVD's second file starts minutes after 0. In MP4, players would show nothing until then.
         shift = start if path.suffix.lower() in REWRAPPED else Fraction(0)
@@ -104,6 +106,8 @@ class Reader:
         # When, in seconds, streams had packets that lack bytes, by their indices; size of the first picture's packet.
         self._doubts, self._picture = {}, 0
         self._end, self._last, self._size = 0.0, None, None
+        # The frame whose duration is known with the next one only; when the first came, and how long all packets last.
+        self._held, self._first, self._duration = None, None, 0
         # When the last picture that stands alone was decoded, and how much later the first picture came out.
         self._key = self._delay = None
         self._decoders = {self.video.codec_context.name}
@@ -151,11 +155,15 @@ class Reader:
                 if packet.size:  # Theora has packets without bytes, which repeat a picture.
                     self._picture = self._picture or packet.size
                     self._key = packet.dts if packet.is_keyframe else self._key
+                    self._duration += 0 if packet.is_discard else packet.duration or 0
                     yield from self._read_frames(packet)
             elif packet.stream.type == "audio":
                 yield packet
         # After an error the decoder still holds frames.
         yield from self._read_frames(None)
+        if self._held is not None:
+            self._held.duration = self._last_duration(self._held)
+            yield self._held
         if self._last is None and is_encrypted(self.path, PARTLY_ENCRYPTED):
             raise FilmError(self.path, ENCRYPTED)
         promised = self._promised_seconds()
@@ -236,8 +244,23 @@ class Reader:
             if self._format in JOINED and step * self.video.time_base > SET_AHEAD:
                 self._note("time jumps ahead")
             self._last = frame.pts
+            self._first = frame.pts if self._first is None else self._first
             self._end = self.end_of(frame)
-            yield frame
+            if self._held is not None:
+                # FFmpeg's own durations are wrong where frames are not in the order of their packets.
+                self._held.duration = frame.pts - self._held.pts
+                yield self._held
+            self._held = frame
+
+    def _last_duration(self, frame):
+        """How long the film's last frame is shown, in ticks."""
+        if not self._format.startswith("mov,"):
+            return frame.duration
+        # The header's duration counts from 0 in some films of fragments; that of the packets, in the order of decoding,
+        # can be too long, as can be that of the last frame's packet.
+        lengths = [self._duration] + [self.video.duration] * (self.video.duration is not None)
+        left = self._first + min(lengths) - frame.pts
+        return left if left * self.video.time_base >= SHORTEST else frame.duration
 
     def _attempt(self, read, decoding=True):
         """Calls `read`, and returns None if it fails. FFmpeg logs many errors and goes on, so its log is searched."""
