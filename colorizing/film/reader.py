@@ -42,8 +42,8 @@ SET_AHEAD = 60
 # Formats in which not every picture has a time. FFmpeg guesses the others; some guesses are earlier than the picture
 # before, above all at the end of the film.
 GUESSED_TIMES = ("mpeg", "mpegvideo")
-# Codecs whose pictures are not in the order of their packets, though the container does not say so.
-UNORDERED = ("svq3",)
+# Codecs whose pictures are not in the order of their packets, though some MP4 and MOV do not say so.
+UNORDERED = ("svq3", "vc1")
 # FFmpeg's warning that a packet lacks bytes. It also warns before a seam of joined files, at most NEAR_SEAM seconds
 # before the next file.
 INCOMPLETE, NEAR_SEAM = re.compile(r"Packet corrupt \(stream = (\d+)"), 0.5
@@ -110,6 +110,7 @@ class Reader:
         self._held, self._first, self._duration = None, None, 0
         # When the last picture that stands alone was decoded, and how much later the first picture came out.
         self._key = self._delay = None
+        self._says_order = False  # Whether a picture has a time of its own beside that of its decoding.
         self._decoders = {self.video.codec_context.name}
 
     def __enter__(self):
@@ -155,6 +156,7 @@ class Reader:
                 if packet.size:  # Theora has packets without bytes, which repeat a picture.
                     self._picture = self._picture or packet.size
                     self._key = packet.dts if packet.is_keyframe else self._key
+                    self._says_order |= packet.pts != packet.dts
                     self._duration += 0 if packet.is_discard else packet.duration or 0
                     yield from self._read_frames(packet)
             elif packet.stream.type == "audio":
@@ -227,7 +229,7 @@ class Reader:
         for frame in self._attempt(lambda: self.video.decode(packet)) or []:
             if frame.is_corrupt:
                 self._note("damaged picture")
-            if self._format in ("avi", "mxf") or self.video.codec_context.name in UNORDERED:
+            if self._format in ("avi", "mxf") or self._is_unordered():
                 # Packets may have times of decoding only, in MXF as FFmpeg writes it. What FFmpeg makes of them fails
                 # for H.264.
                 if self._delay is None and frame.dts is not None:
@@ -251,6 +253,10 @@ class Reader:
                 self._held.duration = frame.pts - self._held.pts
                 yield self._held
             self._held = frame
+
+    def _is_unordered(self):
+        codec = self.video.codec_context.name
+        return self._format.startswith("mov,") and codec in UNORDERED and not self._says_order
 
     def _last_duration(self, frame):
         """How long the film's last frame is shown, in ticks."""
