@@ -151,6 +151,13 @@ def test_films_of_old_schemes_of_encryption_are_refused(gray, tmp_path, kind, pl
     assert failures == ([] if also_plain else [sentence]) and result.exists() == also_plain
 
 
+def test_encrypted_wmv_is_refused(gray, tmp_path):
+    """FFmpeg tells of it in a tag and decodes noise."""
+    path = make_film(tmp_path / "film.wmv", gray[:2], codec="wmv2", metadata={"ASF_Protection_Type": "DRM"})
+    outcome = process([(path, tmp_path / "out" / "film.wmv.mp4")])
+    assert (outcome.done, [reader.ENCRYPTED in str(failure) for failure in outcome.failures]) == (0, [True])
+
+
 def test_a_film_whose_pictures_are_all_of_its_encrypted_kind_is_refused(gray, tmp_path):
     def encrypt(entry):
         return [entry, box(b"encv", entry[8:] + box(b"sinf", box(b"frma", b"avc1")))]

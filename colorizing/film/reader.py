@@ -53,6 +53,8 @@ SHORTEST = Fraction(1, 1000)
 SAME_SHAPE = 1.02
 
 ENCRYPTED = "it is encrypted against copying, so it cannot be decoded"
+# The tag of encrypted ASF (WMV), of which FFmpeg decodes noise.
+PROTECTED = "ASF_Protection_Type"
 
 
 class FilmError(FileError):
@@ -83,6 +85,9 @@ class Reader:
         self._format, self.streams = self._container.format.name, self._container.streams
         self.untold = find_untold(path, self._format)  # What its header says that cannot be kept, as words.
         self.metadata, self.chapters = self._container.metadata, self._container.chapters()
+        if PROTECTED in self.metadata:
+            self._container.close()
+            raise FilmError(path, ENCRYPTED)
         for stream in self.streams if self._format == "ogg" else ():  # It has a film's tags there.
             self.metadata |= {key: tag for key, tag in stream.metadata.items() if key != "language"}
         self._max_megapixels = max_megapixels
