@@ -84,3 +84,19 @@ def test_titles_and_languages_of_tracks_are_kept_or_named(gray, tmp_path, suffix
     assert (titles, languages) == (["Zoo", "Voices"], ["fra", None if lost else language])
     colorize(result, tmp_path / f"again{suffix}")
     assert [tags.get("title", tags.get("name")) for tags in tags_of(tmp_path / f"again{suffix}")[1]] == titles
+
+
+def test_tags_that_say_nothing_are_not_named_as_lost(gray, tmp_path):
+    empty = {"creation_time": "1970-01-01T00:00:00.000000Z", "mood": ""}
+    path = make_film(tmp_path / "film.mkv", gray[:2], metadata=empty)
+    with av.open(str(path)) as film:
+        assert film.metadata["creation_time"] == empty["creation_time"]
+    assert colorize(path, tmp_path / "out.mp4") == []
+
+
+@pytest.mark.parametrize(("mode", "lost"), [("mono", False), ("left_right", True)])
+def test_only_stereoscopic_films_lose_their_tag(gray, tmp_path, mode, lost):
+    plain = make_film(tmp_path / "plain.mkv", gray[:2])
+    path = copy_film(plain, tmp_path / "film.mkv", tags=[{"stereo_mode": mode}])
+    losses = colorize(path, tmp_path / "out.mkv")
+    assert [line.split(": ")[1] for line in losses] == ["the tag that it is stereoscopic dropped"] * lost

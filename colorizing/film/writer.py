@@ -28,6 +28,8 @@ TIMECODE = "timecode"
 UNREADABLE = "\N{REPLACEMENT CHARACTER}"
 # Tags that say how a file was written, not what film it holds. FFmpeg writes its own.
 FILE_TAGS = frozenset("compatible_brands encoder major_brand minor_version software wmfsdkneeded wmfsdkversion".split())
+# What FFmpeg writes as the date of a film without one.
+NO_DATE = "1970-01-01T00:00:00"
 # What the names of Apple's and Android's tags begin with. MP4 and MOV hold those of any name in a table of its own
 # kind, without the tags that players look for in other films.
 NAMED_TAGS, IN_TABLE = "com.", {"movflags": "use_metadata_tags"}
@@ -90,7 +92,8 @@ class Writer:
         self._film = film
         self._suffix = Path(path).suffix.lower()
         self._kind = kind = CONTAINERS.get(self._suffix, MP4)
-        self._tags = {key: value for key, value in film.metadata.items() if key.lower() not in {TIMECODE, *FILE_TAGS}}
+        told = {key: value for key, value in film.metadata.items() if value and not value.startswith(NO_DATE)}
+        self._tags = {key: value for key, value in told.items() if key.lower() not in {TIMECODE, *FILE_TAGS}}
         named = kind.format in ("mov", "mp4") and any(key.startswith(NAMED_TAGS) for key in self._tags)
         options = IN_TABLE if named else kind.options
         self._container = av.open(f"file:{path}", "w", format=kind.format, options=options)
@@ -290,7 +293,8 @@ def find_losses(film, frame):
         "HDR tags dropped, so it looks dull": frame.color_trc in HDR,
         "the tag that it is interlaced dropped": frame.interlaced_frame,
         "the tag that it is spherical dropped": Type.SPHERICAL in tags,
-        "the tag that it is stereoscopic dropped": Type.STEREO3D in tags,
+        # FFmpeg also tells of the kind 0, which is not stereoscopic.
+        "the tag that it is stereoscopic dropped": any(bytes(tags.get(Type.STEREO3D, b""))[:4]),
     }
     return [words for words, is_lost in lost.items() if is_lost]
 
