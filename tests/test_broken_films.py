@@ -50,6 +50,15 @@ def test_parts_of_a_transport_stream(gray, tmp_path):
     assert end.failures[0].startswith(f"{tmp_path / 'end.ts'}: no picture in it can be decoded")
 
 
+@pytest.mark.parametrize("suffix", [".ts", ".m2ts"])
+def test_zeros_behind_a_transport_stream_are_no_damage(gray, tmp_path, suffix):
+    path = make_film(tmp_path / f"film{suffix}", gray, sound=["ac3"])
+    data = path.read_bytes()
+    for content, cut in ((data + bytes(1000), False), (data[:-100] + bytes(10), True), (data + bytes(1 << 18), True)):
+        path.write_bytes(content)
+        assert is_cut(path, "mpegts", 0) == cut
+
+
 @pytest.mark.parametrize(
     ("suffix", "codec", "sound"),
     [

@@ -80,7 +80,13 @@ def is_cut(path, container, picture):
         tail = file.read()
     match container:
         case "mpegts":
-            return not any(_ends_with_packets(tail, *packet) for packet in TRANSPORT_PACKETS)
+            # Zeros can fill up the last block of a disk; the content of the last packet can end with some, too.
+            longest = TRANSPORT_PACKETS[-1][0]
+            least = len(tail.rstrip(b"\0"))
+            if least < min(len(tail), IN_ROW * longest):  # So many zeros are content that is missing.
+                return True
+            ends = range(least, min(len(tail), least + longest) + 1)
+            return not any(_ends_with_packets(tail[:end], *packet) for end in ends for packet in TRANSPORT_PACKETS)
         case "dv":
             return picture > 0 and size % picture > 0
         case "ogg":
