@@ -109,6 +109,9 @@ class Experiment:
     loss: Literal["squared", "huber", "blurred", "bins", "both"] = "squared"
     # residual-encoder: weight of the perceptual loss, in EfficientNet-Lite0's features of the colorized photo.
     perceptual_weight: NotNegative = 0.0
+    # residual-encoder: weight of the adversarial loss, by a discriminator that learns beside the network. A run with it
+    # ends with its last epoch, since the validation loss leaves it out.
+    adversarial_weight: NotNegative = 0.0
     # residual-encoder: share of the training steps in which the encoder is frozen. After them all weights learn, at a
     # tenth of the learning rate.
     frozen_share: Annotated[Share, OnlyWith("model", ("residual-encoder",))] = 0.0

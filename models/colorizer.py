@@ -83,11 +83,16 @@ class Colorizer(keras.Model):
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """The `batch_loss` of this replica divided by the number of replicas, over which Keras adds losses up."""
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        return self.batch_loss(x, y, y_pred) / replicas
+        return self.batch_loss(x, y, y_pred, training) / replicas
 
-    def batch_loss(self, lightness, target, output):
-        """The mean loss of a batch; the target is ab in Lab units. Only subclasses use `lightness`."""
+    def batch_loss(self, lightness, target, output, training):
+        """The mean loss of a batch; the target is ab in Lab units. Only subclasses use L and `training`."""
         return self.color_loss(target, output)
+
+    @property
+    def training_variables(self):
+        """What a training that is resumed needs, beside the model's variables and its optimizer's."""
+        return []
 
     def color_output(self, output):
         """The encoding of ab within the model's output."""
@@ -154,10 +159,10 @@ class ClassifyingColorizer(Colorizer):
             self.scene_tracker = keras.metrics.Mean("scene_loss")
             self.accuracy_tracker = keras.metrics.SparseCategoricalAccuracy("accuracy")
 
-    def batch_loss(self, lightness, target, output):
+    def batch_loss(self, lightness, target, output, training):
         """`color_loss` and, with the second head, classification_weight * cross-entropy of the scenes."""
         if not self.classes:
-            return super().batch_loss(lightness, target, output)
+            return super().batch_loss(lightness, target, output, training)
         (ab, labels), (encoding, logits) = target, output
         color_loss = self.color_loss(ab, encoding)
         cross_entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)

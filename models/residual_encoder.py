@@ -13,6 +13,7 @@ from common.errors import UserError, first_line
 from models import efficientnet, zhang
 from models.attention import attend
 from models.colorizer import Colorizer
+from models.discriminator import Discriminator
 from models.edge_detection import EdgeMap, edge_detection_network
 from models.layers import BatchNorm, Float32Layer, PadToMultiple, conv, pad_to_multiple
 from models.precision import numeric_policy
@@ -122,6 +123,7 @@ class ResidualEncoder(Colorizer):
         perceptual_weight: Weight of the perceptual loss: the mean absolute difference between EfficientNet-Lite0's
             features of the photo in predicted and in true colours, at strides 8, 16 and 32, each channel divided by
             its standard deviation over the batch in true colours.
+        adversarial_weight: Weight of the adversarial loss in training, by a `Discriminator` of the same features.
         native_size: See `Colorizer`.
 
     Attributes:
@@ -129,7 +131,9 @@ class ResidualEncoder(Colorizer):
         class_weights: float32 [313], see `zhang.class_weights`; all 1 before `prepare`.
     """
 
-    experiment_fields = tuple("encoder scene edges attention shadow_gain loss perceptual_weight native_size".split())
+    experiment_fields = tuple(
+        "encoder scene edges attention shadow_gain loss perceptual_weight adversarial_weight native_size".split()
+    )
 
     def __init__(
         self,
@@ -140,6 +144,7 @@ class ResidualEncoder(Colorizer):
         shadow_gain=False,
         loss="squared",
         perceptual_weight=0.0,
+        adversarial_weight=0.0,
         native_size=224,
         **kwargs,
     ):
@@ -183,13 +188,15 @@ class ResidualEncoder(Colorizer):
         self.shadow_gain = shadow_gain
         self.loss_name = loss
         self.perceptual_weight = perceptual_weight
+        self.adversarial_weight = adversarial_weight
         self.native_size = native_size
         self.stride = stride
         self.grid = deepest_stride
         if loss == "bins":
             self.temperature = zhang.TEMPERATURE
         self.class_weights = np.ones(zhang.BINS, np.float32)
-        self._perceptual_features = None
+        self._features_of_photo = None
+        self._discriminator = None
 
     @classmethod
     def from_config(cls, config):
@@ -210,27 +217,56 @@ class ResidualEncoder(Colorizer):
             self.class_weights = zhang.learn_class_weights(pairs, folder)
 
     def compile(self, *arguments, **options):
-        """See `Colorizer.compile`. Loads the network of the perceptual loss, here so that timed steps have it, too."""
+        """See `Colorizer.compile`. Loads and makes the networks of losses, here so that timed steps have them, too."""
         super().compile(*arguments, **options)
-        if self.perceptual_weight:
-            critic = efficientnet.encoder("efficientnet-lite0")
-            efficientnet.copy_weights(efficientnet.load_classifier("efficientnet-lite0"), critic)
+        if self.perceptual_weight or self.adversarial_weight:
+            judge = efficientnet.encoder("efficientnet-lite0")
+            efficientnet.copy_weights(efficientnet.load_classifier("efficientnet-lite0"), judge)
             # A function hides the network from Keras, which would save and train it.
-            self._perceptual_features = lambda rgb: critic(rgb, training=False)[2:]
+            self._features_of_photo = lambda rgb: judge(rgb, training=False)[2:]
+        if self.adversarial_weight:
+            self._discriminator = Discriminator([features.shape[-1] for features in judge.outputs[2:]])
 
-    def batch_loss(self, lightness, target, output):
-        """`color_loss` and, where the constructor asks for it, perceptual_weight * the perceptual loss."""
-        loss = super().batch_loss(lightness, target, output)
-        if self._perceptual_features is None:
+    @property
+    def training_variables(self):
+        """See `Colorizer.training_variables`."""
+        return self._discriminator.variables if self._discriminator else []
+
+    def train_step(self, data):
+        """A step of this network, then one of the discriminator on the same batch."""
+        logs = super().train_step(data)
+        if self._discriminator:
+            self._discriminator.learn(*self._judged)
+        return logs
+
+    def batch_loss(self, lightness, target, output, training):
+        """`color_loss` and, weighted as the constructor asks, the perceptual and, in training, adversarial loss."""
+        loss = super().batch_loss(lightness, target, output, training)
+        if self._features_of_photo is None:
             return loss
-        return loss + self.perceptual_weight * self._perceptual_loss(lightness, target, output)
+        predicted, true = self._features_in_colors(lightness, target, output)
+        differences = [tf.reduce_mean(tf.abs(ours - theirs)) for ours, theirs in zip(predicted, true, strict=True)]
+        loss += self.perceptual_weight * tf.add_n(differences)
+        if training and self._discriminator:
+            loss += self.adversarial_weight * self._discriminator.adversarial_loss(predicted)
+            self._judged = [tf.stop_gradient(features) for features in predicted], true
+        return loss
 
-    def _perceptual_loss(self, lightness, ab, output):
+    def _features_in_colors(self, lightness, ab, output):
+        """EfficientNet-Lite0's features of photos in predicted and in true colours, at strides 8, 16 and 32.
+
+        Each channel is divided by its standard deviation over the batch, height and width in true colours.
+        """
         lightness, ab = (pad_to_multiple(image, self.grid) for image in (lightness, ab))
         predicted = tf.image.resize(self._decoded(output), tf.shape(ab)[1:3], "bicubic")
         photos = [255 * lab_to_rgb(tf.concat([lightness, colors], axis=-1)) for colors in (predicted, ab)]
-        features = map(self._perceptual_features, photos)
-        return tf.add_n([_feature_distance(ours, theirs) for ours, theirs in zip(*features, strict=True)])
+        predicted, true = [], []
+        for ours, theirs in zip(*map(self._features_of_photo, photos), strict=True):
+            ours, theirs = tf.cast(ours, tf.float32), tf.cast(theirs, tf.float32)
+            spread = tf.math.reduce_std(theirs, axis=(0, 1, 2)) + SMALLEST_SPREAD
+            predicted.append(ours / spread)
+            true.append(theirs / spread)
+        return predicted, true
 
     def encode(self, ab):
         """The mean ab / 128 of each of the output's pixels, float32 [batch, height/stride, width/stride, 2]."""
@@ -301,12 +337,3 @@ def _deepest(features, filters, scene):
         vector = keras.layers.Conv2D(filters, 1, name="scene_1", **options)(vector)
         local = keras.layers.Add(name="scene_sum")([local, keras.layers.Conv2D(filters, 1, name="scene_2")(vector)])
     return keras.layers.ReLU(name="join_0")(local)
-
-
-def _feature_distance(ours, theirs):
-    """Mean absolute difference of features [batch, height, width, channels], as a share of each channel's spread.
-
-    The spread is the standard deviation of `theirs` over the batch, height and width.
-    """
-    ours, theirs = (tf.cast(features, tf.float32) for features in (ours, theirs))
-    return tf.reduce_mean(tf.abs(ours - theirs) / (tf.math.reduce_std(theirs, axis=(0, 1, 2)) + SMALLEST_SPREAD))

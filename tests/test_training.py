@@ -181,8 +181,11 @@ def test_a_history_that_a_killed_run_did_not_write_is_written(tmp_path, unclassi
 
 
 def test_plateau_goes_on_where_it_was(tmp_path):
+    class Model(keras.Sequential):
+        training_variables = ()
+
     def run(epochs, folder, restore=False):
-        model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+        model = Model([keras.Input((1,)), keras.layers.Dense(1)])
         model.compile(keras.optimizers.SGD(0.0), loss="mse")
         model.optimizer.build(model.trainable_variables)
         checkpoints = Checkpoints(folder)

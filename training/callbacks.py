@@ -164,6 +164,7 @@ class Checkpoints(keras.callbacks.Callback):
         folder: The run's folder.
         save_every_steps: Number of steps after which `last.weights.h5` is saved within an epoch; None for epochs only.
         writes: Whether this process writes the files.
+        by_loss: Whether losses tell which epoch is the best; otherwise it is the last.
 
     Attributes:
         last: Path of the checkpoint to resume from.
@@ -173,13 +174,14 @@ class Checkpoints(keras.callbacks.Callback):
 
     PLATEAU_STATE = ("best", "wait", "cooldown_counter")
 
-    def __init__(self, folder, save_every_steps=None, writes=True):
+    def __init__(self, folder, save_every_steps=None, writes=True, by_loss=True):
         super().__init__()
         self.folder = folder
         self.last = folder / "last.weights.h5"
         self.plateau = None
         self.save_every_steps = save_every_steps
         self.writes = writes
+        self.by_loss = by_loss
         self.history = []
         self._plateau_state = {}
         # Of an epoch that is resumed: the steps taken before, and the values of the metrics' variables after them.
@@ -187,7 +189,12 @@ class Checkpoints(keras.callbacks.Callback):
         self._metrics_before = []
 
     def best_epoch(self):
-        """The row of the history with the lowest finite val_loss, or loss without validation; None without any."""
+        """The row of the history with the lowest finite val_loss, or loss without validation; None without any.
+
+        With `by_loss` off, the last row.
+        """
+        if not self.by_loss:
+            return self.history[-1] if self.history else None
         rows = [row for row in self.history if math.isfinite(row.get("val_loss", row["loss"]))]
         return min(rows, key=lambda row: row.get("val_loss", row["loss"]), default=None)
 
@@ -206,6 +213,9 @@ class Checkpoints(keras.callbacks.Callback):
             self.history, self._plateau_state = list(state["history"]), state["plateau"]
             self._steps_before, self._metrics_before = state.get("step", 0), state.get("metrics", [])
             model.load_weights(self.last)
+            with h5py.File(self.last) as file:
+                for number, variable in enumerate(model.training_variables):
+                    variable.assign(file[f"training/{number}"][()])
         except Exception as error:  # Whatever a damaged file makes h5py or Keras raise.
             raise TrainingError(
                 f"{self.last}: the checkpoint cannot be read ({first_line(error)}); give another "
@@ -266,6 +276,8 @@ class Checkpoints(keras.callbacks.Callback):
             self.model.save_weights(path, overwrite=True)
             with h5py.File(path, "a") as file:
                 file.attrs["state"] = json.dumps(state)
+                for number, variable in enumerate(self.model.training_variables):
+                    file[f"training/{number}"] = variable.numpy()
 
 
 def make_callbacks(experiment, folder, data, checkpoints, steps, epochs):

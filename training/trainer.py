@@ -51,7 +51,7 @@ def train(experiment, folder, resume=False, minutes=None, save_every_steps=None)
     photos = find_all_photos(experiment.dataset)
     writes = share.is_chief
     with own_folder(folder, writes):
-        checkpoints = Checkpoints(folder, save_every_steps, writes)
+        checkpoints = Checkpoints(folder, save_every_steps, writes, by_loss=not experiment.adversarial_weight)
         prepare_run(checkpoints, experiment, photos, resume)
         policy = choose_policy() if experiment.policy == "auto" else experiment.policy
         keras.config.set_dtype_policy(policy)
