@@ -180,12 +180,15 @@ def test_a_history_that_a_killed_run_did_not_write_is_written(tmp_path, unclassi
     assert (run / "history.csv").read_text() == expected
 
 
-def test_plateau_goes_on_where_it_was(tmp_path):
-    class Model(keras.Sequential):
-        training_variables = ()
+class Tiny(keras.Sequential):
+    """A model with what checkpoints ask of a `Colorizer`."""
 
+    training_variables = ()
+
+
+def test_plateau_goes_on_where_it_was(tmp_path):
     def run(epochs, folder, restore=False):
-        model = Model([keras.Input((1,)), keras.layers.Dense(1)])
+        model = Tiny([keras.Input((1,)), keras.layers.Dense(1)])
         model.compile(keras.optimizers.SGD(0.0), loss="mse")
         model.optimizer.build(model.trainable_variables)
         checkpoints = Checkpoints(folder)
@@ -394,7 +397,7 @@ def test_a_run_goes_on_with_the_same_photos_only(tmp_path, photos, unclassified)
 
 @pytest.mark.parametrize(("losses", "best"), [([0.3, np.nan, 0.2], 3), ([np.nan, 0.5, np.inf], 2), ([np.nan], None)])
 def test_a_val_loss_that_is_not_finite_is_never_the_best(tmp_path, losses, best, monkeypatch):
-    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model = Tiny([keras.Input((1,)), keras.layers.Dense(1)])
     model.compile("sgd", loss="mse")
     checkpoints = Checkpoints(tmp_path)
     checkpoints.set_model(model)
