@@ -90,8 +90,8 @@ class Colorizer(keras.Model):
         return self.color_loss(target, output)
 
     @property
-    def training_variables(self):
-        """What a training that is resumed needs, beside the model's variables and its optimizer's."""
+    def checkpointed_variables(self):
+        """Variables that checkpoints keep, to resume from, beside the model's and its optimizer's."""
         return []
 
     def color_output(self, output):

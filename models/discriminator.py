@@ -9,8 +9,7 @@ import tensorflow as tf
 from keras.layers import Conv2D, LeakyReLU, SpectralNormalization
 
 FILTERS = 96
-# Adam's, as is usual in adversarial training: four times the usual rate of the network that it judges (Heusel et al.,
-# NeurIPS 2017), and little momentum.
+# Adam's: a higher rate than that of the network it judges (Heusel et al., NeurIPS 2017), and little momentum.
 LEARNING_RATE, BETA_1, BETA_2 = 4e-4, 0.5, 0.99
 
 
@@ -29,7 +28,7 @@ class Discriminator:
 
     @property
     def variables(self):
-        """All variables that a training that is resumed needs."""
+        """All its variables, and those of its optimizer."""
         return [*self._network.variables, *self._optimizer.variables]
 
     def adversarial_loss(self, predicted):

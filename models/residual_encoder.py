@@ -197,6 +197,7 @@ class ResidualEncoder(Colorizer):
         self.class_weights = np.ones(zhang.BINS, np.float32)
         self._features_of_photo = None
         self._discriminator = None
+        self._judged = None  # Features of this step's batch in predicted and in true colours, for the discriminator.
 
     @classmethod
     def from_config(cls, config):
@@ -217,7 +218,7 @@ class ResidualEncoder(Colorizer):
             self.class_weights = zhang.learn_class_weights(pairs, folder)
 
     def compile(self, *arguments, **options):
-        """See `Colorizer.compile`. Loads and makes the networks of losses, here so that timed steps have them, too."""
+        """See `Colorizer.compile`. Makes the networks that losses need, here so that timed steps have them, too."""
         super().compile(*arguments, **options)
         if self.perceptual_weight or self.adversarial_weight:
             judge = efficientnet.encoder("efficientnet-lite0")
@@ -228,8 +229,8 @@ class ResidualEncoder(Colorizer):
             self._discriminator = Discriminator([features.shape[-1] for features in judge.outputs[2:]])
 
     @property
-    def training_variables(self):
-        """See `Colorizer.training_variables`."""
+    def checkpointed_variables(self):
+        """See `Colorizer.checkpointed_variables`."""
         return self._discriminator.variables if self._discriminator else []
 
     def train_step(self, data):

@@ -61,7 +61,7 @@ def test_a_run_that_goes_on_has_its_discriminator_again(tmp_path):
         judge = Discriminator(CHANNELS)
 
         class Judged(keras.Sequential):
-            training_variables = property(lambda self: judge.variables)
+            checkpointed_variables = property(lambda self: judge.variables)
 
         made = Judged([keras.Input((1,)), keras.layers.Dense(1)])
         made.compile("sgd")

@@ -183,7 +183,7 @@ def test_a_history_that_a_killed_run_did_not_write_is_written(tmp_path, unclassi
 class Tiny(keras.Sequential):
     """A model with what checkpoints ask of a `Colorizer`."""
 
-    training_variables = ()
+    checkpointed_variables = ()
 
 
 def test_plateau_goes_on_where_it_was(tmp_path):

@@ -214,7 +214,7 @@ class Checkpoints(keras.callbacks.Callback):
             self._steps_before, self._metrics_before = state.get("step", 0), state.get("metrics", [])
             model.load_weights(self.last)
             with h5py.File(self.last) as file:
-                for number, variable in enumerate(model.training_variables):
+                for number, variable in enumerate(model.checkpointed_variables):
                     variable.assign(file[f"training/{number}"][()])
         except Exception as error:  # Whatever a damaged file makes h5py or Keras raise.
             raise TrainingError(
@@ -276,7 +276,7 @@ class Checkpoints(keras.callbacks.Callback):
             self.model.save_weights(path, overwrite=True)
             with h5py.File(path, "a") as file:
                 file.attrs["state"] = json.dumps(state)
-                for number, variable in enumerate(self.model.training_variables):
+                for number, variable in enumerate(self.model.checkpointed_variables):
                     file[f"training/{number}"] = variable.numpy()
 
 
