@@ -6,6 +6,7 @@ import signal
 import socket
 import time
 import urllib.request
+from importlib.util import find_spec
 
 import cv2
 import numpy as np
@@ -17,10 +18,13 @@ from colorizing.pixels import to_gray
 from common.images import read, read_photo
 from configs import SAMPLES
 
-pytest.importorskip("gradio", reason="the page needs requirements-app.txt")
 playwright = pytest.importorskip("playwright.sync_api", reason="the browser is driven by playwright")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed"),
+    # The server is a process of its own, so Gradio need not take time and memory here.
+    pytest.mark.skipif(find_spec("gradio") is None, reason="the page needs requirements-app.txt"),
+]
 SECONDS = 60_000
 
 
