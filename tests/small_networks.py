@@ -12,7 +12,7 @@ import pytest
 
 from common.command_line import prepare_imports, run
 from conversion import published
-from models import classification, colornet, efficientnet, iizuka, local_features, residual_encoder, zhang
+from models import attention, classification, colornet, efficientnet, iizuka, local_features, residual_encoder, zhang
 
 
 def few(layout):
@@ -45,6 +45,7 @@ SMALL = (
     (zhang, "BLOCKS", BLOCKS),
     (published, "BLOCKS", BLOCKS),
     (colornet, "FILTERS", (8, 16, 32)),
+    (attention, "BLOCKS", 1),
     (efficientnet, "STAGES", tuple(STAGES)),
     (keras.applications, "VGG16", small_vgg16),
     (

@@ -17,7 +17,7 @@ import models
 from common.errors import OptionError, UserError
 from configs import EXPERIMENTS, SAMPLES
 from conversion import pretrained
-from models import efficientnet, zhang
+from models import attention, efficientnet, zhang
 from models.residual_encoder import HUBER_DELTA, ResidualEncoder
 from test import Options, load_model
 from training.callbacks import FrozenEncoder
@@ -121,8 +121,9 @@ def normalised(features, norm):
 
 
 @pytest.mark.parametrize(("block", "before"), [("attention_0_2", "attention_0_1_narrow_sum"), ("attention_1_1", None)])
-def test_attention_compares_each_place_with_all_others(block, before):
-    model = build_small(lambda: ResidualEncoder(attention=True))
+def test_attention_compares_each_place_with_all_others(few_channels, monkeypatch, block, before):
+    monkeypatch.setattr(attention, "BLOCKS", 2)
+    model = ResidualEncoder(attention=True)
     layers = {layer.name.removeprefix(block): layer for layer in model.layers}
     random = np.random.default_rng(0)
     for layer in model.layers:
