@@ -330,7 +330,7 @@ def test_the_published_residual_encoder_on_vgg16(tmp_path, monkeypatch, photos):
     np.testing.assert_allclose(shallowest, expected, rtol=1e-3, atol=1e-2)
 
 
-def test_weights_that_cannot_be_downloaded_are_named(tmp_path, monkeypatch):
+def test_weights_that_cannot_be_downloaded_are_named(few_channels, tmp_path, monkeypatch):
     def vgg16(include_top, weights="imagenet"):
         raise Exception("URL fetch failure on https://there/vgg16.h5: None")
 
