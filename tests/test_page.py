@@ -320,12 +320,20 @@ def contrast(page, locator):
     return max(luminance) / min(luminance)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_words_stand_out_and_the_focus_is_seen(server, browser, gray_file, scheme):
-    page = open_page(browser, server, 1440, [], color_scheme=scheme)
+@pytest.mark.parametrize(("scheme", "widths"), [("light", (390, 1440)), ("dark", (1440, 390))])
+def test_the_page_fits_its_window_and_its_words_and_focus_stand_out(server, browser, gray_file, scheme, widths):
+    page = open_page(browser, server, widths[0], [], color_scheme=scheme)
     assert contrast(page, page.get_by_text("- or -")) >= 4.5
     upload(page, gray_file)
     wait_for_colour(page)
+    for width in widths:
+        page.set_viewport_size({"width": width, "height": 900})
+        page.wait_for_function(f"innerWidth == {width} && document.documentElement.scrollWidth <= {width}")
+        background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        light = sum(int(value) for value in background.strip("rgba()").split(",")[:3]) > 380
+        assert light == (scheme == "light")
+
+    page.set_viewport_size({"width": 1440, "height": 900})
     button = page.get_by_role("button", name="Download at full size")
     page.wait_for_function("!document.querySelector('button.primary').disabled")
     page.wait_for_timeout(500)  # For the change of its colour.
@@ -338,18 +346,4 @@ def test_words_stand_out_and_the_focus_is_seen(server, browser, gray_file, schem
         page.keyboard.press("Tab")
     handle = page.locator("input[type=range]:focus")
     assert handle.count() == 1 and handle.evaluate("input => getComputedStyle(input).outlineStyle") != "none"
-    page.close()
-
-
-@pytest.mark.parametrize(("scheme", "widths"), [("light", (390, 1440)), ("dark", (1440, 390))])
-def test_the_page_fits_its_window(server, browser, gray_file, scheme, widths):
-    page = open_page(browser, server, widths[0], [], color_scheme=scheme)
-    upload(page, gray_file)
-    wait_for_colour(page)
-    for width in widths:
-        page.set_viewport_size({"width": width, "height": 900})
-        page.wait_for_function(f"innerWidth == {width} && document.documentElement.scrollWidth <= {width}")
-        background = page.evaluate("getComputedStyle(document.body).backgroundColor")
-        light = sum(int(value) for value in background.strip("rgba()").split(",")[:3]) > 380
-        assert light == (scheme == "light")
     page.close()
