@@ -16,6 +16,7 @@ import PIL.Image
 import pyexiv2
 import tifffile
 
+from common.iptc import with_usual_times
 from common.png import CARRIED, TEXT, insert_chunk, read_chunks, readable_chunk
 from common.samples import SIDEWAYS
 from common.xmp import BESIDE, OUTDATED, REGIONS, XMP_CHUNK, XMP_OF_GIF, XMP_SEGMENT, as_utf8, is_whole
@@ -240,7 +241,7 @@ def _open_source(content, suffix):
         content = content.replace(b"xmlns:GIMP=", b"xmlns:Gimp=").replace(b"GIMP:", b"Gimp:")
     if suffix == ".gif":
         return _open_by_pillow(content, suffix)
-    readable = content
+    readable = content = with_usual_times(content)
     if start := PROFILES.get(suffix):
         # In WebP, XMP may have the same letters behind the place of a profile.
         end = 34 if suffix == ".webp" else len(content)

@@ -1,0 +1,68 @@
+"""What is said of JPEG's segments that are left out, and IPTC that exiv2 does not read as it stands."""
+
+import io
+import struct
+
+import pytest
+import tifffile
+from PIL import IptcImagePlugin
+from test_metadata import convert, encode
+from test_metadata_odd import MAKER, block, directory, exif_with, jpeg_with
+
+from common import images
+
+
+def iptc_values(*values):
+    """IPTC among Photoshop's data, bytes, of values of record 2: (number, bytes)."""
+    return block(1028, b"".join(struct.pack(">3BH", 28, 2, number, len(value)) + value for number, value in values))
+
+
+@pytest.mark.parametrize("time", [b"+00:00", b"-05:00", b"101010+01:00"])
+def test_times_of_iptc_with_a_colon_in_the_zone_alone_cost_nothing(photos, time):
+    blocks, tiff = iptc_values((5, b"lake"), (60, time)), io.BytesIO()
+    tifffile.imwrite(tiff, photos[0], metadata=None, extratags=[(34377, 1, len(blocks), blocks, True)])
+    exif = exif_with(directory(MAKER))
+    for content in (jpeg_with(encode(photos[0], "JPEG", exif=exif), blocks), tiff.getvalue()):
+        image, losses = convert(content, ".jpg")
+        assert losses == [] and image.info["exif"]
+        assert IptcImagePlugin.getiptcinfo(image) == {(2, 5): b"lake", (2, 60): time.replace(b":", b"") + b" "}
+
+
+@pytest.mark.parametrize(
+    ("values", "lost"),
+    [
+        ([(5, b"lake"), (5, b"shore")], True),
+        ([(5, b"lake"), (25, b"water"), (120, b"shore"), (120, b"shores")], True),
+        ([(5, b"lake"), (5, b"lake"), (25, b"water"), (25, b"shore"), (80, b"a"), (80, b"b")], False),
+        ([(5, b"lake"), (120, b"")], False),
+    ],
+)
+def test_second_values_of_iptc_are_said_to_be_left_out(photos, values, lost):
+    for ahead in (b"", block(1005, bytes(16))):
+        content = jpeg_with(encode(photos[0], "JPEG"), ahead + iptc_values(*values))
+        note = "second values of IPTC left out: only the first is used"
+        assert images.decode("photo", content).notes == (note,) * lost
+        assert IptcImagePlugin.getiptcinfo(convert(content, ".jpg")[0])[2, 5] == b"lake"
+
+
+def ducky(*parts):
+    """Adobe's segment of quality, bytes: parts (number, bytes)."""
+    return b"Ducky\0" + b"".join(struct.pack(">2H", number, len(part)) + part for number, part in parts) + bytes(2)
+
+
+@pytest.mark.parametrize(
+    ("marker", "data", "lost"),
+    [
+        (0xEC, ducky((1, b"\0\0\0\x3c"), (2, b"\0\0\0\3\0a\0b\0c")), "APP12"),
+        (0xEC, ducky((1, b"\0\0\0\x3c")), None),
+        (0xEC, b"OLYMPUS OPTICAL CO.,LTD.\0[picture info]\r\nResolution=1\r\n", "APP12"),
+        (0xE2, b"FPXR\0" + bytes(20), "APP2"),
+        (0xE3, b"Meta\0\0II*\0" + bytes(20), "APP3"),
+        (0xE0, b"JFXX\0\x10" + bytes(20), None),
+    ],
+)
+def test_segments_of_cameras_and_programs_are_said_to_be_left_out(photos, marker, data, lost):
+    content = encode(photos[0], "JPEG")
+    content = content[:20] + struct.pack(">2BH", 255, marker, len(data) + 2) + data + content[20:]
+    words = f"data of a camera or program left out ({lost} of JPEG)"
+    assert images.decode("photo", content).notes == (words,) * bool(lost)
