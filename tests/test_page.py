@@ -265,7 +265,10 @@ def test_a_scan_that_browsers_cannot_draw_is_colorized_without_a_broken_picture(
 
 def test_a_photo_without_a_media_type_is_taken(server, browser, gray_file, tmp_path):
     page = open_page(browser, server, 1440, [])
-    upload(page, gray_file.rename(tmp_path / "a photo.mpo"))
+    with page.expect_file_chooser() as waiting:
+        page.locator("#photo button").first.click()
+    assert waiting.value.element.get_attribute("accept") == ""  # The dialog shows all files.
+    waiting.value.set_files(gray_file.rename(tmp_path / "a photo.mpo"))
     wait_for_colour(page)
     page.close()
 
@@ -299,6 +302,7 @@ def test_screen_readers_get_names(server, browser, gray_file):
     page.locator("#swatches img").wait_for(timeout=SECONDS)
     page.wait_for_function("[...document.images].every(image => image.alt)")
     seen = page.locator("body").aria_snapshot().splitlines()
+    assert any("By keyboard, " in line for line in seen)
     buttons = [line.strip() for line in seen if line.strip().startswith("- button")]
     assert len(buttons) > 30 and all(line.startswith('- button "') for line in buttons), buttons
     assert {'- button "prairie-shack":', '- button "Click where a colour is wrong":'} <= set(buttons)
