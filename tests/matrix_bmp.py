@@ -37,6 +37,8 @@ def bmp_cases():
         for slack in (0, 1):
             shown = values / ((1 << bits) - 1)
             case(f"run-lengths-of-{bits}-bits-{slack}-more.bmp", run_lengths(values, bits, slack), shown)
+        content = run_lengths(values, bits)[:-2] + bytes([0, 0, 0, 1])
+        case(f"run-lengths-of-{bits}-bits-with-every-end.bmp", content, shown)
     for name, (content, *meaning) in list(CASES.items()):
         if content.startswith(b"BM") and content[14] in (40, 124):  # The headers of Windows.
             case(f"without-its-first-14-bytes-{name}", content[14:], *meaning)
