@@ -53,11 +53,11 @@ UNREAD = {
     "a path of Photoshop": rb"(?s)8BIM(\x07[\xd0-\xff]|[\x08-\x0a].|\x0b[\0-\xb5])",
     "a record of content credentials (C2PA)": rb"(?s)jumb.{4}jumdc2pa",
 }
-# What lies beside the photo though XMP need not say so (see `xmp.BESIDE`): behind JPEG of Samsung, and in HEIC and AVIF
-# all further pictures but alpha.
+# What lies beside the photo though XMP need not say so (see `xmp.BESIDE`): behind JPEG of Samsung, in HEIC and AVIF all
+# further pictures but alpha, and a gain map of ISO 21496-1 behind JPEG.
 UNTOLD = re.compile(
     rb"MotionPhoto_Data|(Dual|Single)Shot_\w|SoundShot_\d|Interactive_Panorama_\d|FlipPhoto_\d|infe.{8}tmap"
-    rb"|auxC\0{4}(?![\w:]*(alpha|auxid:1)\0)",
+    rb"|auxC\0{4}(?![\w:]*(alpha|auxid:1)\0)|urn:iso:std:iso:ts:21496",
     re.DOTALL,
 )
 # How HEIC and AVIF list EXIF and XMP.

@@ -7,7 +7,7 @@ import pytest
 import tifffile
 from PIL import IptcImagePlugin
 from test_metadata import convert, encode
-from test_metadata_odd import MAKER, block, directory, exif_with, jpeg_with
+from test_metadata_odd import BESIDE, MAKER, block, directory, exif_with, jpeg_with
 
 from common import images
 
@@ -66,3 +66,9 @@ def test_segments_of_cameras_and_programs_are_said_to_be_left_out(photos, marker
     content = content[:20] + struct.pack(">2BH", 255, marker, len(data) + 2) + data + content[20:]
     words = f"data of a camera or program left out ({lost} of JPEG)"
     assert images.decode("photo", content).notes == (words,) * bool(lost)
+
+
+def test_a_gain_map_that_no_xmp_tells_of_is_said_to_be_left_out(photos):
+    data, content = b"urn:iso:std:iso:ts:21496:-1\0" + bytes(4), encode(photos[0], "JPEG")
+    segment = struct.pack(">2BH", 255, 0xE2, len(data) + 2) + data
+    assert images.decode("photo", content[:20] + segment + content[20:] + content).notes == (BESIDE,)
