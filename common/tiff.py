@@ -94,6 +94,7 @@ def open_tiff(content):
     # exiv2 reads the first page, which may be a reduced copy.
     own = page is not first and any(tag.dtype == 2 and tag.value != first.tags.valueof(tag.code) for tag in tags)
     notes += ("text of the photo's own page left out: only that of the first page is used",) * own
+    notes += ("values beyond the file's end left out: text, a profile or other tags",) * _lacks_values(page, content)
     curve = "TransferFunction" in tags or "GrayResponseCurve" in tags
     notes += ("transfer function left out",) * (curve and not icc)
 
@@ -283,6 +284,22 @@ def _decode_page(content, page, photometric, bits):
     elif photometric == PHOTOMETRIC.YCBCR and (page.compression != COMPRESSION.JPEG or page.shaped[0] > 1):
         values[..., :3] = cv2.cvtColor(values[..., [0, 2, 1]], cv2.COLOR_YCrCb2RGB)
     return values
+
+
+def _lacks_values(page, content):
+    """Whether the content ends ahead of values of a page's tags. tifffile passes over such tags."""
+    header = page.parent.tiff
+    entry, order = (
+        struct.Struct(header.tagformat1 + header.tagformat2[1:]),
+        {"<": "little", ">": "big"}[header.byteorder],
+    )
+    (count,) = struct.unpack_from(header.tagnoformat, content, page.offset)
+    for number in range(count):
+        _, kind, values, place = entry.unpack_from(content, page.offset + header.tagnosize + number * header.tagsize)
+        size = values * struct.calcsize(tifffile.TIFF.DATA_FORMATS.get(kind, ""))
+        if size > len(place) and int.from_bytes(place, order) + size > len(content):
+            return True
+    return False
 
 
 def _lacks_chunks(page):

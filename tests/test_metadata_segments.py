@@ -3,6 +3,7 @@
 import io
 import struct
 
+import numpy as np
 import pytest
 import tifffile
 from PIL import IptcImagePlugin
@@ -72,3 +73,20 @@ def test_a_gain_map_that_no_xmp_tells_of_is_said_to_be_left_out(photos):
     data, content = b"urn:iso:std:iso:ts:21496:-1\0" + bytes(4), encode(photos[0], "JPEG")
     segment = struct.pack(">2BH", 255, 0xE2, len(data) + 2) + data
     assert images.decode("photo", content[:20] + segment + content[20:] + content).notes == (BESIDE,)
+
+
+@pytest.mark.parametrize("big", [False, True])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_values_that_a_cut_tiff_lacks_are_said_to_be_left_out(photos, big, order):
+    pixels, words, file = photos[0], "a lake and a shore", io.BytesIO()
+    options = {"bigtiff": big, "byteorder": order, "description": words}
+    tifffile.imwrite(file, pixels, photometric="rgb", metadata=None, software="", **options)
+    content = bytearray(file.getvalue())
+    with tifffile.TiffFile(io.BytesIO(content)) as read:  # A value behind the pixels, as libtiff puts it.
+        tag = read.pages[0].tags["ImageDescription"]
+        struct.pack_into(f"{order}{'Q' if big else 'I'}", content, tag.offset + (12 if big else 8), len(content))
+    content += f"{words}\0".encode()
+    for cut in (0, 1):  # Of BigTIFF, metadata are not read, which another sentence says.
+        photo = images.decode("photo.tif", bytes(content[: len(content) - cut]))
+        assert np.array_equal(photo.pixels, pixels)
+        assert ("values beyond the file's end left out: text, a profile or other tags" in photo.notes) == bool(cut)
