@@ -23,9 +23,9 @@ def has_second_values(data):
     # Its name, of an even number of bytes with its length, and its own length stand ahead of the values.
     at, values = found.end() + found[1][0] // 2 * 2 + 2 + 4 if found else 0, {}
     while data.startswith(MARK, at) and at + VALUE.size <= len(data):
-        *kind, size = VALUE.unpack_from(data, at)
+        record, number, size = VALUE.unpack_from(data, at)
         at += VALUE.size + size
         value = data[at - size : at]
-        if (*kind,) not in SEVERAL and values.setdefault((*kind,), value) != value:
+        if (record, number) not in SEVERAL and values.setdefault((record, number), value) != value:
             return True
     return False

@@ -289,10 +289,8 @@ def _decode_page(content, page, photometric, bits):
 def _lacks_values(page, content):
     """Whether the content ends ahead of values of a page's tags. tifffile passes over such tags."""
     header = page.parent.tiff
-    entry, order = (
-        struct.Struct(header.tagformat1 + header.tagformat2[1:]),
-        {"<": "little", ">": "big"}[header.byteorder],
-    )
+    entry = struct.Struct(header.tagformat1 + header.tagformat2[1:])
+    order = {"<": "little", ">": "big"}[header.byteorder]
     (count,) = struct.unpack_from(header.tagnoformat, content, page.offset)
     for number in range(count):
         _, kind, values, place = entry.unpack_from(content, page.offset + header.tagnosize + number * header.tagsize)
