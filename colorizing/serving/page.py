@@ -26,10 +26,7 @@ INTRODUCTION = f"""# {TITLE}
 Drop a photo on this page, or paste it, one at a time. It stays on this server for ten minutes and goes nowhere else."""
 HINTS = """## Put a colour right
 Click where a colour is wrong and choose a colour for the dot: what is near and looks alike takes it. A dot without a
-colour protects the colour there. Click on a dot to change it.
-
-By keyboard, "Load hints" takes dots from a file: `{"hints": [{"x": 0.25, "y": 0.8, "ab": [60, 40]}]}` gives the place
-at a quarter of the width and four fifths of the height these a and b of CIELAB."""
+colour protects the colour there. Click on a dot to change it. By keyboard, "Load hints" takes dots from a file."""
 
 
 class Page:
