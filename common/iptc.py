@@ -1,11 +1,10 @@
 """IPTC: what of it exiv2 does not read. Ahead of each value stand its record, its number and its length."""
 
+import contextlib
 import re
-import struct
 
-BLOCK = b"8BIM\4\4"  # How it begins among Photoshop's data.
-VALUE = struct.Struct(">xBBH")
-MARK = b"\x1c"  # What a value begins with.
+from PIL import IptcImagePlugin
+
 # Times of a usual length but for a colon in the zone: exiv2 misreads them, or reads nothing of a file that has one.
 ODD_TIME = re.compile(rb"(\x1c[\1\2][#&<?P]\0[\x06\x0c](?:\d{6})?[+-]\d\d):(\d\d)")
 # Records and numbers of what there may be several of: places, genres, subjects, keywords, references and authors.
@@ -17,15 +16,11 @@ def with_usual_times(content):
     return ODD_TIME.sub(rb"\1\2 ", content)
 
 
-def has_second_values(data):
-    """Whether IPTC among Photoshop's data, bytes, has two values of what there should be one of; exiv2 reads one."""
-    found = re.search(re.escape(BLOCK) + rb"(?=(.))", data, re.DOTALL)
-    # Its name, of an even number of bytes with its length, and its own length stand ahead of the values.
-    at, values = found.end() + found[1][0] // 2 * 2 + 2 + 4 if found else 0, {}
-    while data.startswith(MARK, at) and at + VALUE.size <= len(data):
-        record, number, size = VALUE.unpack_from(data, at)
-        at += VALUE.size + size
-        value = data[at - size : at]
-        if (record, number) not in SEVERAL and values.setdefault((record, number), value) != value:
-            return True
-    return False
+def has_second_values(photo):
+    """Whether a JPEG that Pillow opened has two values of IPTC of what there should be one of; exiv2 reads one."""
+    values = None
+    with contextlib.suppress(Exception):  # Whatever damaged IPTC makes Pillow raise.
+        values = IptcImagePlugin.getiptcinfo(photo)
+    return any(
+        isinstance(value, list) and len(set(value)) > 1 for kind, value in (values or {}).items() if kind not in SEVERAL
+    )

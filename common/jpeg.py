@@ -15,8 +15,8 @@ import numpy as np
 import simplejpeg
 from PIL.JpegImagePlugin import JpegImageFile
 
-from common import iptc
 from common.decoders import FURTHER, NOT_SQUARE, CannotDecode, Image
+from common.iptc import has_second_values
 from common.metadata import find_orientation_and_profile, read_orientation
 from common.profiles import profile_by_exif
 from common.xmp import XMP_SEGMENT
@@ -40,6 +40,7 @@ ARITHMETIC = re.compile(rb"\xff[\xc9\xca]\0[\x0b\x11\x14]\x08")
 HEIGHT_BEHIND = re.compile(rb"(\xff[\xc0-\xc2\xc9\xca]\0[\x0b\x11\x14]\x08)\0\0(.*\xff\xdc\0\x04)(..)", re.DOTALL)
 # The header of a scan: its channels, its first and last coefficient, and, in one byte, the bits it begins and ends at.
 SCAN = re.compile(rb"\xff\xda\0(?:\x08\x01..|\x0a\x02.{4}|\x0c\x03.{6}|\x0e\x04.{8})...", re.DOTALL)
+IPTC_BLOCK = b"8BIM\4\4"  # How it begins among Photoshop's data.
 # What segments hold that are kept, told of elsewhere, or say nothing of the photo: JFIF, EXIF, XMP, profiles, further
 # pictures, Photoshop's data, Adobe's transformation, JUMBF, gain maps, and, in Ducky's, the quality alone.
 KNOWN_SEGMENTS = re.compile(
@@ -91,11 +92,9 @@ def open_jpeg(content):
     for name, (kind, start) in starts.items():
         several = len({data for marker, data in header.applist if marker == kind and data.startswith(start)}) > 1
         notes += (f"further {name} left out: only the first is used",) * several
-    blocks = [data for marker, data in header.applist if marker == "APP13"]
-    notes += ("further IPTC left out: only that of the first segment is used",) * any(
-        iptc.BLOCK in block for block in blocks[1:]
-    )
-    notes += ("second values of IPTC left out: only the first is used",) * any(map(iptc.has_second_values, blocks))
+    blocks = [IPTC_BLOCK in data for marker, data in header.applist if marker == "APP13"]
+    notes += ("further IPTC left out: only that of the first segment is used",) * any(blocks[1:])
+    notes += ("second values of IPTC left out: only the first is used",) * has_second_values(header)
     others = {marker for marker, data in header.applist if marker != "COM" and not KNOWN_SEGMENTS.match(data)}
     notes += (f"data of a camera or program left out ({', '.join(sorted(others))} of JPEG)",) * bool(others)
     return Image(*header.size, decode, space, orientation, dpi, notes=notes)

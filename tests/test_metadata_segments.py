@@ -46,6 +46,12 @@ def test_second_values_of_iptc_are_said_to_be_left_out(photos, values, lost):
         assert IptcImagePlugin.getiptcinfo(convert(content, ".jpg")[0])[2, 5] == b"lake"
 
 
+@pytest.mark.parametrize("damage", [b"\x1c\3<\0\0", b"\x1c\2\5\xff\0", b"\x1c\2\5\0", b"none of it"])
+def test_damaged_iptc_costs_no_photo(photos, damage):
+    content = jpeg_with(encode(photos[0], "JPEG"), block(1028, damage))
+    assert images.decode("photo", content).pixels.shape == photos[0].shape
+
+
 def ducky(*parts):
     """Adobe's segment of quality, bytes: parts (number, bytes)."""
     return b"Ducky\0" + b"".join(struct.pack(">2H", number, len(part)) + part for number, part in parts) + bytes(2)
