@@ -43,6 +43,9 @@ class Fusion(keras.layers.Layer):
         local, vector, *edges = (self._project(features, part) for features, part in zip(inputs, parts, strict=True))
         return tf.nn.relu(tf.add_n([local, *edges]) + (vector + self.bias)[:, None, None])
 
+    def compute_output_shape(self, input_shapes):
+        return *input_shapes[0][:3], self.filters
+
     @staticmethod
     def _project(features, kernel):
         if len(features.shape) == 2:

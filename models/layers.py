@@ -64,7 +64,10 @@ def convs(features, layout, initializer, name):
 
 
 class Float32Layer(keras.layers.Layer):
-    """A layer that computes in float32 under every numeric policy."""
+    """A layer that computes in float32 under every numeric policy.
+
+    Subclasses with `compute_output_shape` build faster: for other layers Keras traces `call` to learn the shape.
+    """
 
     def __init__(self, **kwargs):
         super().__init__(**{**kwargs, "dtype": "float32"})
@@ -83,6 +86,10 @@ class PadToMultiple(Float32Layer):
     def call(self, image):
         return pad_to_multiple(image, self.multiple)
 
+    def compute_output_shape(self, image_shape):
+        batch, *sides, channels = image_shape
+        return batch, *(side and -(-side // self.multiple) * self.multiple for side in sides), channels
+
 
 class CropLike(Float32Layer):
     """Cuts [batch, height, width, channels] down to the height and width of a second picture."""
@@ -90,6 +97,9 @@ class CropLike(Float32Layer):
     def call(self, image, reference):
         shape = tf.shape(reference)
         return image[:, : shape[1], : shape[2]]
+
+    def compute_output_shape(self, image_shape, reference_shape):
+        return *reference_shape[:3], image_shape[-1]
 
 
 class ResizeTo(Float32Layer):
@@ -106,6 +116,9 @@ class ResizeTo(Float32Layer):
         columns = _resize_matrix(tf.shape(image)[2], self.width)
         resized = resize_with(rows, columns, image)
         return tf.ensure_shape(resized, (None, self.height, self.width, image.shape[-1]))
+
+    def compute_output_shape(self, image_shape):
+        return image_shape[0], self.height, self.width, image_shape[-1]
 
 
 class BatchNorm(keras.layers.BatchNormalization):

@@ -15,9 +15,9 @@ from processes import ordinary_user
 import models
 from benchmarks import original
 from configs import EXPERIMENTS, WEIGHTS
-from models.colorization import PaperColorizer
+from models.colorization import Fusion, PaperColorizer
 from models.edge_detection import canny
-from models.layers import ResizeTo
+from models.layers import CropLike, PadToMultiple, ResizeTo
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +56,18 @@ def test_resize_agrees_with_tensorflow(shape):
     image = np.random.default_rng(0).uniform(0, 100, (2, *shape, 1)).astype(np.float32)
     expected = tf.image.resize(image, (64, 48), antialias=True)
     np.testing.assert_allclose(ResizeTo(64, 48)(image), expected, atol=1e-3)
+
+
+def test_layers_know_their_output_shapes():
+    for layer, shapes in (
+        (PadToMultiple(8), [(2, 13, 16, 1)]),
+        (CropLike(), [(2, 16, 24, 3), (2, 13, 17, 1)]),
+        (ResizeTo(64, 48), [(2, 97, 131, 1)]),
+        (Fusion(), [[(2, 3, 4, 5), (2, 7), (2, 3, 4, 8)]]),
+    ):
+        inputs = keras.tree.map_shape_structure(tf.zeros, shapes)
+        assert layer.compute_output_shape(*shapes) == tuple(layer(*inputs).shape)
+    assert PadToMultiple(8).compute_output_shape((None, None, 13, 1)) == (None, None, 16, 1)
 
 
 def test_trains_under_xla(few_channels, lightness):
