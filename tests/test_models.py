@@ -70,6 +70,17 @@ def test_layers_know_their_output_shapes():
     assert PadToMultiple(8).compute_output_shape((None, None, 13, 1)) == (None, None, 16, 1)
 
 
+@pytest.mark.parametrize("initializer", ["glorot_uniform", "he_normal"])
+def test_a_network_whose_weights_are_read_next_draws_none(few_channels, initializer):
+    model = PaperColorizer(classification_size=32, edges=False, initializer=initializer)
+    keras.utils.set_random_seed(0)
+    expected = keras.random.uniform((5,))
+    keras.utils.set_random_seed(0)
+    copy = type(model).from_config(model.get_config())
+    np.testing.assert_array_equal(keras.random.uniform((5,)), expected)
+    assert copy.count_params() == model.count_params()
+
+
 def test_trains_under_xla(few_channels, lightness):
     # Keras compiles the training step with XLA wherever there is a GPU.
     model = PaperColorizer(classification_size=32)
