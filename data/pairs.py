@@ -7,6 +7,7 @@ machines.
 
 import functools
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,8 @@ from utils import ab_from_rgb, lightness_from_gray, lightness_from_rgb, saturate
 
 # Shards whose photos are shuffled together: enough to mix classes, few enough to read nearly in sequence.
 SHARDS_AT_A_TIME = 8
+# In place of the end of a data set without one: Dataset.counter is traced, which Dataset.range is not.
+NO_END = 2**63 - 1
 
 
 def lab_pair(rgb, saturation_factor, chroma_factor=1.0):
@@ -64,7 +67,12 @@ class Pairs:
     def of(self, crops):
         """The pairs of `Crops`, a tf.data.Dataset that computes them on the CPU."""
         pair = compiled_crop_pair(self.saturation_factor, self.chroma_factor)
-        return crops.dataset.map(lambda pixels, indices: self._of_photos(*pair(pixels), indices)).prefetch(2)
+
+        @tf.autograph.experimental.do_not_convert
+        def of_photos(pixels, indices):
+            return self._of_photos(*pair(pixels), indices)
+
+        return crops.dataset.map(of_photos).prefetch(2)
 
     def _of_photos(self, lightness, ab, indices):
         if self.photo_factors is not None:
@@ -160,8 +168,12 @@ class Crops:
     """Batches of crops, epoch after epoch without end."""
 
     steps: int  # Training steps an epoch; a step takes one batch for each of this process's replicas.
-    # (crops uint8 [batch, height, width, channels], numbers of their photos int64 [batch]), see `load_crops`.
-    dataset: tf.data.Dataset
+    make_dataset: Callable[[], tf.data.Dataset]
+
+    @functools.cached_property
+    def dataset(self):
+        """(crops uint8 [batch, height, width, channels], numbers of their photos int64 [batch]), see `load_crops`."""
+        return self.make_dataset()
 
 
 def training_crops(store, order, batch_size, share=ALONE, epoch=0, step=0):
@@ -180,7 +192,8 @@ def training_crops(store, order, batch_size, share=ALONE, epoch=0, step=0):
     steps = len(order.indices) // (batch_size * share.replicas)
     batches = share.batches(steps)
     bounds = np.stack([batches, batches + 1], axis=1) * batch_size
-    return Crops(steps, _load(store, order.plan, bounds, (epoch * steps + step) * share.count, batch_size))
+    start = (epoch * steps + step) * share.count
+    return Crops(steps, lambda: _load(store, order.plan, bounds, start, batch_size))
 
 
 def validation_crops(store, indices, batch_size, share=ALONE):
@@ -192,7 +205,7 @@ def validation_crops(store, indices, batch_size, share=ALONE):
     # With fewer photos than replicas some are shown twice, since no batch may be empty.
     bounds = np.stack([starts, np.maximum(stops, starts + 1)], axis=1)
     central = indices, np.tile(np.float32([0.5, 0.5, 0, 0]), (count, 1))
-    return Crops(steps, _load(store, lambda epoch: central, bounds))
+    return Crops(steps, lambda: _load(store, lambda epoch: central, bounds))
 
 
 def _load(store, plan, bounds, start=0, batch_size=None):
@@ -209,12 +222,14 @@ def _load(store, plan, bounds, start=0, batch_size=None):
         epoch, batch = divmod(number, len(bounds))
         return store.load_crops(*plan(int(epoch)), range(*bounds[batch]))
 
+    @tf.autograph.experimental.do_not_convert
     def crops(number):
         pixels, indices = tf.numpy_function(load, [number], (tf.uint8, tf.int64), stateful=False)
         pixels = tf.ensure_shape(pixels, [batch_size, *store.crop, store.channels])
         return pixels, tf.ensure_shape(indices, [batch_size])
 
-    return without_autotuning(tf.data.Dataset.counter(start).map(crops, num_parallel_calls=os.cpu_count()).prefetch(2))
+    numbers = tf.data.Dataset.range(start, NO_END)
+    return without_autotuning(numbers.map(crops, num_parallel_calls=os.cpu_count()).prefetch(2))
 
 
 def without_autotuning(dataset):
