@@ -9,6 +9,7 @@ from pathlib import Path
 os.environ |= {"OPENBLAS_NUM_THREADS": "1", "OPENCV_FOR_THREADS_NUM": "1"}
 # By default TensorFlow with oneDNN keeps the memory of freed tensors, and never gives it back to the system.
 os.environ["TF_ONEDNN_USE_SYSTEM_ALLOCATOR"] = "1"
+gc.disable()  # During imports, of which searches for garbage take half a second of processor time.
 
 import cv2
 import keras
@@ -54,6 +55,7 @@ def pytest_collection_finish():
     """What is imported by now stays, so that searches for garbage need not look at it."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(wrapper=True)
