@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from processes import Script, full_disk
-from small_experiments import PLAIN, class_folders, small
+from small_experiments import PLAIN, class_folders, small, uncompiled
 from small_networks import shrink
 
 import models
@@ -152,6 +152,7 @@ def test_a_run_that_is_killed_and_then_finds_the_disk_full_ends_bit_equal(finish
     assert_bit_equal(tmp_path, straight)
 
 
+@uncompiled()
 def test_a_run_that_is_killed_in_validation_ends_bit_equal(tmp_path, unclassified, monkeypatch):
     """Checkpoints within the epochs fall on their last step, too, behind which validation begins."""
     folder, experiment, _ = unclassified
@@ -216,6 +217,7 @@ def test_without_validation_photos_the_plateau_is_that_of_the_loss(tmp_path):
         assert checkpoints.plateau.monitor == monitor
 
 
+@uncompiled()
 def test_loss_that_is_not_finite_stops_the_run(tmp_path):
     with pytest.raises(TrainingError, match=r"the loss is .* give a lower --learning-rate .*, and another --run-dir$"):
         train(small("paper", learning_rate=float("nan"), batch_size=2), tmp_path / "run")
@@ -248,6 +250,7 @@ def train_on_class_folders(folder, photos, weight):
 
 
 @pytest.fixture(scope="module")
+@uncompiled()
 def unclassified(tmp_path_factory, photos):
     """What `train_on_class_folders` leaves and returns for a network that does not classify."""
     folder = tmp_path_factory.mktemp("unclassified")
@@ -262,6 +265,7 @@ def test_class_folders_are_learnt_where_asked(tmp_path, photos, unclassified):
     np.testing.assert_allclose(row["loss"], row["color_loss"] + 0.01 * row["scene_loss"], rtol=1e-4)
 
 
+@uncompiled()
 def test_training_starts_from_a_trained_model(tmp_path, unclassified):
     folder, experiment, _ = unclassified
     start = shutil.copy(folder / "run" / "model.keras", tmp_path / "start.keras")
