@@ -110,42 +110,38 @@ def _profile_of_png(values, chunks):
 
 
 def open_webp(content):
-    """WebP by Pillow. What the first picture of an animation leaves free is transparent."""
+    """WebP: its header by Pillow. What the first picture of an animation leaves free is transparent."""
     image = WebPImagePlugin.WebPImageFile(io.BytesIO(content))
     exif, icc, xmp = (image.info.get(kind, b"") for kind in ("exif", "icc_profile", "xmp"))
     animated = content[12:16] == b"VP8X" and content[20] & 2
 
     def decode():
-        values = _clear_around(image, _first_place(content)) if animated else np.asarray(image)
+        values = _without_full_alpha(imagecodecs.webp_decode(content, hasalpha=True)) if animated else np.asarray(image)
         return values, icc or profile_by_exif(exif)
 
     return Image(*image.size, decode, orientation=read_orientation(exif, xmp), notes=FURTHER * image.is_animated)
 
 
-def _first_place(content):
-    """Left, top, right and bottom of the first picture of an animated WebP."""
-    at = content.index(b"ANMF", content.index(b"ANIM")) + 8
-    left, top, width, height = (int.from_bytes(content[at + n : at + n + 3], "little") for n in (0, 3, 6, 9))
-    return 2 * left, 2 * top, 2 * left + width + 1, 2 * top + height + 1
-
-
-def _clear_around(image, place):
-    """The values of Pillow's picture, transparent outside of a place (left, top, right, bottom)."""
-    left, top, right, bottom = place
-    values = np.array(image.convert("RGBA"))
-    around = np.ones(values.shape[:2], bool)
-    around[top:bottom, left:right] = False
-    values[around, 3] = 0
+def _without_full_alpha(values):
+    """RGBA uint8, [height, width, 4], without alpha where all is opaque."""
     return values if values[..., 3].min() < 255 else values[..., :3]
 
 
 def open_gif(content):
     """GIF by Pillow. What its first picture leaves free is transparent."""
     image = GifImagePlugin.GifImageFile(io.BytesIO(content))
-    place = image.tile[0].extents
+    left, top, right, bottom = image.tile[0].extents
     notes = FURTHER * image.is_animated + NOT_SQUARE * (content[12] not in (0, 49))  # 64 times their shape, less 15.
     notes += ("colour profile left out, since that of GIF is not read",) * (b"\x0bICCRGBG1012" in content)
-    return Image(*image.size, lambda: (_clear_around(image, place), None), notes=notes)
+
+    def decode():
+        values = np.array(image.convert("RGBA"))
+        around = np.ones(values.shape[:2], bool)
+        around[top:bottom, left:right] = False
+        values[around, 3] = 0
+        return _without_full_alpha(values), None
+
+    return Image(*image.size, decode, notes=notes)
 
 
 def open_avif(content):
