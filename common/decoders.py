@@ -265,6 +265,7 @@ def _decode_run_lengths(content):
     with _using_log, av.logging.Capture() as complaints:
         level = av.logging.get_level()
         av.logging.set_level(av.logging.WARNING)
+        av.logging.set_skip_repeated(False)  # What is held back as repeated would come out with the next file.
         try:
             frames = decoder.decode(av.Packet(content))
         finally:

@@ -304,3 +304,8 @@ def test_what_was_wrong_with_one_file_is_not_said_of_the_next():
     with pytest.raises(PhotoError, match=r"^cut\.png: a damaged file") as refusal:
         images.decode("cut.png", by_pillow(rgb(), "PNG")[:-500])
     assert "JPEG" not in str(refusal.value)
+    marked = run_lengths(gray(4), 4)[:-2] + bytes([0, 0, 0, 1])  # FFmpeg complains of the mark at its end.
+    for _ in range(3):
+        assert images.decode("marked.bmp", marked).notes == ()
+    with pytest.raises(PhotoError, match=r"^cut\.bmp: a damaged file \(.*not enough data"):
+        images.decode("cut.bmp", run_lengths(gray(), 8)[:-500])
