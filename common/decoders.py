@@ -5,7 +5,6 @@ installed, pillow-heif HEIC. For JPEG see jpeg.py; for JPEG 2000 jpeg_2000.py; f
 camera RAW tiff.py. A damaged file makes libraries raise whatever it leads them to; images.py says what.
 """
 
-import importlib
 import io
 import re
 import struct
@@ -194,7 +193,9 @@ def open_heic(content):
     """HEIC by pillow-heif, and what it leaves to do."""
     if b"moov" in content and b"pitm" not in content:
         raise CannotDecode("HEIF with a film and no still picture; rename it to .mp4")
-    image = optional("pillow_heif", "HEIC").open_heif(content, convert_hdr_to_8bit=False)
+    import pillow_heif
+
+    image = pillow_heif.open_heif(content, convert_hdr_to_8bit=False)
     if not len(image):
         raise CannotDecode("HEIC in a compression that is not read; convert it to JPEG")
     (width, height), bits, coding = image.size, image.info["bit_depth"], image.info.get("nclx_profile") or {}
@@ -275,15 +276,6 @@ def _decode_run_lengths(content):
     if said := [words.strip() for _, _, words in complaints if not ended or ended not in words]:
         raise CannotDecode(f"a damaged file ({said[0]})")
     return frames[0].to_ndarray(format="rgb24")
-
-
-def optional(module, kind):
-    """A module that only some formats need. Raises CannotDecode where it is not installed."""
-    try:
-        return importlib.import_module(module)
-    except ImportError:
-        way_out = "pip install -r requirements-formats.txt"
-        raise CannotDecode(f"{kind} needs {module.replace('_', '-')}, which is not installed: {way_out}") from None
 
 
 def refuse_lost_sectors(content, start):

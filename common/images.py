@@ -11,7 +11,7 @@ import numpy as np
 from common import profiles
 from common.decoders import CHANNELS, COLORS, HIGH_DYNAMIC_RANGE, CannotDecode, space_of
 from common.encoding import QUALITY, encode
-from common.errors import PhotoError, TooLarge
+from common.errors import PhotoError, TooLarge, describe_missing_package
 from common.files import describe_error, write_whole
 from common.formats import open_image, suffix_of
 from common.metadata import Metadata, read_metadata
@@ -111,6 +111,8 @@ def _decoding(name):
         yield
     except (MemoryError, PhotoError):
         raise
+    except ModuleNotFoundError as error:  # Only some formats need it.
+        raise PhotoError(name, describe_missing_package(error)) from error
     except Exception as error:  # They raise whatever damaged data leads them to.
         raise PhotoError(name, str(error) if isinstance(error, CannotDecode) else _describe(error)) from error
 

@@ -24,7 +24,6 @@ from common.decoders import (
     UNNAMED,
     CannotDecode,
     Image,
-    optional,
     refuse_lost_sectors,
 )
 from common.jpeg import open_jpeg, read_whole_jpeg
@@ -136,7 +135,8 @@ def _open_whole_raw(pages, content):
 
 def _open_raw(content):
     """Camera RAW by rawpy, as the camera metered it: with its white balance and no automatic brightness."""
-    rawpy = optional("rawpy", "camera RAW")
+    import rawpy
+
     options = {"output_bps": 16, "use_camera_wb": True, "no_auto_bright": True, "adjust_maximum_thr": 0.0}
     srgb = (2.4, 12.92)  # The exponent of its curve, and the slope of the straight part.
     with rawpy.imread(io.BytesIO(content)) as raw:

@@ -85,7 +85,7 @@ def test_dng_has_the_part_that_it_says_is_the_photo(active, orientation, turned)
 
 def test_camera_raw_needs_its_library(monkeypatch):
     monkeypatch.setitem(sys.modules, "rawpy", None)
-    with pytest.raises(PhotoError, match=r"camera RAW needs rawpy, .*pip install -r requirements-formats\.txt"):
+    with pytest.raises(PhotoError, match=r"rawpy is missing; .*pip install -r requirements-formats\.txt"):
         images.decode("photo.dng", dng())
 
 

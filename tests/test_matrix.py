@@ -338,7 +338,7 @@ def test_heic_of_another_compression_is_not_called_damaged():
 def test_heic_needs_its_library(monkeypatch):
     content = by_pillow_heif(rgb(), "RGB")
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    with pytest.raises(PhotoError, match=r"HEIC needs pillow-heif, .*pip install -r requirements-formats\.txt"):
+    with pytest.raises(PhotoError, match=r"pillow_heif is missing; .*pip install -r requirements-formats\.txt"):
         images.decode("photo.heic", content)
 
 
