@@ -28,7 +28,8 @@ def open_jpeg_2000(content):
     start = content.find(b"\xff\x4f\xff\x51")
     head = content[:start]
     boxes = [*_boxes(memoryview(content))] if head else []
-    palette, cdef, captured, shown = (_first(boxes, kind) for kind in (b"pclr", b"cdef", b"resc", b"resd"))
+    first = dict(reversed(boxes))  # Of several boxes of a kind, the first counts.
+    palette, cdef, captured, shown = (bytes(first.get(kind, b"")) for kind in (b"pclr", b"cdef", b"resc", b"resd"))
     right, down, left, up, count = SIZES.unpack_from(content, start)
     channels = content[start + SIZES.size : start + SIZES.size + 3 * count]
     kinds = cdef[5 : 2 + 6 * int.from_bytes(cdef[:2]) : 6]
@@ -85,11 +86,6 @@ def _boxes(content):
         if kind in (b"jp2h", b"res "):
             yield from _boxes(content[first:end])
         at = max(first, end)
-
-
-def _first(boxes, kind):
-    """What the first box of a kind holds, bytes; none without one."""
-    return next((bytes(data) for name, data in boxes if name == kind), b"")
 
 
 def _notes_on_boxes(boxes):
