@@ -143,9 +143,6 @@ class Experiment:
     # A trained model of the same network whose weights training starts from: a name, a run's folder or a file; None for
     # new weights.
     start_from: str | None = None
-    # A trained model of any network whose colours are learned in place of the photos', see training/teacher.py: a name,
-    # a run's folder or a file; None to learn those of the photos.
-    teacher: str | None = None
     epochs: Count = 40  # Passes over the training photos.
     batch_size: Count = 16  # Photos a training step.
     # SGD without momentum, Adam or AdamW (0.9, beta_2), or AdaDelta (0.9, epsilon 1e-6).

@@ -77,24 +77,13 @@ class Colorizer(keras.Model):
         """
         return tf.reduce_mean(tf.math.squared_difference(output, self.encode(ab)))
 
-    def compile(self, *arguments, to_pair=None, teach=None, **options):
-        """Keras's `compile`.
-
-        Args:
-            to_pair: Makes (L, target) of a batch in the compiled step; None if `fit` has pairs.
-            teach: Makes, of L, target and the number of the step, what is learned in place of the target; None to learn
-                the target. Validation keeps the target.
-        """
+    def compile(self, *arguments, to_pair=None, **options):
+        """Keras's `compile`. `to_pair` makes (L, target) of a batch in the compiled step; None if `fit` has pairs."""
         super().compile(*arguments, **options)
         self._to_pair = to_pair
-        self._teach = teach
 
     def train_step(self, data):
-        pair = self._to_pair(*data) if self._to_pair else data
-        if self._teach:
-            lightness, target = pair
-            pair = lightness, self._teach(lightness, target, self.optimizer.iterations)
-        return super().train_step(pair)
+        return super().train_step(self._to_pair(*data) if self._to_pair else data)
 
     def test_step(self, data):
         return super().test_step(self._to_pair(*data) if self._to_pair else data)

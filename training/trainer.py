@@ -17,7 +17,6 @@ from training.callbacks import Checkpoints, Speed, TrainingError, freeze_encoder
 from training.data import TrainingData, colors_in_step, name_folders
 from training.optimizers import make_optimizer
 from training.run_folder import finish_run, own_folder, prepare_run, read_config
-from training.teacher import Teacher
 
 # Settings of networks that give their inputs or outputs another meaning.
 MEANINGS = ("lightness_scale", "flow", "encoding")
@@ -107,11 +106,7 @@ def build_or_restore(folder, experiment, data, steps, strategy, checkpoints):
 def build(experiment, data, steps):
     """The experiment's network, ready to be trained for a number of steps."""
     model = models.build(experiment, data.classes)
-    model.compile(
-        optimizer=make_optimizer(experiment, steps),
-        to_pair=data.pairs if colors_in_step() else None,
-        teach=Teacher(experiment.teacher, experiment.seed).teach if experiment.teacher else None,
-    )
+    model.compile(optimizer=make_optimizer(experiment, steps), to_pair=data.pairs if colors_in_step() else None)
     model.optimizer.build(model.trainable_variables)  # With all weights, before some are frozen.
     if data.share.machines > 1:
         distribution.enable_multi_worker_fit(model)
