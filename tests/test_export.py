@@ -42,15 +42,10 @@ def no_optimization_fails():
         yield
 
 
-def build_vivid(edges):
-    """An untrained network of the paper, with few layers, that paints strong colours."""
-    experiment = dataclasses.replace(EXPERIMENTS["scenes"], classification_size=64, edges=edges)
-    return build_small(lambda: models.build(experiment))
-
-
 @pytest.fixture(scope="module")
 def vivid():
-    return build_vivid(edges=True)
+    """An untrained network of the paper, with few layers, that paints strong colours."""
+    return build_small(lambda: models.build(dataclasses.replace(EXPERIMENTS["scenes"], classification_size=64)))
 
 
 @pytest.fixture(scope="module")
@@ -100,10 +95,9 @@ def test_ab_of_ten_photos(format, ab_of_ten_photos, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def colorized_photos(ten_photos):
-    """The graph from photo to photo, and ten photos in colour by OpenCV and Keras. `vivid` has the edge map."""
-    model = build_vivid(edges=False)
-    return export.make_graph(model, photo=True), [Pipeline(model)(photo) for photo in ten_photos]
+def colorized_photos(vivid, ten_photos):
+    """The graph from photo to photo, and ten photos in colour by OpenCV and Keras."""
+    return export.make_graph(vivid, photo=True), [Pipeline(vivid)(photo) for photo in ten_photos]
 
 
 @pytest.mark.parametrize("format", FORMATS)
